@@ -1,0 +1,53 @@
+//! `retinad bench`: one model, one thread, any ONNX.
+
+use super::BAD_SETTINGS;
+use crate::engine::Engine;
+use crate::model::ModelFile;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `retinad bench`.
+#[derive(Args)]
+pub struct BenchArguments {
+    /// The ONNX file
+    #[arg(long)]
+    model: PathBuf,
+    /// Cores for one frame; the float path of this release uses one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1))]
+    threads: u16,
+    /// Timed runs, after three to warm up
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the model on a mid-grey input and prints the median and the 99th percentile.
+pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
+    let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let start = Instant::now();
+    let mut session = Engine::load_any(&file).map_err(|e| (BAD_SETTINGS, e.to_string()))?.session();
+    let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    let mut times = Vec::new();
+    for run in 0..arguments.runs + 3 {
+        let from = Instant::now();
+        session.run(|_| Ok(())).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?;
+        if run >= 3 {
+            times.push(from.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
+    let (median, p99) = (at(0.5), at(0.99));
+    if arguments.json {
+        println!(
+            "{}",
+            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "median_ms": median, "p99_ms": p99})
+        );
+    } else {
+        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, 1 thread", file.path, arguments.runs);
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What the detector says: heads as codes, detections, and the outcome of a frame.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// One object found. The box is `[x1, y1, x2, y2]` in pixels of the source picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection {
+    /// Index into the manifest's classes.
+    pub class: usize,
+    /// Sigmoid score, 0 to 1.
+    pub score: f32,
+    /// `[x1, y1, x2, y2]`, pixels of the source picture, within it.
+    pub bbox: [f32; 4],
+}
+
+/// One head output `[channels, height, width]`.
+///
+/// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and zero point.
+#[derive(Debug, Clone, Default)]
+pub struct HeadTensor {
+    /// Codes in `c, y, x` order; empty if the graph's output is not quantised.
+    pub codes: Vec<u8>,
+    /// Step of a code; 0 if not quantised.
+    pub scale: f32,
+    /// Code of 0.0.
+    pub zero_point: i32,
+    /// Real values in `c, y, x` order, where the graph's output is not quantised; else empty.
+    pub values: Vec<f32>,
+    /// Channels: A·K or A·4.
+    pub channels: usize,
+    /// Cells down.
+    pub height: usize,
+    /// Cells across.
+    pub width: usize,
+}
+
+impl HeadTensor {
+    /// The real value at flat index `i` (`c, y, x` order).
+    #[must_use]
+    pub fn value(&self, i: usize) -> f32 {
+        if self.codes.is_empty() { self.values[i] } else { (i32::from(self.codes[i]) - self.zero_point) as f32 * self.scale }
+    }
+}
+
+/// What a session gives for one picture: per level, in the manifest's order, class and box outputs.
+#[derive(Debug, Clone, Default)]
+pub struct Heads {
+    /// `(class output, box output)` per level.
+    pub levels: Vec<(HeadTensor, HeadTensor)>,
+}
+
+/// Where a frame's time went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// Capture to the start of work.
+    pub queue: Duration,
+    /// Picture decoding.
+    pub decode: Duration,
+    /// Letterbox into the input tensor.
+    pub preprocess: Duration,
+    /// The session's run.
+    pub inference: Duration,
+    /// Head decoding, NMS and mapping back.
+    pub postprocess: Duration,
+}
+
+/// What became of a frame a worker took.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Detections, best first.
+    Detected(Vec<Detection>),
+    /// The frame could not be decoded; the reason in words.
+    Damaged(String),
+    /// The worker failed on it (a panic or an engine error).
+    Failed(String),
+}
+
+/// One frame's result.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Index of the camera.
+    pub camera: usize,
+    /// The frame's number.
+    pub seq: u64,
+    /// Monotonic time of capture.
+    pub captured: Instant,
+    /// Wall time of capture.
+    pub captured_wall: SystemTime,
+    /// Source picture, pixels across (0 if damaged).
+    pub width: u32,
+    /// Source picture, pixels down.
+    pub height: u32,
+    /// Frames superseded before this one.
+    pub superseded_before: u64,
+    /// Where its time went.
+    pub times: Times,
+    /// What became of it.
+    pub verdict: Verdict,
+}

@@ -1,0 +1,151 @@
+//! One picture in, detections out: letterbox, session, decode, back to picture coordinates.
+
+use crate::detection::{Detection, Times};
+use crate::engine::{Engine, Session};
+use crate::frame::{Picture, RawFrame};
+use crate::image::{self, Letterbox};
+use crate::model::{Manifest, ModelError, ModelFile};
+use crate::retinanet::anchors::{self, Level};
+use crate::retinanet::decode::{Clip, DecodeOptions, Decoder};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A loaded and checked model; shared by all workers.
+pub struct DetectorModel {
+    /// Labels per class; unused classes are empty.
+    pub labels: Vec<String>,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// The manifest.
+    pub manifest: Manifest,
+    engine: Engine,
+    levels: Vec<Level>,
+    table: Box<[[f32; 256]; 3]>,
+}
+
+/// Why one frame gave no detections.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetectError {
+    /// The frame cannot be decoded.
+    #[error("{0}")]
+    Damaged(#[from] image::DecodeError),
+    /// Letterbox, engine or decoder failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A detector of one thread, with its own memory.
+pub struct Detector {
+    model: Arc<DetectorModel>,
+    session: Session,
+    decoder: Decoder,
+    letterbox: Letterbox,
+    picture: Picture,
+}
+
+impl DetectorModel {
+    /// Reads, checks and loads the model file.
+    ///
+    /// # Errors
+    /// [`ModelError`]: exit code 78.
+    pub fn load(path: &Path) -> Result<Arc<Self>, ModelError> {
+        let file = ModelFile::read(path)?;
+        let manifest = file.manifest()?.clone();
+        let levels: Vec<Level> = manifest
+            .anchors
+            .levels
+            .iter()
+            .map(|level| Level { stride_yx: level.stride_yx, feature_hw: level.feature_hw, base: level.base.clone() })
+            .collect();
+        let sha256 = anchors::sha256(&anchors::anchors(&levels, manifest.anchors.offset));
+        if sha256 != manifest.anchors.sha256 {
+            return Err(ModelError::Manifest {
+                path: file.path,
+                field: "anchors.sha256".into(),
+                reason: format!("{}, but the listed base boxes and strides give {sha256}", manifest.anchors.sha256),
+            });
+        }
+        let engine = Engine::load(&file)?;
+        let input = &manifest.input;
+        let mut table = Box::new([[0.0; 256]; 3]);
+        for (channel, values) in table.iter_mut().enumerate() {
+            for (byte, value) in values.iter_mut().enumerate() {
+                *value = (byte as f32 * input.scale_to_unit - input.mean[channel]) / input.std[channel];
+            }
+        }
+        Ok(Arc::new(Self { labels: manifest.labels(), sha256: file.sha256, engine, levels, table, manifest }))
+    }
+}
+
+impl Detector {
+    /// A detector of its own for the calling thread.
+    #[must_use]
+    pub fn new(model: &Arc<DetectorModel>) -> Self {
+        let manifest = &model.manifest;
+        let options = DecodeOptions {
+            score_threshold: manifest.decode.score_threshold,
+            topk_per_level: manifest.decode.topk_per_level,
+            nms_iou: manifest.decode.nms_iou,
+            max_detections: manifest.decode.max_detections,
+            clip: if manifest.decode.clip == "before_nms" { Clip::BeforeNms } else { Clip::AfterNms },
+            drop_empty: true,
+            box_order_dy_first: manifest.heads[0].box_order == "dy_dx_dh_dw",
+            weights: manifest.box_coder.weights,
+            clamp: manifest.box_coder.clamp,
+            logits: manifest.activation.logits,
+        };
+        Self {
+            model: Arc::clone(model),
+            session: model.engine.session(),
+            decoder: Decoder::new(anchors::anchors(&model.levels, manifest.anchors.offset), manifest.classes.len(), options),
+            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == "centre"),
+            picture: Picture::default(),
+        }
+    }
+
+    /// Detects on one frame; boxes in pixels of its picture, best first. Scores are above `min_score` and the manifest's threshold.
+    ///
+    /// # Errors
+    /// [`DetectError`].
+    pub fn detect(&mut self, raw: &RawFrame, min_score: f32, times: &mut Times) -> Result<Vec<Detection>, DetectError> {
+        let start = Instant::now();
+        image::decode(raw, &mut self.picture)?;
+        times.decode = start.elapsed();
+        let (letterbox, picture, model) = (&mut self.letterbox, &self.picture, &self.model);
+        let mut filled = start;
+        let (placed, heads) = self
+            .session
+            .run(|input| {
+                let from = Instant::now();
+                let placed = letterbox.fit(picture, model.manifest.letterbox.pad_rgb, &model.table, input)?;
+                if model.manifest.input.channels == "bgr" {
+                    let plane = input.len() / 3;
+                    let (first, rest) = input.split_at_mut(plane);
+                    first.swap_with_slice(&mut rest[plane..]);
+                }
+                filled = Instant::now();
+                times.preprocess = filled - from;
+                Ok(placed)
+            })
+            .map_err(DetectError::Failed)?;
+        times.inference = filled.elapsed();
+        let from = Instant::now();
+        let part = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
+        let (w, h) = (self.picture.width, self.picture.height);
+        let mut found = self.decoder.decode(heads, part, min_score).map_err(|e| DetectError::Failed(e.to_string()))?.to_vec();
+        for detection in &mut found {
+            detection.bbox = placed.to_picture(detection.bbox, w, h);
+        }
+        found.retain(|d| d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1] && !self.model.labels[d.class].is_empty());
+        times.postprocess = from.elapsed();
+        Ok(found)
+    }
+
+    /// The picture decoded last.
+    #[must_use]
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+}

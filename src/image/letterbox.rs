@@ -1,0 +1,121 @@
+//! A picture fitted into the network's fixed input, and boxes mapped back.
+//!
+//! scale = min(H/h, W/w); new side = max(1, round(side·scale)). Back to the picture per axis with the true ratios, because
+//! rounding makes the two differ (`retinanet.md`, section 6).
+
+use crate::frame::Picture;
+use fast_image_resize as fir;
+
+/// Where a picture lies in the network's input, pixels of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+/// The resizer with its memory, for one input size.
+pub struct Letterbox {
+    width: u32,
+    height: u32,
+    centre: bool,
+    resizer: fir::Resizer,
+    fitted: fir::images::Image<'static>,
+}
+
+impl Letterbox {
+    /// For an input of `width` by `height` pixels; `centre` places the picture in the middle, else at the top left.
+    #[must_use]
+    pub fn new(width: u32, height: u32, centre: bool) -> Self {
+        Self { width, height, centre, resizer: fir::Resizer::new(), fitted: fir::images::Image::new(1, 1, fir::PixelType::U8x3) }
+    }
+
+    /// Where a picture of `w` by `h` pixels will lie.
+    #[must_use]
+    pub fn place(&self, w: u32, h: u32) -> Placed {
+        let scale = (f64::from(self.height) / f64::from(h)).min(f64::from(self.width) / f64::from(w));
+        let side = |side: u32, limit: u32| ((f64::from(side) * scale).round_ties_even() as u32).clamp(1, limit);
+        let (width, height) = (side(w, self.width), side(h, self.height));
+        let (x, y) = if self.centre { ((self.width - width) / 2, (self.height - height) / 2) } else { (0, 0) };
+        Placed { x, y, width, height }
+    }
+
+    /// Fits `picture` and writes planes `R G B` (each height × width) into `input` through `table[channel][byte]`; the border gets
+    /// `table[channel][pad]`.
+    ///
+    /// # Errors
+    /// The resizer's word, if the picture's bytes do not fit its size.
+    pub fn fit(&mut self, picture: &Picture, pad: [u8; 3], table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<Placed, String> {
+        let placed = self.place(picture.width, picture.height);
+        if (self.fitted.width(), self.fitted.height()) != (placed.width, placed.height) {
+            self.fitted = fir::images::Image::new(placed.width, placed.height, fir::PixelType::U8x3);
+        }
+        let source =
+            fir::images::ImageRef::new(picture.width, picture.height, &picture.rgb, fir::PixelType::U8x3).map_err(|e| e.to_string())?;
+        let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Interpolation(fir::FilterType::Bilinear));
+        self.resizer.resize(&source, &mut self.fitted, &options).map_err(|e| e.to_string())?;
+        let (width, plane) = (self.width as usize, (self.width * self.height) as usize);
+        let row_bytes = 3 * placed.width as usize;
+        for (channel, out) in input.chunks_exact_mut(plane).enumerate().take(3) {
+            let values = &table[channel];
+            if (placed.width, placed.height) != (self.width, self.height) {
+                out.fill(values[usize::from(pad[channel])]);
+            }
+            for (y, row) in self.fitted.buffer().chunks_exact(row_bytes).enumerate() {
+                let start = (placed.y as usize + y) * width + placed.x as usize;
+                for (to, pixel) in out[start..start + placed.width as usize].iter_mut().zip(row.chunks_exact(3)) {
+                    *to = values[usize::from(pixel[channel])];
+                }
+            }
+        }
+        Ok(placed)
+    }
+}
+
+impl Placed {
+    /// A box in input pixels to pixels of a picture of `w` by `h`, clipped to it.
+    #[must_use]
+    pub fn to_picture(&self, bbox: [f32; 4], w: u32, h: u32) -> [f32; 4] {
+        let (rx, ry) = (w as f32 / self.width as f32, h as f32 / self.height as f32);
+        let x = |v: f32| ((v - self.x as f32) * rx).clamp(0.0, w as f32);
+        let y = |v: f32| ((v - self.y as f32) * ry).clamp(0.0, h as f32);
+        [x(bbox[0]), y(bbox[1]), x(bbox[2]), y(bbox[3])]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_axis_maps_back_with_its_own_ratio() {
+        let placed = Letterbox::new(320, 320, false).place(500, 333);
+        assert_eq!((placed.width, placed.height), (320, 213));
+        let whole = placed.to_picture([0.0, 0.0, 320.0, 213.0], 500, 333);
+        assert!((whole[2] - 500.0).abs() < 1e-3 && (whole[3] - 333.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn extreme_shapes_keep_a_pixel_and_pad_the_rest() {
+        let mut letterbox = Letterbox::new(32, 32, true);
+        let mut table = [[0.0; 256]; 3];
+        for channel in &mut table {
+            for (i, v) in channel.iter_mut().enumerate() {
+                *v = i as f32;
+            }
+        }
+        let mut input = vec![f32::NAN; 3 * 32 * 32];
+        let picture = Picture { width: 4000, height: 1, rgb: vec![7; 12_000] };
+        let placed = letterbox.fit(&picture, [114; 3], &table, &mut input).expect("fits");
+        assert_eq!((placed.y, placed.height, placed.width), (15, 1, 32));
+        assert!(input.iter().all(|&v| v == 7.0 || v == 114.0));
+        assert_eq!(input.iter().filter(|&&v| v == 7.0).count(), 96);
+        letterbox.fit(&Picture { width: 1, height: 1, rgb: vec![9; 3] }, [0; 3], &table, &mut input).expect("1x1");
+        assert!(input.iter().all(|&v| v == 9.0));
+    }
+}

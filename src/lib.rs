@@ -1,0 +1,20 @@
+//! `retinad`: camera frames in, INT8 RetinaNet in between, MQTT messages out.
+//!
+//! The rooms stand in the order in which a frame meets them; `ARCHITECTURE.md` has the floors and `tests/floors.rs` holds them.
+
+// Floor 0: the vocabulary.
+pub mod detection;
+pub mod frame;
+pub mod settings;
+// Floor 1: pictures and model files.
+pub mod image;
+pub mod model;
+// Floor 2: a runnable session; the arithmetic of RetinaNet.
+pub mod engine;
+pub mod retinanet;
+// Floor 3: one picture in, detections out.
+pub mod detector;
+// Floor 5: a stream of frames.
+pub mod pipeline;
+// Floor 7: what a person types and reads.
+pub mod cli;

@@ -1,0 +1,210 @@
+//! From heads to detections: threshold, best k of a level, box decoding, clipping, NMS (`retinanet.md`, sections 3 and 7).
+//!
+//! The threshold is compared before the sigmoid: for quantised heads with the smallest code whose f32 score exceeds it. Total order:
+//! score descending, then level, y, x, anchor, class ascending, because int8 heads make ties the rule.
+
+use super::nms::nms;
+use crate::detection::{Detection, HeadTensor, Heads};
+
+/// When boxes are clipped to the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clip {
+    /// Before NMS: no invisible rivals.
+    BeforeNms,
+    /// After NMS.
+    AfterNms,
+    /// Not at all.
+    None,
+}
+
+/// What the manifest says of decoding.
+#[derive(Debug, Clone)]
+pub struct DecodeOptions {
+    /// Scores must exceed it (strict).
+    pub score_threshold: f32,
+    /// Best (anchor, class) pairs kept a level.
+    pub topk_per_level: usize,
+    /// IoU above which a box is dropped (strict).
+    pub nms_iou: f32,
+    /// Most detections a picture.
+    pub max_detections: usize,
+    /// When boxes are clipped.
+    pub clip: Clip,
+    /// Whether boxes that became empty are dropped.
+    pub drop_empty: bool,
+    /// Box channels are `dy dx dh dw`.
+    pub box_order_dy_first: bool,
+    /// Divisors of the deltas.
+    pub weights: [f32; 4],
+    /// Upper bound of dw and dh; `None`: none.
+    pub clamp: Option<f32>,
+    /// Outputs are logits (else already scores).
+    pub logits: bool,
+}
+
+/// Why heads cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Number of levels.
+    #[error("{found} levels of heads, {expected} levels of anchors")]
+    Levels {
+        /// Given.
+        found: usize,
+        /// Built for.
+        expected: usize,
+    },
+    /// A head's channels and cells do not fit the anchors.
+    #[error("level {level}: {output} output is {found:?} (channels, height, width), which does not fit {anchors} anchors")]
+    Shape {
+        /// Index of the level.
+        level: usize,
+        /// `class` or `box`.
+        output: &'static str,
+        /// Given.
+        found: [usize; 3],
+        /// Anchors of the level.
+        anchors: usize,
+    },
+}
+
+/// Decoder of one model and thread; its memory is reused from picture to picture.
+pub struct Decoder {
+    anchors: Vec<Vec<[f32; 4]>>,
+    classes: usize,
+    options: DecodeOptions,
+    /// `(score, row, class)` of the level at hand.
+    candidates: Vec<(f32, u32, u32)>,
+    decoded: Vec<Detection>,
+    kept: Vec<Detection>,
+}
+
+impl Decoder {
+    /// For a model's anchors (per level, `y, x, a` order) and `classes`.
+    #[must_use]
+    pub fn new(anchors: Vec<Vec<[f32; 4]>>, classes: usize, options: DecodeOptions) -> Self {
+        Self { anchors, classes, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
+    }
+
+    /// Decodes `heads`; boxes in pixels of the input, best first. `picture` is the right and bottom edge of the picture within the
+    /// input. Scores exceed both the manifest's threshold and `min_score`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the heads do not fit the anchors.
+    pub fn decode(&mut self, heads: &Heads, picture: [f32; 2], min_score: f32) -> Result<&[Detection], DecodeError> {
+        if heads.levels.len() != self.anchors.len() {
+            return Err(DecodeError::Levels { found: heads.levels.len(), expected: self.anchors.len() });
+        }
+        let threshold = self.options.score_threshold.max(min_score);
+        self.decoded.clear();
+        for (level, (class_head, box_head)) in heads.levels.iter().enumerate() {
+            let per_cell = self.check(level, class_head, box_head)?;
+            self.gather(class_head, per_cell, threshold);
+            // Rows stand in y, x, a order, so (row, class) is the rest of the total order.
+            self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+            self.candidates.truncate(self.options.topk_per_level);
+            let cells = class_head.height * class_head.width;
+            for &(score, row, class) in &self.candidates {
+                let (cell, a) = (row as usize / per_cell, row as usize % per_cell);
+                let delta = std::array::from_fn(|j| box_head.value((a * 4 + j) * cells + cell));
+                if let Some(bbox) = self.place(delta, &self.anchors[level][row as usize], picture) {
+                    self.decoded.push(Detection { class: class as usize, score, bbox });
+                }
+            }
+        }
+        // Stable: levels were pushed in order, so ties keep level, row, class.
+        self.decoded.sort_by(|a, b| b.score.total_cmp(&a.score));
+        nms(&self.decoded, self.options.nms_iou, self.options.max_detections, &mut self.kept);
+        if self.options.clip == Clip::AfterNms {
+            for detection in &mut self.kept {
+                detection.bbox = clip(detection.bbox, picture);
+            }
+            if self.options.drop_empty {
+                self.kept.retain(|d| d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1]);
+            }
+        }
+        Ok(&self.kept)
+    }
+
+    fn check(&self, level: usize, class_head: &HeadTensor, box_head: &HeadTensor) -> Result<usize, DecodeError> {
+        let anchors = self.anchors[level].len();
+        let per_cell = class_head.channels / self.classes;
+        for (output, head, channels) in [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)] {
+            let cells = head.height * head.width;
+            let length = head.codes.len().max(head.values.len());
+            if head.channels != channels || cells * per_cell != anchors || length != channels * cells || per_cell == 0 {
+                return Err(DecodeError::Shape { level, output, found: [head.channels, head.height, head.width], anchors });
+            }
+        }
+        Ok(per_cell)
+    }
+
+    fn gather(&mut self, head: &HeadTensor, per_cell: usize, threshold: f32) {
+        self.candidates.clear();
+        let cells = head.height * head.width;
+        let logits = self.options.logits;
+        let score_of = |value: f32| if logits { 1.0 / (1.0 + (-value).exp()) } else { value };
+        let classes = self.classes;
+        let row_and_class = |channel: usize, cell: usize| ((cell * per_cell + channel / classes) as u32, (channel % classes) as u32);
+        if head.codes.is_empty() {
+            for (channel, plane) in head.values.chunks_exact(cells).enumerate() {
+                for (cell, &value) in plane.iter().enumerate() {
+                    let score = score_of(value);
+                    if score > threshold {
+                        let (row, class) = row_and_class(channel, cell);
+                        self.candidates.push((score, row, class));
+                    }
+                }
+            }
+            return;
+        }
+        let scores: [f32; 256] = std::array::from_fn(|code| score_of((code as i32 - head.zero_point) as f32 * head.scale));
+        let Some(least) = scores.iter().position(|&score| score > threshold) else { return };
+        let least = least as u8;
+        for (channel, plane) in head.codes.chunks_exact(cells).enumerate() {
+            // Nearly every plane holds nothing; its maximum is found at memory speed.
+            if plane.iter().fold(0, |best, &code| best.max(code)) < least {
+                continue;
+            }
+            for (cell, &code) in plane.iter().enumerate() {
+                if code >= least {
+                    let (row, class) = row_and_class(channel, cell);
+                    self.candidates.push((scores[usize::from(code)], row, class));
+                }
+            }
+        }
+    }
+
+    /// Box of one anchor; `None` if it is not finite, or empty after clipping.
+    fn place(&self, delta: [f32; 4], anchor: &[f32; 4], picture: [f32; 2]) -> Option<[f32; 4]> {
+        let mut d = delta;
+        if self.options.box_order_dy_first {
+            d.swap(0, 1);
+            d.swap(2, 3);
+        }
+        let bbox = decode_box(d, anchor, self.options.weights, self.options.clamp);
+        if !bbox.iter().all(|v| v.is_finite()) {
+            return None;
+        }
+        if self.options.clip != Clip::BeforeNms {
+            return Some(bbox);
+        }
+        let bbox = clip(bbox, picture);
+        (!self.options.drop_empty || (bbox[2] > bbox[0] && bbox[3] > bbox[1])).then_some(bbox)
+    }
+}
+
+fn clip(b: [f32; 4], picture: [f32; 2]) -> [f32; 4] {
+    [b[0].clamp(0.0, picture[0]), b[1].clamp(0.0, picture[1]), b[2].clamp(0.0, picture[0]), b[3].clamp(0.0, picture[1])]
+}
+
+/// Deltas `dx dy dw dh` against an anchor, f32 (R-CNN parametrisation; clamp as torchvision `BoxCoder`).
+#[must_use]
+pub fn decode_box(d: [f32; 4], anchor: &[f32; 4], weights: [f32; 4], clamp: Option<f32>) -> [f32; 4] {
+    let (w, h) = (anchor[2] - anchor[0], anchor[3] - anchor[1]);
+    let (cx, cy) = (anchor[0] + 0.5 * w, anchor[1] + 0.5 * h);
+    let limit = |v: f32| clamp.map_or(v, |most| v.min(most));
+    let (x, y) = (d[0] / weights[0] * w + cx, d[1] / weights[1] * h + cy);
+    let (bw, bh) = (limit(d[2] / weights[2]).exp() * w, limit(d[3] / weights[3]).exp() * h);
+    [x - 0.5 * bw, y - 0.5 * bh, x + 0.5 * bw, y + 0.5 * bh]
+}

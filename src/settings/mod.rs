@@ -1,0 +1,170 @@
+//! Settings: built-in defaults, then the file, then `RETINAD__SECTION__KEY`, then flags.
+//!
+//! Types here are plain data; [`load`] is the only place that reads. This is the only room that names the `config` crate.
+
+mod load;
+mod text;
+
+pub use load::{DEFAULT_FILE, SettingsError, is_id, load};
+pub use text::masked_toml;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything a person can set. `config/retinad.toml` documents each key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Name of this machine in topics; empty: from the host name.
+    pub node: String,
+    /// The detector.
+    pub detector: DetectorSettings,
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// Health messages.
+    pub health: HealthSettings,
+    /// Cameras by id (`[a-z0-9][a-z0-9_-]{0,31}`).
+    pub cameras: BTreeMap<String, CameraSettings>,
+}
+
+/// `[detector]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DetectorSettings {
+    /// The ONNX file with its manifest.
+    pub model: PathBuf,
+    /// Frames worked on at once, 1 to 64.
+    pub workers: usize,
+    /// Cores for one frame, 1 to 64; the float path of this release uses one whatever this says.
+    pub threads: usize,
+    /// Detections below this score are not published, 0.05 to 0.99.
+    pub min_score: f32,
+}
+
+impl Default for DetectorSettings {
+    fn default() -> Self {
+        Self { model: "models/retinad-m-320-int8.onnx".into(), workers: 1, threads: 1, min_score: 0.5 }
+    }
+}
+
+/// `[mqtt]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttSettings {
+    /// Broker's host; empty: the embedded broker on loopback.
+    pub host: String,
+    /// Broker's port, also the embedded broker's; 1 to 65535.
+    pub port: u16,
+    /// User name; empty: none.
+    pub username: String,
+    /// File that holds the password (mode 0600 or stricter); empty: none.
+    pub password_file: PathBuf,
+    /// First levels of each topic.
+    pub base: String,
+    /// Per-frame detections.
+    pub detections: DetectionsMode,
+    /// Per-frame detections a second and camera, at most; 0.1 to 60.
+    pub max_rate: f32,
+    /// A count falls only after its objects were gone this long, seconds, 0 to 60.
+    pub off_delay_s: f32,
+}
+
+impl Default for MqttSettings {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 1883,
+            username: String::new(),
+            password_file: PathBuf::new(),
+            base: "retinad".into(),
+            detections: DetectionsMode::NonEmpty,
+            max_rate: 5.0,
+            off_delay_s: 2.0,
+        }
+    }
+}
+
+/// When `<cam>/detections` is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectionsMode {
+    /// For each frame.
+    Always,
+    /// For frames with at least one detection.
+    NonEmpty,
+    /// Never.
+    Off,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSettings {
+    /// Seconds between health messages, 10 to 3600.
+    pub interval_s: u32,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self { interval_s: 60 }
+    }
+}
+
+/// What kind of camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraKind {
+    /// Video4Linux: USB webcams.
+    V4l2,
+    /// Multipart MJPEG over HTTP, or a child process that writes frames to its stdout.
+    Stream,
+    /// Pictures in a folder, a `.y4m` or an `.mjpeg` file.
+    Replay,
+}
+
+/// `[cameras.<id>]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CameraSettings {
+    /// v4l2, stream or replay.
+    pub kind: CameraKind,
+    /// v4l2: number (`0`) or path (`/dev/video0`, `/dev/v4l/by-id/...`).
+    pub device: String,
+    /// v4l2, stream with format `i420`: pixels across.
+    pub width: u32,
+    /// v4l2, stream with format `i420`: pixels down.
+    pub height: u32,
+    /// v4l2: frames a second asked for; replay: frames a second given, 0 = as fast as taken.
+    pub fps: f32,
+    /// v4l2: `mjpeg`, `yuyv`, `nv12`, `rgb`, `grey`; stream: `mjpeg`, `y4m`, `i420`.
+    pub format: String,
+    /// stream: `http://...` address of a multipart MJPEG stream; empty: use `command`.
+    pub url: String,
+    /// stream: child process and its arguments.
+    pub command: Vec<String>,
+    /// replay: folder or file.
+    pub path: PathBuf,
+    /// replay: start again at the end.
+    pub repeat: bool,
+    /// Silence after which a camera is taken for hung and reopened, seconds, 1 to 600.
+    pub timeout_s: f32,
+}
+
+impl Default for CameraSettings {
+    fn default() -> Self {
+        Self {
+            kind: CameraKind::V4l2,
+            device: "0".into(),
+            width: 640,
+            height: 480,
+            fps: 15.0,
+            format: "mjpeg".into(),
+            url: String::new(),
+            command: Vec::new(),
+            path: PathBuf::new(),
+            repeat: true,
+            timeout_s: 10.0,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
+
+use retinad::detection::{HeadTensor, Heads};
+use retinad::retinanet::anchors::{Level, anchors, sha256};
+use retinad::retinanet::decode::{Clip, DecodeOptions, Decoder, decode_box};
+use serde_json::Value;
+
+fn golden(name: &str) -> Value {
+    let path = format!("{}/tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("golden file")).expect("JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().expect("array").iter().map(|v| v.as_f64().expect("number") as f32).collect()
+}
+
+fn levels(convention: &Value) -> Vec<Level> {
+    let level = |level: &Value| {
+        let pair = |key: &str| numbers(&level[key]);
+        Level {
+            stride_yx: [pair("stride_yx")[0] as u32, pair("stride_yx")[1] as u32],
+            feature_hw: [pair("feature_hw")[0] as usize, pair("feature_hw")[1] as usize],
+            base: level["base_anchors"].as_array().expect("array").iter().map(|b| numbers(b).try_into().expect("four")).collect(),
+        }
+    };
+    convention["levels"].as_array().expect("levels").iter().map(level).collect()
+}
+
+/// Bit for bit: the hash is over the f32 bytes.
+#[test]
+fn anchors_match_both_conventions() {
+    for file in ["anchors_320", "anchors_800x1333"] {
+        for (name, convention) in golden(file)["conventions"].as_object().expect("conventions") {
+            let all = anchors(&levels(convention), 0.0);
+            assert_eq!(sha256(&all), convention["sha256"].as_str().expect("hash"), "{file} {name}");
+        }
+    }
+}
+
+fn heads(file: &Value, case: &Value, per_cell: usize) -> Heads {
+    let classes = file["num_classes"].as_u64().expect("classes") as usize;
+    let shapes: Vec<Vec<f32>> = file["feature_hw"].as_array().expect("array").iter().map(numbers).collect();
+    let starts = numbers(&file["level_start"]);
+    let mut heads = Heads::default();
+    for shape in &shapes {
+        let (height, width) = (shape[0] as usize, shape[1] as usize);
+        let head = |default: &Value, channels: usize| HeadTensor {
+            values: vec![default.as_f64().expect("default") as f32; channels * height * width],
+            channels,
+            height,
+            width,
+            ..HeadTensor::default()
+        };
+        heads.levels.push((head(&case["cls_logits"]["default"], per_cell * classes), head(&case["box_deltas"]["default"], per_cell * 4)));
+    }
+    let locate = |anchor: usize| {
+        let level = starts.iter().rposition(|&start| anchor >= start as usize).expect("level");
+        let row = anchor - starts[level] as usize;
+        (level, row / per_cell, row % per_cell, (shapes[level][0] * shapes[level][1]) as usize)
+    };
+    for entry in case["cls_logits"]["set"].as_array().expect("set") {
+        let n = numbers(entry);
+        let (level, cell, a, cells) = locate(n[0] as usize);
+        heads.levels[level].0.values[(a * classes + n[1] as usize) * cells + cell] = n[2];
+    }
+    for entry in case["box_deltas"]["set"].as_array().expect("set") {
+        let n = numbers(entry);
+        let (level, cell, a, cells) = locate(n[0] as usize);
+        for j in 0..4 {
+            heads.levels[level].1.values[(a * 4 + j) * cells + cell] = n[1 + j];
+        }
+    }
+    heads
+}
+
+/// Boxes 1e-3 px + 1e-6 relative, scores 1e-6, labels and order exact, as the golden file's README asks.
+fn check(file_name: &str, convention: &str) {
+    let file = golden(file_name);
+    let base = levels(&golden("anchors_320")["conventions"][convention]);
+    let features: Vec<Vec<f32>> = file["feature_hw"].as_array().expect("array").iter().map(numbers).collect();
+    let strides: Vec<Vec<f32>> = file["strides_yx"].as_array().expect("array").iter().map(numbers).collect();
+    let levels: Vec<Level> = (0..features.len())
+        .map(|i| Level {
+            stride_yx: [strides[i][0] as u32, strides[i][1] as u32],
+            feature_hw: [features[i][0] as usize, features[i][1] as usize],
+            base: base[i].base.clone(),
+        })
+        .collect();
+    for case in file["cases"].as_array().expect("cases") {
+        let params = &case["params"];
+        let clip_hw = params["clip_hw"].as_array().map(|_| numbers(&params["clip_hw"]));
+        let options = DecodeOptions {
+            score_threshold: params["score_threshold"].as_f64().expect("threshold") as f32,
+            topk_per_level: params["topk_per_level"].as_u64().expect("topk") as usize,
+            nms_iou: params["nms_iou"].as_f64().expect("iou") as f32,
+            max_detections: params["max_detections"].as_u64().expect("limit") as usize,
+            clip: if clip_hw.is_some() { Clip::BeforeNms } else { Clip::None },
+            drop_empty: false,
+            box_order_dy_first: false,
+            weights: [1.0; 4],
+            clamp: Some(4.135_166_6),
+            logits: true,
+        };
+        let mut decoder = Decoder::new(anchors(&levels, 0.0), file["num_classes"].as_u64().expect("classes") as usize, options);
+        let picture = clip_hw.map_or([f32::MAX; 2], |hw| [hw[1], hw[0]]);
+        let found = decoder.decode(&heads(&file, case, 9), picture, 0.0).expect("decodes");
+        let expected = &case["expected"];
+        let boxes: Vec<Vec<f32>> = expected["boxes"].as_array().expect("boxes").iter().map(numbers).collect();
+        let scores = numbers(&expected["scores"]);
+        let labels = numbers(&expected["labels"]);
+        assert_eq!(found.len(), boxes.len(), "{file_name} {}", case["name"]);
+        for (i, d) in found.iter().enumerate() {
+            assert_eq!(d.class, labels[i] as usize, "{file_name} {} row {i}", case["name"]);
+            assert!((d.score - scores[i]).abs() <= 1e-6, "{file_name} row {i}: {} {}", d.score, scores[i]);
+            for (a, b) in d.bbox.iter().zip(&boxes[i]) {
+                assert!((a - b).abs() <= 1e-3 + 1e-6 * b.abs(), "{file_name} {} row {i}: {:?} {:?}", case["name"], d.bbox, boxes[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_matches_torchvision() {
+    check("decode_torchvision", "torchvision");
+}
+
+#[test]
+fn decode_matches_detectron2() {
+    check("decode_detectron2_arith", "detectron2");
+}
+
+#[test]
+fn a_nan_delta_gives_a_box_that_is_not_finite_and_is_dropped_by_the_decoder() {
+    assert!(decode_box([f32::NAN, 0.0, 0.0, 0.0], &[0.0, 0.0, 1.0, 1.0], [1.0; 4], None)[0].is_nan());
+}
