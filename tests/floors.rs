@@ -1,0 +1,97 @@
+//! The floors: a room may use only rooms on floors below its own. This table is the one place where they are listed.
+
+use std::path::{Path, PathBuf};
+
+const FLOORS: [(&str, u8); 18] = [
+    ("main", 7),
+    ("cli", 7),
+    ("daemon", 6),
+    ("pipeline", 5),
+    ("tuning", 5),
+    ("evaluation", 5),
+    ("capture", 4),
+    ("publish", 4),
+    ("health", 4),
+    ("detector", 3),
+    ("engine", 2),
+    ("retinanet", 2),
+    ("tracking", 2),
+    ("kernels", 1),
+    ("image", 1),
+    ("model", 1),
+    ("frame", 0),
+    ("detection", 0),
+];
+/// Vocabulary that everybody may use.
+const GROUND: [&str; 3] = ["settings", "error", "lib"];
+/// Neighbours that may know each other: `tuning` uses `pipeline`'s hook and `evaluation`'s AP.
+const NEIGHBOURS: [(&str, &str); 2] = [("tuning", "pipeline"), ("tuning", "evaluation")];
+/// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
+const LIBRARIES: [(&str, &[&str]); 4] = [
+    ("tract_onnx::", &["engine/", "model/"]),
+    ("nokhwa::", &["capture/v4l2.rs"]),
+    ("rumqttc::", &["publish/link.rs"]),
+    ("config::", &["settings/"]),
+];
+
+fn floor(room: &str) -> Option<u8> {
+    if GROUND.contains(&room) { Some(0) } else { FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor) }
+}
+
+/// What is wrong in the text of `file` (its path within `src/`), as `file:line: arrow`.
+fn violations(file: &str, text: &str) -> Vec<String> {
+    let room = file.split('/').next().unwrap_or(file).trim_end_matches(".rs");
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or("");
+        let at = format!("{file}:{}", number + 1);
+        for piece in code.split("crate::").skip(1) {
+            let other: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            match (floor(room), floor(&other)) {
+                (Some(_), Some(_)) if room == other || room == "lib" || NEIGHBOURS.contains(&(room, other.as_str())) => {}
+                (Some(own), Some(its)) if its < own || own == 0 && its == 0 => {}
+                _ => found.push(format!("{at}: {room} -> {other}")),
+            }
+        }
+        for (library, places) in LIBRARIES {
+            let named = code.match_indices(library).any(|(i, _)| !code[..i].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+            if named && !places.iter().any(|place| file.starts_with(place)) {
+                found.push(format!("{at}: {room} -> {library} (only {places:?})"));
+            }
+        }
+    }
+    found
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("src is readable") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_room_uses_a_floor_above_or_beside_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 10, "only {} sources found", files.len());
+    let mut found = Vec::new();
+    for path in files {
+        let name = path.strip_prefix(&root).expect("under src").to_string_lossy().into_owned();
+        found.extend(violations(&name, &std::fs::read_to_string(&path).expect("source")));
+    }
+    assert!(found.is_empty(), "forbidden arrows:\n{}", found.join("\n"));
+}
+
+#[test]
+fn planted_arrows_are_caught() {
+    assert_eq!(violations("engine/mod.rs", "use crate::retinanet::nms;"), ["engine/mod.rs:1: engine -> retinanet"]);
+    assert_eq!(violations("image/mod.rs", "\nlet x = crate::cli::run();"), ["image/mod.rs:2: image -> cli"]);
+    assert_eq!(violations("cli/mod.rs", "use tract_onnx::prelude;").len(), 1);
+    assert!(violations("cli/mod.rs", "// crate::nowhere\nuse crate::engine::Engine;").is_empty());
+}
