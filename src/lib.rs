@@ -14,6 +14,8 @@ pub mod engine;
 pub mod retinanet;
 // Floor 3: one picture in, detections out.
 pub mod detector;
+// Floor 4: the ends.
+pub mod capture;
 // Floor 5: a stream of frames.
 pub mod pipeline;
 // Floor 7: what a person types and reads.
