@@ -1,5 +1,6 @@
-//! The arithmetic of RetinaNet: anchors, box coder, decoding of heads, NMS. Pure functions of numbers.
+//! The arithmetic of RetinaNet: anchors, box coder, decoding of heads, NMS, losses. Pure functions of numbers.
 
 pub mod anchors;
 pub mod decode;
+pub mod loss;
 pub mod nms;
