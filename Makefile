@@ -13,6 +13,8 @@ test: setup
 	cargo clippy --release --all-targets -- -D warnings
 	cargo test --release
 
+# No model is shipped yet: name one, e.g. `make bench MODEL=my-model.onnx`.
 bench: setup
+	@test -n "$(MODEL)" || { echo "no model is shipped yet: make bench MODEL=FILE.onnx"; exit 2; }
 	cargo build --release
-	target/release/retinad bench --model models/retinad-m-320-int8.onnx
+	target/release/retinad bench --model $(MODEL)
