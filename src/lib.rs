@@ -16,7 +16,11 @@ pub mod retinanet;
 pub mod detector;
 // Floor 4: the ends.
 pub mod capture;
+pub mod health;
+pub mod publish;
 // Floor 5: a stream of frames.
 pub mod pipeline;
+// Floor 6: composition.
+pub mod daemon;
 // Floor 7: what a person types and reads.
 pub mod cli;

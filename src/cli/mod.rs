@@ -2,7 +2,10 @@
 
 mod bench;
 mod detect;
+mod watch;
 
+use crate::daemon;
+use crate::detector::DetectorModel;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -10,12 +13,14 @@ use std::process::ExitCode;
 
 /// Exit code where some input failed (named on stderr).
 pub const SOME_FAILED: u8 = 1;
+/// Exit code where something needed is not reachable.
+pub const UNREACHABLE: u8 = 69;
 /// Exit code where settings or model file cannot be used; systemd does not restart on it.
 pub const BAD_SETTINGS: u8 = 78;
 
 /// Finds people, cats, cars and more in camera pictures, on this machine's CPU.
 #[derive(Parser)]
-#[command(version, after_help = "Example: retinad detect --model models/retinad-m-320-int8.onnx picture.jpg")]
+#[command(version, after_help = "Example: retinad run --config config/demo.toml")]
 struct Arguments {
     /// Settings file; without it /etc/retinad/retinad.toml where that exists
     #[arg(long, global = true)]
@@ -26,6 +31,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the daemon: detect in the cameras' frames and publish over MQTT
+    #[command(
+        after_help = "Example: retinad run --config /etc/retinad/retinad.toml\n\nSIGHUP reloads the settings, SIGTERM ends within 2 s."
+    )]
+    Run(RunArguments),
+    /// Print detections as they arrive over MQTT
+    #[command(after_help = "Examples:\n  retinad watch\n  retinad watch --config config/demo.toml --json --count 10")]
+    Watch(watch::WatchArguments),
     /// Detect in pictures and print one JSON line each
     #[command(
         after_help = "Examples:\n  retinad detect examples/pictures/*.jpg\n  retinad detect --draw out pictures/\n  retinad detect --format coco --annotations val.json --images val/ -o results.json"
@@ -37,6 +50,16 @@ enum Command {
     /// Time a model, any ONNX file
     #[command(after_help = "Example: retinad bench --model models/retinad-m-320-int8.onnx --json")]
     Bench(bench::BenchArguments),
+}
+
+/// Arguments of `retinad run`.
+#[derive(Args)]
+struct RunArguments {
+    #[command(flatten)]
+    model: ModelArgument,
+    /// End once every replay is over
+    #[arg(long)]
+    once: bool,
 }
 
 /// `--model`, which wins over the settings.
@@ -52,15 +75,26 @@ pub struct ModelArgument {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
-    let load = |model: &ModelArgument| -> Result<Settings, String> {
+    let load = |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
         let environment: Vec<(String, String)> =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
-        settings::load(config.as_deref(), &environment, &flags).map_err(|e| e.to_string())
+        settings::load(config.as_deref(), &environment, &flags)
     };
+    start_log();
+    let none = ModelArgument { model: None };
     let done = match arguments.command {
-        Command::Detect(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e)).and_then(|s| detect::detect(&s, &arguments)),
-        Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e)).and_then(|s| check(&s)),
+        Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
+            let model = DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+            daemon::run(&settings, &model, || load(&arguments.model), arguments.once).map_err(|e| (BAD_SETTINGS, e.to_string()))
+        }),
+        Command::Watch(arguments) => {
+            load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| watch::watch(&settings, &arguments))
+        }
+        Command::Detect(arguments) => {
+            load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| detect::detect(&s, &arguments))
+        }
+        Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check(&s)),
         Command::Bench(arguments) => bench::bench(&arguments),
     };
     match done {
@@ -74,8 +108,21 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Log lines to stderr; without time and colour where systemd's journal keeps the time.
+fn start_log() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RETINAD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,retinad=info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().init() } else { log.init() }
+}
+
 fn check(settings: &Settings) -> Result<(), (u8, String)> {
-    let model = crate::detector::DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let model = DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     println!("# model {} {}: {} classes, sha256 {}", model.manifest.name, model.manifest.version, model.labels.len(), &model.sha256[..12]);
     print!("{}", settings::masked_toml(settings));
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::frame::{Frame, RawFrame};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 struct Slot {
@@ -16,6 +16,7 @@ struct Slot {
 struct Slots {
     cameras: Vec<Slot>,
     ticket: u64,
+    closed: bool,
     /// Order in which frames were taken, over all cameras: the sequencer's key.
     taken: Vec<u64>,
 }
@@ -31,6 +32,8 @@ pub struct Taken {
 /// Slots with permits to sleep on.
 pub struct Dispatcher {
     slots: Mutex<Slots>,
+    /// Told whenever a slot was emptied or the dispatcher closed.
+    freed: Condvar,
     permits: Mutex<Option<Sender<()>>>,
     ready: Receiver<()>,
 }
@@ -42,13 +45,13 @@ impl Dispatcher {
         // A permit stands for "some slot may hold a frame"; one per camera is enough, a full channel loses nothing.
         let (permits, ready) = bounded(cameras.max(1));
         let slot = || Slot { waiting: None, next_seq: 0, superseded: 0, served: 0 };
-        let slots = Slots { cameras: (0..cameras).map(|_| slot()).collect(), ticket: 0, taken: vec![0; cameras] };
-        Self { slots: Mutex::new(slots), permits: Mutex::new(Some(permits)), ready }
+        let slots = Slots { cameras: (0..cameras).map(|_| slot()).collect(), ticket: 0, closed: false, taken: vec![0; cameras] };
+        Self { slots: Mutex::new(slots), freed: Condvar::new(), permits: Mutex::new(Some(permits)), ready }
     }
 
-    /// Puts a frame into its camera's slot. Returns whether a waiting frame was superseded. Never waits for a worker.
+    /// Puts a frame into its camera's slot. Returns whether the slots are still open. Never waits for a worker.
     pub fn offer(&self, camera: usize, raw: RawFrame, captured: Instant, captured_wall: SystemTime) -> bool {
-        let superseded = {
+        {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(slot) = slots.cameras.get_mut(camera) else { return false };
             let seq = slot.next_seq;
@@ -56,14 +59,11 @@ impl Dispatcher {
             let superseded = slot.waiting.take().is_some();
             slot.superseded += u64::from(superseded);
             slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw });
-            superseded
-        };
-        if let Some(permits) = &*self.permits.lock().unwrap_or_else(PoisonError::into_inner) {
-            match permits.try_send(()) {
-                Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-            }
         }
-        superseded
+        match &*self.permits.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(permits) => matches!(permits.try_send(()), Ok(()) | Err(TrySendError::Full(()))),
+            None => false,
+        }
     }
 
     /// Waits for a frame; `None` once closed and empty.
@@ -88,12 +88,23 @@ impl Dispatcher {
         frame.superseded_before = std::mem::take(&mut slot.superseded);
         let place = slots.taken[camera];
         slots.taken[camera] += 1;
+        self.freed.notify_all();
         Some(Taken { frame, place })
     }
 
     /// Lets workers finish what waits and then end.
     pub fn close(&self) {
         self.permits.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Taken under the slots' lock, so that nobody goes to sleep between its look at `closed` and this call.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.freed.notify_all();
+    }
+
+    /// Waits until the camera's slot is empty: for a replay that goes as fast as its frames are taken.
+    pub fn wait_until_taken(&self, camera: usize) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |slots: &mut Slots| !slots.closed && slots.cameras.get(camera).is_some_and(|slot| slot.waiting.is_some());
+        drop(self.freed.wait_while(slots, waiting).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Frames that wait in slots now.
@@ -116,8 +127,7 @@ mod tests {
     #[test]
     fn newest_frame_wins_and_the_superseded_are_counted() {
         let dispatcher = Dispatcher::new(1);
-        assert!(!offer(&dispatcher, 0));
-        assert!(offer(&dispatcher, 0) && offer(&dispatcher, 0));
+        assert!(offer(&dispatcher, 0) && offer(&dispatcher, 0) && offer(&dispatcher, 0));
         let taken = dispatcher.take().expect("one waits");
         assert_eq!((taken.frame.seq, taken.frame.superseded_before, taken.place), (2, 2, 0));
     }
@@ -141,5 +151,6 @@ mod tests {
         offer(&dispatcher, 1);
         dispatcher.close();
         assert!(dispatcher.take().is_some() && dispatcher.take().is_some() && dispatcher.take().is_none());
+        assert!(!offer(&dispatcher, 0), "a camera thread learns from this that it may end");
     }
 }

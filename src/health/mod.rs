@@ -1,0 +1,111 @@
+//! Counters of cameras and of the machine, for `bridge/health`.
+
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Frames whose times are kept for percentiles.
+const WINDOW: usize = 256;
+
+/// One camera's counters, owned by the sequencing thread.
+#[derive(Debug, Default)]
+pub struct CameraHealth {
+    /// Frames the camera gave, taken or superseded.
+    pub frames_in: u64,
+    /// Frames detected on.
+    pub detected: u64,
+    /// Frames superseded before a worker took them.
+    pub superseded: u64,
+    /// Frames that could not be decoded.
+    pub decode_errors: u64,
+    /// Frames a worker failed on.
+    pub failed: u64,
+    /// Times the camera was opened after the first.
+    pub reopens: u64,
+    infer: VecDeque<Duration>,
+    age: VecDeque<Duration>,
+    since: Option<(Instant, u64, u64)>,
+}
+
+impl CameraHealth {
+    /// Takes one frame's inference time and its age at the end of the pipeline.
+    pub fn record(&mut self, infer: Duration, age: Duration) {
+        for (window, value) in [(&mut self.infer, infer), (&mut self.age, age)] {
+            if window.len() == WINDOW {
+                window.pop_front();
+            }
+            window.push_back(value);
+        }
+    }
+
+    /// This camera's part of `bridge/health`; rates are over the time since the last call.
+    pub fn report(&mut self, status: &str, now: Instant) -> Value {
+        let (since, frames, detected) = self.since.replace((now, self.frames_in, self.detected)).unwrap_or((now, 0, 0));
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        let rate = |count: u64| if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 };
+        json!({"status": status, "fps_in": rate(self.frames_in - frames), "fps_detect": rate(self.detected - detected),
+            "dropped_stale": self.superseded, "decode_errors": self.decode_errors, "failed": self.failed, "reopens": self.reopens,
+            "age_ms_p50": percentile(&self.age, 0.5), "age_ms_p95": percentile(&self.age, 0.95),
+            "infer_ms_p50": percentile(&self.infer, 0.5), "infer_ms_p95": percentile(&self.infer, 0.95)})
+    }
+}
+
+/// Milliseconds, or null without a value.
+fn percentile(window: &VecDeque<Duration>, share: f64) -> Value {
+    let mut sorted: Vec<Duration> = window.iter().copied().collect();
+    sorted.sort_unstable();
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.max(1) - 1).map_or(Value::Null, |d| json!((d.as_secs_f64() * 1e4).round() / 10.0))
+}
+
+/// What the machine says of itself: resident memory in MB, load, temperature in degrees Celsius; null where unknown.
+#[must_use]
+pub fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let rss = read("/proc/self/status").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    let load = read("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+    let temperature = read("/sys/class/thermal/thermal_zone0/temp").and_then(|text| text.trim().parse::<f64>().ok());
+    json!({"rss_mb": rss.map(|kb| (kb / 102.4).round() / 10.0), "load1": load, "cpu_temp_c": temperature.map(|t| (t / 100.0).round() / 10.0)})
+}
+
+/// CLOCK_BOOTTIME as near as the standard library comes: time since boot, milliseconds, from `/proc/uptime`.
+#[must_use]
+pub fn boot_ms() -> u64 {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split_whitespace().next().and_then(|s| s.parse::<f64>().ok()).map_or(0, |s| (s * 1e3) as u64)
+}
+
+/// Whether the clock is synchronised, as systemd's time service marks it; true where nothing tells.
+#[must_use]
+pub fn clock_synced() -> bool {
+    let folder = std::path::Path::new("/run/systemd/timesync");
+    !folder.exists() || folder.join("synchronized").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_percentiles_come_from_what_was_recorded() {
+        let start = Instant::now();
+        let mut camera = CameraHealth::default();
+        camera.report("online", start);
+        for ms in 1..=100 {
+            camera.frames_in += 2;
+            camera.detected += 1;
+            camera.record(Duration::from_millis(ms), Duration::from_millis(2 * ms));
+        }
+        let report = camera.report("online", start + Duration::from_secs(10));
+        assert_eq!((report["fps_in"].as_f64(), report["fps_detect"].as_f64()), (Some(20.0), Some(10.0)));
+        assert_eq!((report["infer_ms_p50"].as_f64(), report["age_ms_p95"].as_f64()), (Some(50.0), Some(190.0)));
+    }
+
+    #[test]
+    fn this_machine_has_resident_memory() {
+        assert!(machine()["rss_mb"].as_f64().expect("Linux") > 0.5);
+    }
+}
