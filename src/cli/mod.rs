@@ -112,7 +112,7 @@ pub fn run() -> ExitCode {
 fn start_log() {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_env("RETINAD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,retinad=info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,retinad=info,rumqttd=off"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
