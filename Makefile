@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.91 or newer with rustup, then run make again"; exit 1; }
-	@missing=""; for p in mosquitto mosquitto-clients; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	@missing=""; for p in libclang-dev mosquitto mosquitto-clients; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq $$missing; fi
 
 test: setup

@@ -1,11 +1,24 @@
 //! Frames in: cameras behind one trait. A camera knows nothing of models or brokers; its frames leave compressed as they came.
 
+mod framing;
 mod replay;
+mod stream;
+#[cfg(feature = "v4l2")]
+mod v4l2;
+mod watched;
 
 pub use replay::Replay;
+pub use stream::Stream;
+#[cfg(feature = "v4l2")]
+pub use v4l2::V4l2;
+pub use watched::{Grabbed, Waited, Watched};
 
 use crate::frame::RawFrame;
 use crate::settings::{CameraKind, CameraSettings};
+use std::sync::Arc;
+
+/// Makes a camera's pending [`Camera::next_frame`] return, from another thread.
+pub type Interrupt = Arc<dyn Fn() + Send + Sync>;
 
 /// Opens the camera that the settings describe.
 ///
@@ -14,20 +27,26 @@ use crate::settings::{CameraKind, CameraSettings};
 pub fn open(settings: &CameraSettings) -> Result<Box<dyn Camera>, CaptureError> {
     match settings.kind {
         CameraKind::Replay => Ok(Box::new(Replay::open(&settings.path, settings.fps, settings.repeat)?)),
-        CameraKind::V4l2 | CameraKind::Stream => {
-            let what = if settings.kind == CameraKind::V4l2 { &settings.device } else { &settings.url };
-            Err(CaptureError::Open { what: what.clone(), reason: "this release has `replay` cameras only".into() })
-        }
+        CameraKind::Stream => Ok(Box::new(Stream::open(settings)?)),
+        #[cfg(feature = "v4l2")]
+        CameraKind::V4l2 => Ok(Box::new(V4l2::open(settings)?)),
+        #[cfg(not(feature = "v4l2"))]
+        CameraKind::V4l2 => Err(CaptureError::Open { what: settings.name(), reason: "this build reads no v4l2 (feature v4l2)".into() }),
     }
 }
 
 /// A source of frames, used by one thread.
-pub trait Camera: Send {
+pub trait Camera {
     /// Waits for the next frame.
     ///
     /// # Errors
     /// [`CaptureError`]; after `Stopped` the camera must be opened anew.
     fn next_frame(&mut self) -> Result<RawFrame, CaptureError>;
+
+    /// How to wake a pending `next_frame`, where that is possible.
+    fn interrupt(&self) -> Option<Interrupt> {
+        None
+    }
 }
 
 /// Why a camera gives no frame. One line each.

@@ -1,69 +1,146 @@
-//! Pictures of a folder as a camera: JPEG, PNG and WebP, by name, once or repeated, at a given rate or as fast as taken.
+//! A recording as a camera: a folder of JPEG, PNG and WebP pictures by name, a `.y4m` or an `.mjpeg` file; once or repeated, at a
+//! given rate or as fast as taken.
 
+use super::framing::{Framer, FramingError};
 use super::{Camera, CaptureError};
 use crate::frame::{Encoding, RawFrame};
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Largest picture that is read.
 const MAX_FILE: u64 = 64 << 20;
 
-/// A folder replayed.
+/// A folder or recording replayed.
 pub struct Replay {
-    pictures: Vec<PathBuf>,
-    next: usize,
+    source: Source,
     repeat: bool,
     interval: Duration,
     due: Option<Instant>,
     what: String,
 }
 
+enum Source {
+    Pictures { paths: Vec<PathBuf>, next: usize },
+    Recording { file: File, format: &'static str, framer: Framer, frames: u64 },
+}
+
+/// What a source gives; `None` at its end.
+type Next = Result<Option<RawFrame>, CaptureError>;
+
 impl Replay {
-    /// Lists the pictures of `folder`. `fps` frames a second; 0: as fast as taken.
+    /// Lists the pictures of a folder, or opens a recording. `fps` frames a second; 0: as fast as taken.
     ///
     /// # Errors
-    /// [`CaptureError::Open`] if the folder cannot be listed or holds no picture.
-    pub fn open(folder: &Path, fps: f32, repeat: bool) -> Result<Self, CaptureError> {
-        let what = folder.display().to_string();
+    /// [`CaptureError::Open`] if it cannot be read, or holds nothing to replay.
+    pub fn open(path: &Path, fps: f32, repeat: bool) -> Result<Self, CaptureError> {
+        let what = path.display().to_string();
         let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
-        let entries = std::fs::read_dir(folder).map_err(|e| failed(e.to_string()))?;
-        let is_picture = |path: &PathBuf| {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-            ["jpg", "jpeg", "png", "webp"].contains(&extension.as_str())
+        let is_file = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.is_file();
+        let source = if is_file {
+            let format = match extension(path).as_str() {
+                "y4m" => "y4m",
+                "mjpeg" | "mjpg" => "mjpeg",
+                _ => return Err(failed("a folder of pictures, a .y4m or an .mjpeg file is replayed".into())),
+            };
+            let file = File::open(path).map_err(|e| failed(e.to_string()))?;
+            Source::Recording { file, format, framer: Framer::new(format, 0, 0), frames: 0 }
+        } else {
+            let entries = std::fs::read_dir(path).map_err(|e| failed(e.to_string()))?;
+            let is_picture = |path: &PathBuf| ["jpg", "jpeg", "png", "webp"].contains(&extension(path).as_str());
+            let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_picture).collect();
+            if paths.is_empty() {
+                return Err(failed("no picture in it; .jpg, .jpeg, .png and .webp are read".into()));
+            }
+            paths.sort();
+            Source::Pictures { paths, next: 0 }
         };
-        let mut pictures: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_picture).collect();
-        if pictures.is_empty() {
-            return Err(failed("no picture in it; .jpg, .jpeg, .png and .webp are read".into()));
-        }
-        pictures.sort();
         let interval = if fps > 0.0 { Duration::from_secs_f32(1.0 / fps) } else { Duration::ZERO };
-        Ok(Self { pictures, next: 0, repeat, interval, due: None, what })
+        Ok(Self { source, repeat, interval, due: None, what })
     }
 }
 
 impl Camera for Replay {
     fn next_frame(&mut self) -> Result<RawFrame, CaptureError> {
-        if self.next == self.pictures.len() {
-            if !self.repeat {
-                return Err(CaptureError::Ended { what: self.what.clone() });
-            }
-            self.next = 0;
-        }
-        let path = &self.pictures[self.next];
-        self.next += 1;
         let now = Instant::now();
         let due = self.due.map_or(now, |due| due.max(now));
         std::thread::sleep(due - now);
         self.due = Some(due + self.interval);
-        let damaged = |reason: String| CaptureError::Damaged { what: path.display().to_string(), reason };
-        let length = std::fs::metadata(path).map_err(|e| damaged(e.to_string()))?.len();
-        if length > MAX_FILE {
-            return Err(damaged(format!("{length} bytes, at most {MAX_FILE} are read")));
+        loop {
+            if let Some(frame) = self.source.next(&self.what)? {
+                return Ok(frame);
+            }
+            if !self.repeat {
+                return Err(CaptureError::Ended { what: self.what.clone() });
+            }
+            self.source.rewind(&self.what)?;
         }
-        let data = std::fs::read(path).map_err(|e| damaged(e.to_string()))?;
-        let other = data.starts_with(b"\x89PNG") || data.starts_with(b"RIFF");
-        Ok(RawFrame { width: 0, height: 0, encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg }, data })
     }
+}
+
+impl Source {
+    fn next(&mut self, what: &str) -> Next {
+        match self {
+            Self::Pictures { paths, next } => {
+                let Some(path) = paths.get(*next) else { return Ok(None) };
+                *next += 1;
+                picture(path).map(Some).map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
+            }
+            Self::Recording { file, framer, frames, .. } => {
+                let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
+                let mut piece = vec![0; 64 << 10];
+                loop {
+                    match framer.next_frame() {
+                        Ok(Some(frame)) => {
+                            *frames += 1;
+                            return Ok(Some(frame));
+                        }
+                        Ok(None) => {}
+                        Err(FramingError::Damaged(reason)) => return Err(CaptureError::Damaged { what: what.to_owned(), reason }),
+                        Err(FramingError::Broken(reason)) => return Err(stopped(reason)),
+                    }
+                    let read = file.read(&mut piece).map_err(|e| stopped(e.to_string()))?;
+                    framer.push(&piece[..read]);
+                    if read == 0 && framer.take_rest() {
+                        return Err(CaptureError::Damaged { what: what.to_owned(), reason: "its last frame is cut off".into() });
+                    } else if read == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn rewind(&mut self, what: &str) -> Result<(), CaptureError> {
+        match self {
+            Self::Pictures { next, .. } => *next = 0,
+            Self::Recording { file, format, framer, frames } => {
+                let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
+                // Else an empty recording would be read round and round.
+                if *frames == 0 {
+                    return Err(stopped("no frame in it".into()));
+                }
+                file.rewind().map_err(|e| stopped(e.to_string()))?;
+                (*framer, *frames) = (Framer::new(format, 0, 0), 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
+}
+
+fn picture(path: &Path) -> Result<RawFrame, String> {
+    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if length > MAX_FILE {
+        return Err(format!("{length} bytes, at most {MAX_FILE} are read"));
+    }
+    let data = std::fs::read(path).map_err(|e| e.to_string())?;
+    let other = data.starts_with(b"\x89PNG") || data.starts_with(b"RIFF");
+    Ok(RawFrame { width: 0, height: 0, encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg }, data })
 }
 
 #[cfg(test)]
@@ -102,5 +179,38 @@ mod tests {
         let error = |path: &Path| Replay::open(path, 1.0, true).err().expect("refused").to_string();
         assert!(error(folder.path()).contains("no picture in it"));
         assert!(error(Path::new("/nowhere")).starts_with("/nowhere: "));
+    }
+
+    #[test]
+    fn recordings_are_replayed_and_repeated() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let y4m = folder.path().join("a.y4m");
+        std::fs::write(&y4m, b"YUV4MPEG2 W2 H2\nFRAME\naaaaaaFRAME\nbbbbbbFRAME\ncc").expect("written");
+        let mut replay = Replay::open(&y4m, 0.0, true).expect("opens");
+        for _ in 0..2 {
+            assert_eq!(replay.next_frame().expect("a").data, b"aaaaaa");
+            assert_eq!(replay.next_frame().expect("b").data, b"bbbbbb");
+            assert!(matches!(replay.next_frame(), Err(CaptureError::Damaged { .. })));
+        }
+        let jpeg = include_bytes!("../../examples/pictures/coffee.jpg");
+        let mjpeg = folder.path().join("a.mjpeg");
+        std::fs::write(&mjpeg, [&jpeg[..], jpeg].concat()).expect("written");
+        let mut replay = Replay::open(&mjpeg, 0.0, false).expect("opens");
+        for _ in 0..2 {
+            assert_eq!(replay.next_frame().expect("a picture").data, jpeg);
+        }
+        assert!(matches!(replay.next_frame(), Err(CaptureError::Ended { .. })));
+    }
+
+    #[test]
+    fn a_recording_without_frames_or_of_another_kind_is_told() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let empty = folder.path().join("a.mjpeg");
+        std::fs::write(&empty, b"").expect("written");
+        let error = Replay::open(&empty, 0.0, true).expect("opens").next_frame().expect_err("empty").to_string();
+        assert!(error.contains("no frame in it"), "{error}");
+        let film = folder.path().join("a.mp4");
+        std::fs::write(&film, b"").expect("written");
+        assert!(Replay::open(&film, 0.0, true).err().expect("refused").to_string().contains(".y4m or an .mjpeg"));
     }
 }

@@ -128,8 +128,12 @@ pub fn run(
     let workers = start_workers(settings.detector.workers, model, &dispatcher)?;
     let mut sequencer = Sequencer::new(ids.len());
     let (news_in, news) = bounded(64);
+    let (stop_cameras, stop) = bounded::<()>(0);
+    let mut supervisors = Vec::new();
     for (index, ((id, camera), enabled)) in settings.cameras.iter().zip(desk.switches()).enumerate() {
-        cameras::start(index, id, camera.clone(), enabled, Arc::clone(&dispatcher), news_in.clone())?;
+        let (id, settings, news, stop) = (id.clone(), camera.clone(), news_in.clone(), stop.clone());
+        let supervisor = cameras::Supervisor { index, id, settings, enabled, dispatcher: Arc::clone(&dispatcher), news, stop };
+        supervisors.push(supervisor.start()?);
     }
     tracing::info!(node, cameras = ids.len(), workers = settings.detector.workers, model = model.manifest.name, "started");
     let clock = tick(Duration::from_secs(1));
@@ -168,10 +172,15 @@ pub fn run(
         }
     }
     tracing::info!("stopping");
+    drop((stop_cameras, news));
     dispatcher.close();
     let until = Instant::now() + DRAIN;
     while let Ok((place, outcome)) = workers.outcomes.recv_deadline(until) {
         sequencer.accept(place, outcome, |outcome| desk.accept(&outcome));
+    }
+    // They end their child processes; a thread that hangs in a driver is not theirs to wait for.
+    for supervisor in supervisors {
+        let _ = supervisor.join();
     }
     desk.say_offline();
     let left = publisher.shutdown(FLUSH);

@@ -151,6 +151,28 @@ pub struct CameraSettings {
     pub timeout_s: f32,
 }
 
+impl CameraSettings {
+    /// What errors call the camera: its device, program, address without credentials, or path.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.kind {
+            CameraKind::Replay => self.path.display().to_string(),
+            CameraKind::V4l2 if self.device.parse::<u32>().is_ok() => format!("/dev/video{}", self.device),
+            CameraKind::V4l2 => self.device.clone(),
+            CameraKind::Stream => self.command.first().cloned().unwrap_or_else(|| without_credentials(&self.url)),
+        }
+    }
+}
+
+/// `http://user:secret@host/path?token=1` to `http://host/path`: a query may hold a secret too.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
+}
+
 impl Default for CameraSettings {
     fn default() -> Self {
         Self {
