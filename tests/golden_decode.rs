@@ -1,8 +1,10 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
-use retinad::detection::{HeadTensor, Heads};
+use retinad::detection::{Detection, HeadTensor, Heads};
 use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeOptions, Decoder, decode_box};
+use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
+use retinad::retinanet::nms;
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
@@ -132,4 +134,86 @@ fn decode_matches_detectron2() {
 #[test]
 fn a_nan_delta_gives_a_box_that_is_not_finite_and_is_dropped_by_the_decoder() {
     assert!(decode_box([f32::NAN, 0.0, 0.0, 0.0], &[0.0, 0.0, 1.0, 1.0], [1.0; 4], None)[0].is_nan());
+}
+
+fn boxes(value: &Value) -> Vec<[f32; 4]> {
+    value.as_array().expect("boxes").iter().map(|b| numbers(b).try_into().expect("four")).collect()
+}
+
+#[test]
+fn nms_matches_torchvision() {
+    let file = golden("decode_torchvision");
+    let cases = file["nms"].as_array().expect("cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        let (scores, labels) = (numbers(&case["scores"]), numbers(&case["labels"]));
+        let mut sorted: Vec<(usize, Detection)> = boxes(&case["boxes"])
+            .into_iter()
+            .enumerate()
+            .map(|(i, bbox)| (i, Detection { class: labels[i] as usize, score: scores[i], bbox }))
+            .collect();
+        sorted.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
+        // Which input a kept box was: boxes may be equal, so a mark in the score tells them apart.
+        let marked: Vec<Detection> = sorted.iter().map(|(i, d)| Detection { score: *i as f32, ..*d }).collect();
+        let mut kept = Vec::new();
+        nms::nms(&marked, case["iou_threshold"].as_f64().expect("threshold") as f32, usize::MAX, &mut kept);
+        let kept: Vec<u64> = kept.iter().map(|d| d.score as u64).collect();
+        let expected: Vec<u64> = case["keep"].as_array().expect("keep").iter().map(|k| k.as_u64().expect("index")).collect();
+        assert_eq!(kept, expected, "{}", case["name"]);
+    }
+}
+
+#[test]
+fn box_coder_matches_torchvision() {
+    let file = golden("decode_torchvision");
+    let (mut encoded, mut decoded) = (0, 0);
+    for case in file["box_coder"].as_array().expect("cases") {
+        let four = |key: &str| -> [f32; 4] { numbers(&case[key]).try_into().expect("four") };
+        if case["kind"] == "encode" {
+            let found = encode_box(&four("target_box"), &four("anchor"));
+            for (a, b) in found.iter().zip(four("deltas")) {
+                assert!((a - b).abs() <= 1e-6 + 1e-6 * b.abs(), "{case} {found:?}");
+            }
+            encoded += 1;
+        } else {
+            let found = decode_box(four("deltas"), &four("anchor"), [1.0; 4], Some(4.135_166_6));
+            for (a, b) in found.iter().zip(four("box")) {
+                assert!((a - b).abs() <= 1e-3 + 1e-6 * b.abs(), "{case} {found:?}");
+            }
+            decoded += 1;
+        }
+    }
+    assert!(encoded > 0 && decoded > 0);
+}
+
+#[test]
+fn matching_agrees_with_both_libraries_but_for_a_truth_without_overlap() {
+    let file = golden("decode_torchvision");
+    let cases = file["matching"].as_array().expect("cases");
+    let mut without_overlap = 0;
+    for case in cases {
+        let limit = |key: &str| case[key].as_f64().expect("IoU") as f32;
+        let limits = Limits { positive: limit("fg_iou"), background: limit("bg_iou") };
+        let (parts, skipped) = match_anchors(&boxes(&case["anchors"]), &boxes(&case["gt"]), limits);
+        let found: Vec<i64> = parts
+            .iter()
+            .map(|part| match part {
+                Match::Truth(truth) => *truth as i64,
+                Match::Background => -1,
+                Match::Ignored => -2,
+            })
+            .collect();
+        let expected: Vec<i64> = case["matched"].as_array().expect("matched").iter().map(|m| m.as_i64().expect("index")).collect();
+        if skipped == 0 {
+            assert_eq!(found, expected, "{}", case["name"]);
+        } else {
+            // The libraries make every anchor at IoU 0 positive; we skip the truth and say so.
+            without_overlap += 1;
+            for (ours, theirs) in found.iter().zip(&expected) {
+                assert!(ours == theirs || (*ours < 0 && *theirs >= 0), "{} {found:?}", case["name"]);
+            }
+            assert!(found.contains(&-1));
+        }
+    }
+    assert_eq!(without_overlap, 1);
 }

@@ -1,6 +1,7 @@
 //! What a person types and reads: arguments, tables, exit codes.
 
 mod bench;
+mod check;
 mod detect;
 mod watch;
 
@@ -44,8 +45,10 @@ enum Command {
         after_help = "Examples:\n  retinad detect examples/pictures/*.jpg\n  retinad detect --draw out pictures/\n  retinad detect --format coco --annotations val.json --images val/ -o results.json"
     )]
     Detect(detect::DetectArguments),
-    /// Check settings and model, and print the effective settings
-    #[command(after_help = "Example: retinad check --config config/retinad.toml")]
+    /// Check settings, model, cameras and broker, and print the effective settings
+    #[command(
+        after_help = "Example: retinad check --config config/retinad.toml\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
+    )]
     Check(ModelArgument),
     /// Time a model, any ONNX file
     #[command(after_help = "Example: retinad bench --model models/retinad-m-320-int8.onnx --json")]
@@ -94,7 +97,7 @@ pub fn run() -> ExitCode {
         Command::Detect(arguments) => {
             load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| detect::detect(&s, &arguments))
         }
-        Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check(&s)),
+        Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check::check(&s)),
         Command::Bench(arguments) => bench::bench(&arguments),
     };
     match done {
@@ -119,11 +122,4 @@ fn start_log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().init() } else { log.init() }
-}
-
-fn check(settings: &Settings) -> Result<(), (u8, String)> {
-    let model = DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
-    println!("# model {} {}: {} classes, sha256 {}", model.manifest.name, model.manifest.version, model.labels.len(), &model.sha256[..12]);
-    print!("{}", settings::masked_toml(settings));
-    Ok(())
 }

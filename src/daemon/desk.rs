@@ -3,11 +3,13 @@
 //! Runs on one thread; owns its state. It writes to the outbox and never waits for the broker.
 
 use super::cameras::News;
+use super::overrides::{Overrides, Threshold};
 use crate::detection::{Outcome, Verdict};
 use crate::detector::DetectorModel;
 use crate::health::{self, CameraHealth};
+use crate::pipeline::WorkerState;
 use crate::publish::{Change, Command, Counts, LinkStats, OutboxHandle, payload, topics};
-use crate::settings::{DetectionsMode, Settings};
+use crate::settings::{DetectionsMode, DetectorSettings, Settings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,34 +34,63 @@ pub struct Desk {
     model: Arc<DetectorModel>,
     slugs: Vec<String>,
     outbox: OutboxHandle,
+    overrides: Overrides,
+    workers: Arc<WorkerState>,
+    restart_required: bool,
     cameras: Vec<CameraState>,
     started: Instant,
     started_wall: SystemTime,
+    instance: String,
     clock_synced: bool,
 }
 
 impl Desk {
     /// Sets every retained topic to its first value.
-    pub fn new(node: String, settings: Settings, model: Arc<DetectorModel>, outbox: OutboxHandle) -> Self {
+    pub fn new(
+        node: String,
+        settings: Settings,
+        model: Arc<DetectorModel>,
+        outbox: OutboxHandle,
+        overrides: Overrides,
+        workers: Arc<WorkerState>,
+    ) -> Self {
         let delay = Duration::from_secs_f32(settings.mqtt.off_delay_s);
         let cameras = settings
             .cameras
             .keys()
-            .map(|id| CameraState {
-                id: id.clone(),
-                enabled: Arc::new(AtomicBool::new(true)),
-                online: false,
-                ended: false,
-                threshold: settings.detector.min_score,
-                counts: Counts::new(model.labels.len(), delay),
-                health: CameraHealth::default(),
-                last_sample: None,
-                last_reason: String::new(),
+            .map(|id| {
+                let set = overrides.of(id, settings.detector.min_score);
+                CameraState {
+                    id: id.clone(),
+                    enabled: Arc::new(AtomicBool::new(set.detect.unwrap_or(true))),
+                    online: false,
+                    ended: false,
+                    threshold: set.threshold.map_or(settings.detector.min_score, |t| t.value),
+                    counts: Counts::new(model.labels.len(), delay),
+                    health: CameraHealth::default(),
+                    last_sample: None,
+                    last_reason: String::new(),
+                }
             })
             .collect();
         let slugs = topics::label_slugs(&model.labels);
         let (started, started_wall, clock_synced) = (Instant::now(), SystemTime::now(), health::clock_synced());
-        let desk = Self { node, settings, model, slugs, outbox, cameras, started, started_wall, clock_synced };
+        let (instance, restart_required) = (read("/proc/sys/kernel/random/uuid"), false);
+        let desk = Self {
+            node,
+            settings,
+            model,
+            slugs,
+            outbox,
+            overrides,
+            workers,
+            restart_required,
+            cameras,
+            started,
+            started_wall,
+            instance,
+            clock_synced,
+        };
         desk.outbox.state("bridge/info", desk.info().to_string());
         for camera in &desk.cameras {
             desk.say_status(camera);
@@ -118,6 +149,7 @@ impl Desk {
             }
         };
         camera.health.detected += 1;
+        camera.health.last_frame = Some(outcome.captured_wall);
         camera.health.record(outcome.times.inference, outcome.captured.elapsed());
         if !camera.enabled.load(Ordering::Relaxed) {
             return;
@@ -195,10 +227,13 @@ impl Desk {
         match command.change {
             Change::Detect(on) => {
                 camera.enabled.store(on, Ordering::Relaxed);
+                // On is what the settings say.
+                self.overrides.change(&camera.id, |o| o.detect = (!on).then_some(false));
                 tracing::info!(camera = camera.id, on, "detection switched");
             }
             Change::Threshold(value) => {
                 camera.threshold = value;
+                self.overrides.change(&camera.id, |o| o.threshold = Some(Threshold { value, setting: self.settings.detector.min_score }));
                 tracing::info!(camera = camera.id, value, "threshold set");
             }
         }
@@ -211,6 +246,7 @@ impl Desk {
             camera.id,
             if matches!(command.change, Change::Detect(_)) { "detect" } else { "threshold" }
         ));
+        self.outbox.state("bridge/info", self.info().to_string());
     }
 
     /// Takes new settings; what needs a restart is named in the log and stays as it was.
@@ -232,10 +268,14 @@ impl Desk {
             camera.counts.set_off_delay(Duration::from_secs_f32(new.mqtt.off_delay_s));
             if threshold_changed {
                 camera.threshold = new.detector.min_score;
+                self.overrides.change(&camera.id, |o| o.threshold = None);
             }
         }
-        let kept = Settings { node: old.node.clone(), cameras: old.cameras.clone(), ..new };
-        self.settings = kept;
+        // What needs a restart stays as it runs, so that health and info tell what is.
+        let detector = DetectorSettings { min_score: new.detector.min_score, ..old.detector.clone() };
+        self.settings = Settings { node: old.node.clone(), cameras: old.cameras.clone(), detector, ..new };
+        self.restart_required = restart;
+        self.outbox.state("bridge/info", self.info().to_string());
         for camera in &self.cameras {
             self.say_settings(camera);
         }
@@ -257,11 +297,14 @@ impl Desk {
                 problems.push(format!("camera_offline:{}", camera.id));
             }
             let status = camera.status();
-            cameras.insert(camera.id.clone(), camera.health.report(status, now));
+            let mut report = camera.health.report(status, now);
+            report["last_frame"] = camera.health.last_frame.map_or(Value::Null, |at| json!(payload::rfc3339(at)));
+            cameras.insert(camera.id.clone(), report);
         }
         if !self.clock_synced {
             problems.push("clock_unsynced".into());
         }
+        problems.extend(health::machine_problems());
         let all_offline = !self.cameras.is_empty() && self.cameras.iter().all(|camera| camera.status() == "offline");
         let state = if all_offline {
             "failed"
@@ -272,7 +315,9 @@ impl Desk {
         };
         let mut body = json!({"v": 1, "time": payload::rfc3339(SystemTime::now()), "clock_synced": self.clock_synced,
             "uptime_s": self.started.elapsed().as_secs(), "state": state, "problems": problems,
-            "workers": {"total": self.settings.detector.workers}, "mqtt": link, "cameras": cameras});
+            "workers": {"total": self.settings.detector.workers, "busy": self.workers.busy.load(Ordering::Relaxed),
+                "restarts": self.workers.restarts.load(Ordering::Relaxed)},
+            "mqtt": link, "cameras": cameras});
         if let (Value::Object(body), Value::Object(machine)) = (&mut body, health::machine()) {
             body.extend(machine);
         }
@@ -289,7 +334,6 @@ impl Desk {
 
     /// `bridge/info` (3.1): no paths, addresses, user names or secrets.
     fn info(&self) -> Value {
-        let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let labels: Map<String, Value> =
             self.model.labels.iter().zip(&self.slugs).filter(|(label, _)| !label.is_empty()).map(|(l, s)| (l.clone(), json!(s))).collect();
         let cameras: Map<String, Value> = self
@@ -302,13 +346,17 @@ impl Desk {
             .collect();
         let manifest = &self.model.manifest;
         json!({"v": 1, "node": self.node, "version": env!("CARGO_PKG_VERSION"), "schema": 1,
-            "instance_id": read("/proc/sys/kernel/random/uuid"), "boot_id": read("/proc/sys/kernel/random/boot_id").get(..8),
+            "instance_id": self.instance, "boot_id": read("/proc/sys/kernel/random/boot_id").get(..8),
             "started_at": payload::rfc3339(self.started_wall),
-            "host": {"arch": std::env::consts::ARCH, "cpus": std::thread::available_parallelism().map_or(1, std::num::NonZero::get)},
+            "host": health::host(),
             "model": {"name": manifest.name, "sha256": self.model.sha256.get(..12), "generation": 0,
                 "input": [manifest.input.width, manifest.input.height], "labels": self.model.labels},
-            "cameras": cameras, "limits": {"detections": payload::MAX_DETECTIONS_BYTES}, "restart_required": false})
+            "cameras": cameras, "limits": {"detections": payload::MAX_DETECTIONS_BYTES}, "overrides": self.overrides.report(), "restart_required": self.restart_required})
     }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 impl CameraState {

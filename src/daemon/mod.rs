@@ -4,6 +4,7 @@
 
 mod cameras;
 mod desk;
+mod overrides;
 
 use crate::detector::DetectorModel;
 use crate::pipeline::{Dispatcher, Sequencer, start_workers};
@@ -11,8 +12,9 @@ use crate::publish::{PublishError, Publisher, PublisherOptions, topics};
 use crate::settings::{Settings, SettingsError, is_id};
 use crossbeam_channel::{bounded, select, tick, unbounded};
 use desk::Desk;
+use overrides::Overrides;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,6 +88,12 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     Ok(Some((mqtt.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
 }
 
+/// Where sets are kept: the settings' folder, else systemd's.
+fn state_folder(settings: &Settings) -> Option<PathBuf> {
+    let set = Some(settings.state_dir.clone()).filter(|path| !path.as_os_str().is_empty());
+    set.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+}
+
 /// Host of the broker: the settings', or loopback for the embedded one.
 #[must_use]
 pub fn broker_host(settings: &Settings) -> String {
@@ -123,9 +131,10 @@ pub fn run(
         node: node.clone(),
         cameras: ids.clone(),
     })?;
-    let mut desk = Desk::new(node.clone(), settings.clone(), Arc::clone(model), publisher.outbox());
     let dispatcher = Arc::new(Dispatcher::new(ids.len()));
     let workers = start_workers(settings.detector.workers, model, &dispatcher)?;
+    let overrides = Overrides::load(state_folder(settings));
+    let mut desk = Desk::new(node.clone(), settings.clone(), Arc::clone(model), publisher.outbox(), overrides, Arc::clone(&workers.state));
     let mut sequencer = Sequencer::new(ids.len());
     let (news_in, news) = bounded(64);
     let (stop_cameras, stop) = bounded::<()>(0);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Frames whose times are kept for percentiles.
 const WINDOW: usize = 256;
@@ -22,6 +22,8 @@ pub struct CameraHealth {
     pub failed: u64,
     /// Times the camera was opened after the first.
     pub reopens: u64,
+    /// When the last frame that was detected on was captured.
+    pub last_frame: Option<SystemTime>,
     infer: VecDeque<Duration>,
     age: VecDeque<Duration>,
     since: Option<(Instant, u64, u64)>,
@@ -68,7 +70,47 @@ pub fn machine() -> Value {
     });
     let load = read("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
     let temperature = read("/sys/class/thermal/thermal_zone0/temp").and_then(|text| text.trim().parse::<f64>().ok());
-    json!({"rss_mb": rss.map(|kb| (kb / 102.4).round() / 10.0), "load1": load, "cpu_temp_c": temperature.map(|t| (t / 100.0).round() / 10.0)})
+    let disk = rustix::fs::statvfs(".").ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) >> 20);
+    json!({"disk_free_mb": disk, "throttled": throttle_bits().map(|bits| bits & THROTTLED_NOW != 0), "rss_mb": rss.map(|kb| (kb / 102.4).round() / 10.0), "load1": load, "cpu_temp_c": temperature.map(|t| (t / 100.0).round() / 10.0)})
+}
+
+/// Bits of the Raspberry Pi firmware's word on its supply and heat (`get_throttled`).
+const UNDERVOLTAGE_NOW: u32 = 1;
+const THROTTLED_NOW: u32 = 1 << 2 | 1 << 3;
+
+/// The firmware's word; `None` where there is no such firmware.
+fn throttle_bits() -> Option<u32> {
+    let text = std::fs::read_to_string("/sys/devices/platform/soc/soc:firmware/get_throttled").ok()?;
+    u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
+}
+
+/// Codes of what is wrong with the machine (mqtt.md 3.2).
+#[must_use]
+pub fn machine_problems() -> Vec<String> {
+    let bits = throttle_bits().unwrap_or(0);
+    let disk_low = rustix::fs::statvfs(".").is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < DISK_LOW);
+    [(bits & UNDERVOLTAGE_NOW != 0, "undervoltage"), (bits & THROTTLED_NOW != 0, "thermal_throttle"), (disk_low, "disk_low")]
+        .into_iter()
+        .filter(|(wrong, _)| *wrong)
+        .map(|(_, code)| code.to_owned())
+        .collect()
+}
+
+/// Least free space before `disk_low` is told, bytes.
+const DISK_LOW: u64 = 100 << 20;
+
+/// The machine, for `bridge/info`; null where unknown.
+#[must_use]
+pub fn host() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let board = read("/proc/device-tree/model").map(|text| text.trim_end_matches('\0').to_owned());
+    let os = read("/etc/os-release").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=").map(str::to_owned))?;
+        Some(line.trim_matches('"').to_owned())
+    });
+    let memory = read("/proc/meminfo").and_then(|text| text.lines().next()?.split_whitespace().nth(1)?.parse::<u64>().ok());
+    json!({"board": board, "os": os, "arch": std::env::consts::ARCH, "mem_mb": memory.map(|kb| kb >> 10),
+        "cpus": std::thread::available_parallelism().map_or(1, std::num::NonZero::get)})
 }
 
 /// CLOCK_BOOTTIME as near as the standard library comes: time since boot, milliseconds, from `/proc/uptime`.

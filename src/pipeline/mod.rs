@@ -9,4 +9,4 @@ mod worker;
 
 pub use dispatch::{Dispatcher, Taken};
 pub use sequence::Sequencer;
-pub use worker::{Workers, start_workers};
+pub use worker::{WorkerState, Workers, start_workers};

@@ -3,7 +3,8 @@
 use super::PublishError;
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 /// Starts the broker on 127.0.0.1:`port`, on threads of its own; it ends with the process.
 ///
@@ -37,5 +38,12 @@ pub fn start(port: u16) -> Result<(), PublishError> {
         }
     };
     std::thread::Builder::new().name("broker".into()).spawn(body).map_err(|e| failed(e.to_string()))?;
-    Ok(())
+    // Else the first connection would be refused, and the first thing a new user reads would be a warning.
+    for _ in 0..200 {
+        if TcpStream::connect(listen).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(failed("does not listen after 2 s".into()))
 }

@@ -143,7 +143,7 @@ async fn session(
     // Publishes handed to the library in order; it names their packet id when it sends them.
     let mut handed: VecDeque<Option<u64>> = VecDeque::new();
     let mut by_id: HashMap<u16, u64> = HashMap::new();
-    let mut warned: HashSet<String> = HashSet::new();
+    let mut gate = Gate::default();
     let mut disconnecting = false;
     let mut feeding = false;
     loop {
@@ -181,7 +181,7 @@ async fn session(
                     }
                 }
                 Some(Ok(Event::Incoming(Packet::Publish(message)))) => {
-                    receive(&message.topic, &message.payload, message.retain, &prefix, options, shared, commands, &mut warned);
+                    receive(&message.topic, &message.payload, message.retain, &prefix, options, shared, commands, &mut gate);
                 }
                 Some(Ok(Event::Outgoing(Outgoing::Disconnect))) => return Ok(()),
                 Some(Ok(_)) => {}
@@ -216,6 +216,31 @@ fn ready(options: &PublisherOptions, shared: &Shared, told: &mut Option<String>)
     tracing::info!(broker = format!("{}:{}", options.host, options.port), "connected to the broker");
 }
 
+/// Sets a second and topic that are looked at, and how many at once.
+const SETS_PER_SECOND: f64 = 10.0;
+const SETS_AT_ONCE: f64 = 20.0;
+
+/// What a session remembers of each incoming topic; there are as many as subscriptions.
+#[derive(Default)]
+struct Gate {
+    warned: HashSet<String>,
+    /// Tokens left, and when they were counted.
+    buckets: HashMap<String, (f64, Instant)>,
+}
+
+impl Gate {
+    fn pass(&mut self, topic: &str, now: Instant) -> bool {
+        let (tokens, since) = self.buckets.entry(topic.to_owned()).or_insert((SETS_AT_ONCE, now));
+        *tokens = (*tokens + now.saturating_duration_since(*since).as_secs_f64() * SETS_PER_SECOND).min(SETS_AT_ONCE);
+        *since = now;
+        let pass = *tokens >= 1.0;
+        if pass {
+            *tokens -= 1.0;
+        }
+        pass
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "one message and the session it came in")]
 fn receive(
     topic: &str,
@@ -225,16 +250,21 @@ fn receive(
     options: &PublisherOptions,
     shared: &Shared,
     commands: &Sender<Command>,
-    warned: &mut HashSet<String>,
+    gate: &mut Gate,
 ) {
     shared.counters.received.fetch_add(1, Ordering::Relaxed);
+    if !gate.pass(topic, Instant::now()) {
+        // Not answered either: an answer each is what a flood would ask for.
+        shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     let reason = match inbound::read(topic, payload, retained, prefix, &options.cameras) {
         Ok(command) if commands.try_send(command).is_ok() => return,
         Ok(_) => "too many at once".to_owned(),
         Err(reason) => reason,
     };
     shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-    if warned.insert(topic.to_owned()) {
+    if gate.warned.insert(topic.to_owned()) {
         tracing::warn!(topic, reason, "set refused; the setting keeps its value");
     }
     // The sender's switch snaps back.
@@ -296,4 +326,41 @@ pub fn subscribe(options: &SubscribeOptions, mut on_message: impl FnMut(&str, &[
             wait = (wait * 2).min(Duration::from_secs(10));
         }
     })
+}
+
+/// Connects once and says why not, where it cannot. Nothing is published.
+///
+/// # Errors
+/// [`PublishError::Refused`] with the broker's, or the network's, word.
+pub fn probe(host: &str, port: u16, credentials: Option<&(String, String)>) -> Result<(), PublishError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let refused = |reason: String| PublishError::Refused { host: host.to_owned(), port, reason };
+    runtime.block_on(async {
+        let mqtt = base_options(format!("retinad-check-{}", std::process::id()), host, port, credentials);
+        let (client, mut events, _task) = spawn(mqtt);
+        let answer = tokio::time::timeout(CONNECT_TIMEOUT, events.recv()).await;
+        match answer.map_err(|_| refused(format!("no answer in {} s", CONNECT_TIMEOUT.as_secs())))? {
+            Some(Ok(_)) => {
+                let _ = client.try_disconnect();
+                Ok(())
+            }
+            Some(Err(error)) => Err(refused(words(&error))),
+            None => Err(refused("connection ended".into())),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_on_one_topic_is_cut_and_others_pass() {
+        let (mut gate, start) = (Gate::default(), Instant::now());
+        let passed = (0..100).filter(|_| gate.pass("a", start)).count();
+        assert_eq!(passed, 20);
+        assert!(gate.pass("b", start));
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| gate.pass("a", later)).count(), 10);
+    }
 }

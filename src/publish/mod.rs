@@ -11,7 +11,7 @@ pub mod topics;
 
 pub use counts::Counts;
 pub use inbound::{Change, Command};
-pub use link::{SubscribeOptions, subscribe};
+pub use link::{SubscribeOptions, probe, subscribe};
 pub use outbox::{Dropped, Outbox};
 
 use crossbeam_channel::{Receiver, bounded};

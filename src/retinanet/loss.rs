@@ -2,6 +2,8 @@
 //!
 //! `1 − p` and `pow(1 − p, γ)` are never formed: from x_t = 37 on they are exactly 0 and their derivative is NaN.
 
+use super::matching::Match;
+
 /// Which loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loss {
@@ -56,5 +58,46 @@ impl Loss {
                 (w * softplus(-z) / gamma, -y * w * (-softplus(z)).exp())
             }
         }
+    }
+}
+
+/// Sum over anchors and classes, and its derivative by each logit, both undivided (divide by the positives, or a moving average of
+/// them). `logits` holds `classes` values an anchor; an anchor's truth has the class `labels[truth]`; ignored anchors add nothing.
+#[must_use]
+pub fn sum(loss: Loss, logits: &[f64], classes: usize, parts: &[Match], labels: &[usize]) -> (f64, Vec<f64>) {
+    let mut total = 0.0;
+    let mut gradient = vec![0.0; logits.len()];
+    for (anchor, part) in parts.iter().enumerate() {
+        let positive = match part {
+            Match::Ignored => continue,
+            Match::Background => None,
+            Match::Truth(truth) => Some(labels[*truth]),
+        };
+        for class in 0..classes {
+            let at = anchor * classes + class;
+            let (value, slope) = loss.evaluate(logits[at], positive == Some(class));
+            total += value;
+            gradient[at] = slope;
+        }
+    }
+    (total, gradient)
+}
+
+/// Moves a running count of positives towards this batch's: n ← 0.9·n + 0.1·max(positives, 1), from 100 (detectron2 `retinanet.py`).
+#[must_use]
+pub fn next_normaliser(running: f64, positives: usize) -> f64 {
+    0.9 * running + 0.1 * positives.max(1) as f64
+}
+
+/// Smooth L1 and its derivative by the prediction: ½d²/β below β, |d| − ½β above; |d| for a β below 1e-5, where ½d²/β would be 0/0.
+#[must_use]
+pub fn smooth_l1(difference: f64, beta: f64) -> (f64, f64) {
+    let size = difference.abs();
+    if beta < 1e-5 {
+        (size, if difference == 0.0 { 0.0 } else { difference.signum() })
+    } else if size < beta {
+        (0.5 * size * size / beta, difference / beta)
+    } else {
+        (size - 0.5 * beta, difference.signum())
     }
 }

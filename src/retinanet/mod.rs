@@ -3,4 +3,5 @@
 pub mod anchors;
 pub mod decode;
 pub mod loss;
+pub mod matching;
 pub mod nms;

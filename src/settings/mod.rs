@@ -18,6 +18,8 @@ use std::path::PathBuf;
 pub struct Settings {
     /// Name of this machine in topics; empty: from the host name.
     pub node: String,
+    /// Folder for what outlives a restart (accepted sets); empty: `$STATE_DIRECTORY`, which systemd sets, else nothing is kept.
+    pub state_dir: PathBuf,
     /// The detector.
     pub detector: DetectorSettings,
     /// The broker.

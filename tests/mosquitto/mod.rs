@@ -1,5 +1,7 @@
 //! A real Mosquitto on a free port, and its own client as an independent listener.
 
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;

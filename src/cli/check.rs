@@ -1,0 +1,55 @@
+//! `retinad check`: all that `run` needs, tried once.
+
+use crate::capture::{CaptureError, Waited, Watched};
+use crate::daemon;
+use crate::detector::DetectorModel;
+use crate::image;
+use crate::publish;
+use crate::settings::{self, CameraSettings, Settings};
+
+/// Prints the effective settings, then one line each for model, cameras and broker.
+pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
+    print!("{}", settings::masked_toml(settings));
+    let model = DetectorModel::load(&settings.detector.model).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let manifest = &model.manifest;
+    println!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
+    let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let mut failed = Vec::new();
+    for (id, camera) in &settings.cameras {
+        match first_frame(id, camera) {
+            Ok(found) => println!("camera  ok  {id}: {found}"),
+            Err(error) => {
+                println!("camera  --  {id}: {error}");
+                failed.push(format!("camera {id}"));
+            }
+        }
+    }
+    if settings.cameras.is_empty() {
+        println!("camera  --  none: add a section [cameras.<name>], see config/retinad.toml");
+        failed.push("cameras".into());
+    }
+    let (host, port) = (daemon::broker_host(settings), settings.mqtt.port);
+    if settings.mqtt.host.is_empty() {
+        println!("broker  ok  none set: `retinad run` starts one on 127.0.0.1:{port}");
+    } else {
+        match publish::probe(&host, port, credentials.as_ref()) {
+            Ok(()) => println!("broker  ok  {host}:{port}"),
+            Err(error) => {
+                println!("broker  --  {error}");
+                failed.push("broker".into());
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err((super::UNREACHABLE, format!("not reachable: {}", failed.join(", ")))) }
+}
+
+/// Opens the camera and decodes one frame.
+fn first_frame(id: &str, settings: &CameraSettings) -> Result<String, CaptureError> {
+    let what = settings.name();
+    let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
+    let camera = Watched::start(id, settings).map_err(|e| failed(e.to_string()))?;
+    let Waited::Frame(grabbed) = camera.next_frame(None)? else { return Err(failed("stopped".into())) };
+    let mut picture = crate::frame::Picture::default();
+    image::decode(&grabbed.raw, &mut picture).map_err(|e| failed(e.to_string()))?;
+    Ok(format!("{what}: {} x {}, {} bytes as {:?}", picture.width, picture.height, grabbed.raw.data.len(), grabbed.raw.encoding))
+}
