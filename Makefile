@@ -1,20 +1,39 @@
-# Two commands do all the set-up on a fresh Debian machine: `make test` and `make bench`; both say what they install.
-.PHONY: test bench setup
+# Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
+# Both say what they install.
+.PHONY: demo test bench deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
-setup:
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.91 or newer with rustup, then run make again"; exit 1; }
+# libclang-dev: build of the camera library. mosquitto: the tests' real broker.
+setup: rust
 	@missing=""; for p in libclang-dev mosquitto mosquitto-clients; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq $$missing; fi
+
+rust:
+	@command -v cargo >/dev/null || { \
+	  echo "installing: rustup gcc libc6-dev"; \
+	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq rustup gcc libc6-dev && rustup default stable; } \
+	|| { echo "Rust 1.91 or newer is needed and could not be installed: see https://rustup.rs, then run make again"; exit 1; }
+
+# The daemon on four demo pictures, with its detections printed as they come over MQTT; until Ctrl-C, or DEMO_SECONDS=30 make demo.
+demo: setup
+	cargo build --release
+	examples/demo.sh
 
 test: setup
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --quiet
 	cargo test --release
 
-# No model is shipped yet: name one, e.g. `make bench MODEL=my-model.onnx`.
+# What a frame costs: the model, then everything else.
+MODEL ?= models/retinad-m-320-int8.onnx
 bench: setup
-	@test -n "$(MODEL)" || { echo "no model is shipped yet: make bench MODEL=FILE.onnx"; exit 2; }
 	cargo build --release
 	target/release/retinad bench --model $(MODEL)
+	cargo bench --bench frame
+
+# Licences, sources and known advisories of every dependency (cargo install cargo-deny).
+deny:
+	cargo deny check

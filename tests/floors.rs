@@ -27,10 +27,11 @@ const GROUND: [&str; 3] = ["settings", "error", "lib"];
 /// Neighbours that may know each other: `tuning` uses `pipeline`'s hook and `evaluation`'s AP.
 const NEIGHBOURS: [(&str, &str); 2] = [("tuning", "pipeline"), ("tuning", "evaluation")];
 /// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
-const LIBRARIES: [(&str, &[&str]); 4] = [
-    ("tract_onnx::", &["engine/", "model/"]),
+const LIBRARIES: [(&str, &[&str]); 5] = [
+    ("tract_", &["engine/", "model/"]),
     ("nokhwa::", &["capture/v4l2.rs"]),
     ("rumqttc::", &["publish/link.rs"]),
+    ("rumqttd::", &["publish/broker.rs"]),
     ("config::", &["settings/"]),
 ];
 
@@ -52,6 +53,9 @@ fn violations(file: &str, text: &str) -> Vec<String> {
                 (Some(own), Some(its)) if its < own || own == 0 && its == 0 => {}
                 _ => found.push(format!("{at}: {room} -> {other}")),
             }
+        }
+        if code.contains("super::super") {
+            found.push(format!("{at}: {room} climbs with super::super; name the room with crate::"));
         }
         for (library, places) in LIBRARIES {
             let named = code.match_indices(library).any(|(i, _)| !code[..i].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
@@ -93,5 +97,7 @@ fn planted_arrows_are_caught() {
     assert_eq!(violations("engine/mod.rs", "use crate::retinanet::nms;"), ["engine/mod.rs:1: engine -> retinanet"]);
     assert_eq!(violations("image/mod.rs", "\nlet x = crate::cli::run();"), ["image/mod.rs:2: image -> cli"]);
     assert_eq!(violations("cli/mod.rs", "use tract_onnx::prelude;").len(), 1);
+    assert_eq!(violations("publish/link.rs", "use rumqttd::Broker;").len(), 1);
+    assert_eq!(violations("cli/detect/a.rs", "use super::super::x;").len(), 1);
     assert!(violations("cli/mod.rs", "// crate::nowhere\nuse crate::engine::Engine;").is_empty());
 }

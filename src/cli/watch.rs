@@ -31,6 +31,9 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8,
         filter: format!("{}/{node}/+/detections", settings.mqtt.base),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
+    if !arguments.json {
+        println!("{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT", "UTC", "camera", "label", "box x1,y1,x2,y2 in pixels");
+    }
     subscribe(&options, |topic, payload| {
         match serde_json::from_slice::<Value>(payload) {
             Ok(message) if arguments.json => println!("{message}"),
@@ -52,7 +55,7 @@ fn print_lines(message: &Value) {
     let total = message["latency_ms"]["total"].as_f64().unwrap_or(f64::NAN);
     let found = message["detections"].as_array().map_or(&[][..], Vec::as_slice);
     if found.is_empty() {
-        println!("{clock}  {camera:<10} nothing                                          {total:>6.0} ms");
+        println!("{clock}  {camera:<10} nothing                                         {total:>6.0} ms");
     }
     for detection in found {
         let px: Vec<String> = detection["box_px"].as_array().map_or(&[][..], Vec::as_slice).iter().map(Value::to_string).collect();

@@ -1,6 +1,6 @@
 //! Bytes of a frame to a [`Picture`].
 
-use super::MAX_SIDE;
+use super::{MAX_SIDE, MIN_SIDE};
 use crate::frame::{Encoding, Picture, RawFrame};
 use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
@@ -24,7 +24,7 @@ pub enum DecodeError {
         bytes: usize,
     },
     /// Too large or empty.
-    #[error("{width}x{height} pixels: each side must be 1 to {MAX_SIDE}")]
+    #[error("{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")]
     Size {
         /// Pixels across.
         width: u32,
@@ -61,7 +61,7 @@ pub fn decode(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> 
 
 fn size(width: usize, height: usize) -> Result<(u32, u32), DecodeError> {
     let (w, h) = (u32::try_from(width).unwrap_or(u32::MAX), u32::try_from(height).unwrap_or(u32::MAX));
-    if w == 0 || h == 0 || w > MAX_SIDE || h > MAX_SIDE {
+    if w.min(h) < MIN_SIDE || w.max(h) > MAX_SIDE {
         return Err(DecodeError::Size { width: w, height: h });
     }
     Ok((w, h))

@@ -12,3 +12,6 @@ pub use letterbox::{Letterbox, Placed};
 
 /// Longest side of a picture that is decoded, pixels: a camera's 4K and 8K fit, a decompression bomb does not.
 pub const MAX_SIDE: u32 = 8192;
+
+/// Shortest side of a picture that is decoded, pixels: below it there is nothing to find.
+pub const MIN_SIDE: u32 = 4;

@@ -1,0 +1,123 @@
+//! Everything a frame costs but inference: `cargo bench --bench frame`. The model's heads come from one real run.
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use fast_image_resize::images::Image;
+use fast_image_resize::{PixelType, Resizer};
+use retinad::detection::{Detection, Outcome, Times, Verdict};
+use retinad::engine::Engine;
+use retinad::frame::{Encoding, Picture, RawFrame};
+use retinad::image::{self, Letterbox};
+use retinad::model::ModelFile;
+use retinad::publish::{Counts, Outbox, payload};
+use retinad::retinanet::anchors::{Level, anchors};
+use retinad::retinanet::decode::{Clip, DecodeOptions, Decoder};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A demo picture as a webcam would give it: 640x480, JPEG quality 85, 4:2:0.
+fn webcam_frame() -> RawFrame {
+    let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
+    let mut picture = Picture::default();
+    image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture).expect("decodes");
+    let from = Image::from_vec_u8(picture.width, picture.height, picture.rgb, PixelType::U8x3).expect("RGB");
+    let mut to = Image::new(640, 480, PixelType::U8x3);
+    Resizer::new().resize(&from, &mut to, None).expect("resizes");
+    let mut data = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut data, 85);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
+    encoder.encode(to.buffer(), 640, 480, jpeg_encoder::ColorType::Rgb).expect("encodes");
+    RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }
+}
+
+fn frame(c: &mut Criterion) {
+    let file = ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
+    let manifest = file.manifest().expect("a manifest").clone();
+    let mut session = Engine::load(&file).expect("loads").session();
+    let raw = webcam_frame();
+    let (width, height) = (manifest.input.width, manifest.input.height);
+    let mut letterbox = Letterbox::new(width, height, false);
+    let table: [[f32; 256]; 3] =
+        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 - manifest.input.mean[c]) / manifest.input.std[c]));
+    let (pad, labels) = (manifest.letterbox.pad_rgb, manifest.labels());
+    let mut picture = Picture::default();
+    image::decode(&raw, &mut picture).expect("decodes");
+    let (placed, heads) = session.run(|input| letterbox.fit(&picture, pad, &table, input)).expect("runs");
+    let heads = heads.clone();
+    let levels: Vec<Level> =
+        manifest.anchors.levels.iter().map(|l| Level { stride_yx: l.stride_yx, feature_hw: l.feature_hw, base: l.base.clone() }).collect();
+    let options = DecodeOptions {
+        score_threshold: manifest.decode.score_threshold,
+        topk_per_level: manifest.decode.topk_per_level,
+        nms_iou: manifest.decode.nms_iou,
+        max_detections: manifest.decode.max_detections,
+        clip: Clip::BeforeNms,
+        drop_empty: true,
+        box_order_dy_first: false,
+        weights: manifest.box_coder.weights,
+        clamp: manifest.box_coder.clamp,
+        logits: true,
+    };
+    let mut decoder = Decoder::new(anchors(&levels, manifest.anchors.offset), labels.len(), options);
+    let edge = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
+    let mut input = vec![0.0; 3 * (width * height) as usize];
+
+    c.bench_function("decode JPEG 640x480", |b| b.iter(|| image::decode(&raw, &mut picture).expect("decodes")));
+    c.bench_function("preprocess", |b| b.iter(|| letterbox.fit(&picture, pad, &table, &mut input).expect("fits")));
+    c.bench_function("post-process", |b| b.iter(|| decoder.decode(&heads, edge, 0.0).expect("decodes").len()));
+    let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
+    assert!(!found.is_empty(), "the benchmark's picture holds a person");
+    c.bench_function("publish", |b| {
+        b.iter_batched_ref(outbox, |(outbox, counts)| publish(outbox, counts, &labels, &found), BatchSize::SmallInput);
+    });
+    c.bench_function("all but inference", |b| {
+        b.iter_batched_ref(
+            outbox,
+            |(outbox, counts)| {
+                image::decode(&raw, &mut picture).expect("decodes");
+                letterbox.fit(&picture, pad, &table, &mut input).expect("fits");
+                let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
+                publish(outbox, counts, &labels, &found);
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn outbox() -> (Outbox, Counts) {
+    let mut outbox = Outbox::new("retinad/n/status".into());
+    outbox.connect();
+    while outbox.take().is_some() {}
+    (outbox, Counts::new(20, Duration::from_secs(2)))
+}
+
+/// What the desk does with a frame's detections, and the link's taking of the message.
+fn publish(outbox: &mut Outbox, counts: &mut Counts, labels: &[String], found: &[Detection]) {
+    let now = Instant::now();
+    let verdict = Verdict::Detected(Vec::new());
+    let outcome = Outcome {
+        camera: 0,
+        seq: 1,
+        captured: now,
+        captured_wall: SystemTime::now(),
+        width: 640,
+        height: 480,
+        superseded_before: 0,
+        times: Times::default(),
+        verdict,
+    };
+    let mut seen = vec![0; labels.len()];
+    found.iter().for_each(|d| seen[d.class] += 1);
+    counts.see(&seen, now, |label, count| outbox.set_state(format!("retinad/n/front/{}", labels[label]), count.to_string().into()));
+    let sender = payload::Sender { node: "n", camera: "front", labels, model_sha256: "0123456789ab", threshold: 0.05, clock_synced: true };
+    outbox.push_sample("retinad/n/front/detections", payload::detections(sender, &outcome, found, 1));
+    while let Some(message) = outbox.take() {
+        if let Some(token) = message.token {
+            outbox.acknowledge(token);
+        }
+    }
+}
+
+criterion_group!(benches, frame);
+criterion_main!(benches);
