@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use fast_image_resize::images::Image;
 use fast_image_resize::{PixelType, Resizer};
 use retinad::detection::{Detection, Outcome, Times, Verdict};
-use retinad::engine::Engine;
+use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
 use retinad::image::{self, Letterbox};
 use retinad::model::ModelFile;
@@ -34,7 +34,8 @@ fn webcam_frame() -> RawFrame {
 fn frame(c: &mut Criterion) {
     let file = ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
     let manifest = file.manifest().expect("a manifest").clone();
-    let mut session = Engine::load(&file).expect("loads").session();
+    let engine = Engine::load(&file, Arithmetic::Best).expect("loads");
+    let mut session = engine.session();
     let raw = webcam_frame();
     let (width, height) = (manifest.input.width, manifest.input.height);
     let mut letterbox = Letterbox::new(width, height, false);
@@ -43,7 +44,15 @@ fn frame(c: &mut Criterion) {
     let (pad, labels) = (manifest.letterbox.pad_rgb, manifest.labels());
     let mut picture = Picture::default();
     image::decode(&raw, &mut picture).expect("decodes");
-    let (placed, heads) = session.run(|input| letterbox.fit(&picture, pad, &table, input)).expect("runs");
+    let codes = engine
+        .input_quantisation()
+        .map(|(scale, zero)| table.map(|values| values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8)));
+    let mut fit = |picture: &Picture, input: Input<'_>| match (input, &codes) {
+        (Input::Codes { data, row, pixel }, Some(table)) => letterbox.fit_codes(picture, pad, table, data, (row, pixel)),
+        (Input::Real(values), _) => letterbox.fit(picture, pad, &table, values),
+        (Input::Codes { .. }, None) => Err("codes without a table".to_owned()),
+    };
+    let (placed, heads) = session.run(|input| fit(&picture, input)).expect("runs");
     let heads = heads.clone();
     let levels: Vec<Level> =
         manifest.anchors.levels.iter().map(|l| Level { stride_yx: l.stride_yx, feature_hw: l.feature_hw, base: l.base.clone() }).collect();
@@ -61,10 +70,16 @@ fn frame(c: &mut Criterion) {
     };
     let mut decoder = Decoder::new(anchors(&levels, manifest.anchors.offset), labels.len(), options);
     let edge = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
-    let mut input = vec![0.0; 3 * (width * height) as usize];
+    let (side, halo) = ((width * height) as usize, 2 * 4 * (width + height) as usize);
+    let (mut real, mut bytes) = (vec![0.0; 3 * side], vec![0; 4 * side + halo]);
+    let is_int8 = engine.input_quantisation().is_some();
+    let mut preprocess = |picture: &Picture| {
+        let codes = Input::Codes { data: &mut bytes, row: 4 * width as usize, pixel: 4 };
+        fit(picture, if is_int8 { codes } else { Input::Real(&mut real) }).expect("fits")
+    };
 
     c.bench_function("decode JPEG 640x480", |b| b.iter(|| image::decode(&raw, &mut picture).expect("decodes")));
-    c.bench_function("preprocess", |b| b.iter(|| letterbox.fit(&picture, pad, &table, &mut input).expect("fits")));
+    c.bench_function("preprocess", |b| b.iter(|| preprocess(&picture)));
     c.bench_function("post-process", |b| b.iter(|| decoder.decode(&heads, edge, 0.0).expect("decodes").len()));
     let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
     assert!(!found.is_empty(), "the benchmark's picture holds a person");
@@ -76,7 +91,7 @@ fn frame(c: &mut Criterion) {
             outbox,
             |(outbox, counts)| {
                 image::decode(&raw, &mut picture).expect("decodes");
-                letterbox.fit(&picture, pad, &table, &mut input).expect("fits");
+                preprocess(&picture);
                 let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
                 publish(outbox, counts, &labels, &found);
             },

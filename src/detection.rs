@@ -18,7 +18,7 @@ pub struct Detection {
 /// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and zero point.
 #[derive(Debug, Clone, Default)]
 pub struct HeadTensor {
-    /// Codes in `c, y, x` order; empty if the graph's output is not quantised.
+    /// Codes in `c, y, x` order, or `y, x, c` if `interleaved`; empty if the graph's output is not quantised.
     pub codes: Vec<u8>,
     /// Step of a code; 0 if not quantised.
     pub scale: f32,
@@ -32,12 +32,15 @@ pub struct HeadTensor {
     pub height: usize,
     /// Cells across.
     pub width: usize,
+    /// Whether the channels of a cell lie side by side.
+    pub interleaved: bool,
 }
 
 impl HeadTensor {
-    /// The real value at flat index `i` (`c, y, x` order).
+    /// The real value of `channel` at `cell` (`y * width + x`).
     #[must_use]
-    pub fn value(&self, i: usize) -> f32 {
+    pub fn value(&self, channel: usize, cell: usize) -> f32 {
+        let i = if self.interleaved { cell * self.channels + channel } else { channel * self.height * self.width + cell };
         if self.codes.is_empty() { self.values[i] } else { (i32::from(self.codes[i]) - self.zero_point) as f32 * self.scale }
     }
 }

@@ -6,8 +6,9 @@
 pub mod detection;
 pub mod frame;
 pub mod settings;
-// Floor 1: pictures and model files.
+// Floor 1: pictures, model files, INT8 arithmetic.
 pub mod image;
+pub mod kernels;
 pub mod model;
 // Floor 2: a runnable session; the arithmetic of RetinaNet.
 pub mod engine;

@@ -1,7 +1,7 @@
 //! `retinad bench`: one model, one thread, any ONNX.
 
 use super::BAD_SETTINGS;
-use crate::engine::Engine;
+use crate::engine::{Arithmetic, Engine};
 use crate::model::ModelFile;
 use clap::Args;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub struct BenchArguments {
 pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let start = Instant::now();
-    let mut session = Engine::load_any(&file).map_err(|e| (BAD_SETTINGS, e.to_string()))?.session();
+    let mut session = Engine::load_any(&file, Arithmetic::Best).map_err(|e| (BAD_SETTINGS, e.to_string()))?.session();
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let mut times = Vec::new();
     for run in 0..arguments.runs + 3 {

@@ -1,7 +1,7 @@
 //! One picture in, detections out: letterbox, session, decode, back to picture coordinates.
 
 use crate::detection::{Detection, Times};
-use crate::engine::{Engine, Session};
+use crate::engine::{Arithmetic, Engine, Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
 use crate::model::{Manifest, ModelError, ModelFile};
@@ -22,6 +22,8 @@ pub struct DetectorModel {
     engine: Engine,
     levels: Vec<Level>,
     table: Box<[[f32; 256]; 3]>,
+    /// From bytes to the input's codes, where the engine takes codes.
+    code_table: Option<Box<[[u8; 256]; 3]>>,
 }
 
 /// Why one frame gave no detections.
@@ -51,6 +53,14 @@ impl DetectorModel {
     /// # Errors
     /// [`ModelError`]: exit code 78.
     pub fn load(path: &Path) -> Result<Arc<Self>, ModelError> {
+        Self::load_as(path, Arithmetic::Best)
+    }
+
+    /// As [`DetectorModel::load`], in a given arithmetic.
+    ///
+    /// # Errors
+    /// [`ModelError`]; also where the model cannot run in it.
+    pub fn load_as(path: &Path, arithmetic: Arithmetic) -> Result<Arc<Self>, ModelError> {
         let file = ModelFile::read(path)?;
         let manifest = file.manifest()?.clone();
         let levels: Vec<Level> = manifest
@@ -67,7 +77,7 @@ impl DetectorModel {
                 reason: format!("{}, but the listed base boxes and strides give {sha256}", manifest.anchors.sha256),
             });
         }
-        let engine = Engine::load(&file)?;
+        let engine = Engine::load(&file, arithmetic)?;
         let input = &manifest.input;
         let mut table = Box::new([[0.0; 256]; 3]);
         for (channel, values) in table.iter_mut().enumerate() {
@@ -75,7 +85,18 @@ impl DetectorModel {
                 *value = (byte as f32 * input.scale_to_unit - input.mean[channel]) / input.std[channel];
             }
         }
-        Ok(Arc::new(Self { labels: manifest.labels(), sha256: file.sha256, engine, levels, table, manifest }))
+        let code_table = engine.input_quantisation().map(|(scale, zero)| {
+            // As QuantizeLinear does it: divided, rounded to even, moved.
+            let code = |value: f32| ((value / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8;
+            Box::new(table.map(|values| values.map(code)))
+        });
+        Ok(Arc::new(Self { labels: manifest.labels(), sha256: file.sha256, engine, levels, table, code_table, manifest }))
+    }
+
+    /// What the model runs in, for people.
+    #[must_use]
+    pub fn arithmetic(&self) -> String {
+        self.engine.arithmetic()
     }
 }
 
@@ -119,12 +140,27 @@ impl Detector {
             .session
             .run(|input| {
                 let from = Instant::now();
-                let placed = letterbox.fit(picture, model.manifest.letterbox.pad_rgb, &model.table, input)?;
-                if model.manifest.input.channels == "bgr" {
-                    let plane = input.len() / 3;
-                    let (first, rest) = input.split_at_mut(plane);
-                    first.swap_with_slice(&mut rest[plane..]);
-                }
+                let pad = model.manifest.letterbox.pad_rgb;
+                let bgr = model.manifest.input.channels == "bgr";
+                let placed = match (input, &model.code_table) {
+                    (Input::Codes { data, row, pixel }, Some(table)) => {
+                        let placed = letterbox.fit_codes(picture, pad, table, data, (row, pixel))?;
+                        if bgr {
+                            data.chunks_exact_mut(pixel).for_each(|codes| codes.swap(0, 2));
+                        }
+                        placed
+                    }
+                    (Input::Real(values), _) => {
+                        let placed = letterbox.fit(picture, pad, &model.table, values)?;
+                        if bgr {
+                            let plane = values.len() / 3;
+                            let (first, rest) = values.split_at_mut(plane);
+                            first.swap_with_slice(&mut rest[plane..]);
+                        }
+                        placed
+                    }
+                    (Input::Codes { .. }, None) => return Err("the input takes codes".into()),
+                };
                 filled = Instant::now();
                 times.preprocess = filled - from;
                 Ok(placed)

@@ -45,12 +45,8 @@ impl Letterbox {
         Placed { x, y, width, height }
     }
 
-    /// Fits `picture` and writes planes `R G B` (each height × width) into `input` through `table[channel][byte]`; the border gets
-    /// `table[channel][pad]`.
-    ///
-    /// # Errors
-    /// The resizer's word, if the picture's bytes do not fit its size.
-    pub fn fit(&mut self, picture: &Picture, pad: [u8; 3], table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<Placed, String> {
+    /// Scales `picture` into the letterbox's own memory.
+    fn scale(&mut self, picture: &Picture) -> Result<Placed, String> {
         let placed = self.place(picture.width, picture.height);
         if (self.fitted.width(), self.fitted.height()) != (placed.width, placed.height) {
             self.fitted = fir::images::Image::new(placed.width, placed.height, fir::PixelType::U8x3);
@@ -59,6 +55,52 @@ impl Letterbox {
             fir::images::ImageRef::new(picture.width, picture.height, &picture.rgb, fir::PixelType::U8x3).map_err(|e| e.to_string())?;
         let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Interpolation(fir::FilterType::Bilinear));
         self.resizer.resize(&source, &mut self.fitted, &options).map_err(|e| e.to_string())?;
+        Ok(placed)
+    }
+
+    /// Fits `picture` and writes codes `R G B` of each pixel through `table[channel][byte]` into `data`, whose rows are `row` bytes
+    /// apart and pixels `pixel` bytes; the border gets `table[channel][pad]`.
+    ///
+    /// # Errors
+    /// As [`Letterbox::fit`].
+    pub fn fit_codes(
+        &mut self,
+        picture: &Picture,
+        pad: [u8; 3],
+        table: &[[u8; 256]; 3],
+        data: &mut [u8],
+        (row, pixel): (usize, usize),
+    ) -> Result<Placed, String> {
+        let placed = self.scale(picture)?;
+        let border: [u8; 3] = std::array::from_fn(|c| table[c][usize::from(pad[c])]);
+        let (left, right) = (placed.x as usize, (placed.x + placed.width) as usize);
+        let (top, bottom) = (placed.y as usize, (placed.y + placed.height) as usize);
+        let mut fitted = self.fitted.buffer().chunks_exact(3 * placed.width as usize);
+        for (y, out) in data.chunks_mut(row).enumerate().take(self.height as usize) {
+            let out = &mut out[..self.width as usize * pixel];
+            let line = if (top..bottom).contains(&y) { fitted.next() } else { None };
+            let Some(line) = line else {
+                out.chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
+                continue;
+            };
+            out[..left * pixel].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
+            out[right * pixel..].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
+            for (to, from) in out[left * pixel..right * pixel].chunks_exact_mut(pixel).zip(line.chunks_exact(3)) {
+                for channel in 0..3 {
+                    to[channel] = table[channel][usize::from(from[channel])];
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Fits `picture` and writes planes `R G B` (each height × width) into `input` through `table[channel][byte]`; the border gets
+    /// `table[channel][pad]`.
+    ///
+    /// # Errors
+    /// The resizer's word, if the picture's bytes do not fit its size.
+    pub fn fit(&mut self, picture: &Picture, pad: [u8; 3], table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<Placed, String> {
+        let placed = self.scale(picture)?;
         let (width, plane) = (self.width as usize, (self.width * self.height) as usize);
         let row_bytes = 3 * placed.width as usize;
         for (channel, out) in input.chunks_exact_mut(plane).enumerate().take(3) {

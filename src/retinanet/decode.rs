@@ -103,10 +103,9 @@ impl Decoder {
             // Rows stand in y, x, a order, so (row, class) is the rest of the total order.
             self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
             self.candidates.truncate(self.options.topk_per_level);
-            let cells = class_head.height * class_head.width;
             for &(score, row, class) in &self.candidates {
                 let (cell, a) = (row as usize / per_cell, row as usize % per_cell);
-                let delta = std::array::from_fn(|j| box_head.value((a * 4 + j) * cells + cell));
+                let delta = std::array::from_fn(|j| box_head.value(a * 4 + j, cell));
                 if let Some(bbox) = self.place(delta, &self.anchors[level][row as usize], picture) {
                     self.decoded.push(Detection { class: class as usize, score, bbox });
                 }
@@ -161,6 +160,21 @@ impl Decoder {
         let scores: [f32; 256] = std::array::from_fn(|code| score_of((code as i32 - head.zero_point) as f32 * head.scale));
         let Some(least) = scores.iter().position(|&score| score > threshold) else { return };
         let least = least as u8;
+        if head.interleaved {
+            for (cell, channels) in head.codes.chunks_exact(head.channels).enumerate() {
+                // Nearly every cell holds nothing; its maximum is found at memory speed.
+                if channels.iter().fold(0, |best, &code| best.max(code)) < least {
+                    continue;
+                }
+                for (channel, &code) in channels.iter().enumerate() {
+                    if code >= least {
+                        let (row, class) = row_and_class(channel, cell);
+                        self.candidates.push((scores[usize::from(code)], row, class));
+                    }
+                }
+            }
+            return;
+        }
         for (channel, plane) in head.codes.chunks_exact(cells).enumerate() {
             // Nearly every plane holds nothing; its maximum is found at memory speed.
             if plane.iter().fold(0, |best, &code| best.max(code)) < least {

@@ -1,0 +1,199 @@
+"""Float weights to the model file that `retinad` runs: ONNX opset 17, static QDQ quantisation, manifest inside.
+
+    python export.py --weights run/float.safetensors --data DATA --out ../retinad-m-320-int8.onnx \
+        --name retinad-m-320 --version 1.0.0 --steps 6000
+    python export.py --stamp ../retinad-m-320-int8.onnx --split val --ap50 0.781
+
+The second form writes a measured score into the manifest of a file that exists.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+import start as starts
+from data import SETS, Pictures
+from network import DELTA_CLAMP, STRIDES, anchors_for, base_boxes
+
+LEVELS = ("p3", "p4", "p5", "p6")
+KEY = "retinad.manifest"
+
+
+class Flat(torch.nn.Module):
+    """One flat tuple of outputs, as ONNX wants it: class outputs of all levels, then box outputs."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        classes, boxes = self.net(image)
+        return (*classes, *boxes)
+
+
+class Calibration(CalibrationDataReader):
+    """Letterboxed training pictures, never those of `val` or `test`."""
+
+    def __init__(self, data, count, side, seed):
+        pictures = Pictures(data, ("train",), side, augment=False)
+        chosen = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
+        self.inputs = iter({"image": (pictures[int(i)][0].float().numpy()[None] - 127) / 128} for i in chosen)
+
+    def get_next(self):
+        return next(self.inputs, None)
+
+
+def unpair(graph):
+    """Take out the quantiser between a Conv and its LeakyRelu: its range is wide, and costs accuracy for nothing."""
+    producer = {output: node for node in graph.node for output in node.output}
+    taken = []
+    for node in graph.node:
+        if node.op_type != "LeakyRelu":
+            continue
+        dequantise = producer.get(node.input[0])
+        quantise = dequantise is not None and dequantise.op_type == "DequantizeLinear" and producer.get(dequantise.input[0])
+        if quantise and quantise.op_type == "QuantizeLinear" and producer[quantise.input[0]].op_type == "Conv":
+            node.input[0] = quantise.input[0]
+            taken += [dequantise, quantise]
+    used = {name for node in graph.node for name in node.input}
+    for node in taken:
+        graph.node.remove(node)
+    names = {name for node in graph.node for name in node.input}
+    for init in [i for i in graph.initializer if i.name in used and i.name not in names]:
+        graph.initializer.remove(init)
+    return len(taken) // 2
+
+
+def manifest(args, sizes):
+    side = args.side
+    anchors = anchors_for(side, side).numpy().astype("<f4")
+    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return {
+        "format": "retinad-manifest/1",
+        "name": args.name,
+        "version": args.version,
+        "description": "RetinaNet subnets on ShuffleNetV2 1.5x and Ghost-PAN, 20 VOC classes. "
+        "Body and class subnet from NanoDet-Plus-m-1.5x (RangiLyu/nanodet, Apache-2.0, COCO 2017).",
+        "licence": "Apache-2.0",
+        "licence_url": "https://www.apache.org/licenses/LICENSE-2.0",
+        "authors": ["the retinad authors", "RangiLyu (NanoDet-Plus, start weights)"],
+        "input": {
+            "name": "image", "width": side, "height": side, "layout": "nchw", "channels": "rgb", "dtype": "f32",
+            "scale_to_unit": 1.0, "mean": [127.0] * 3, "std": [128.0] * 3, "quant_scale": 1 / 128, "quant_zero_point": 127,
+        },
+        "letterbox": {
+            "keep_aspect": True, "placement": "top_left", "pad_rgb": [127, 127, 127],
+            "resample": "bilinear_half_pixel", "rounding": "nearest",
+        },
+        "classes": [{"label": label, "coco_id": None} for label in starts.CLASSES],
+        "heads": [
+            {"level": p, "class_output": f"cls_{p}", "box_output": f"box_{p}", "class_channels": "anchor_major",
+             "box_order": "dx_dy_dw_dh"}
+            for p in LEVELS
+        ],
+        "activation": {"kind": "sigmoid", "logits": True},
+        "anchors": {
+            "format": "xyxy", "order": "level_y_x_anchor", "cell_order": "scale_ratio", "rounding": "none", "offset": 0.0,
+            "levels": [
+                {"stride_yx": [s, s], "feature_hw": [-(-side // s)] * 2, "base": base_boxes(s).double().tolist()} for s in STRIDES
+            ],
+            "sha256": hashlib.sha256(anchors.tobytes()).hexdigest(),
+        },
+        "box_coder": {"weights": [1.0] * 4, "clamp": DELTA_CLAMP},
+        "decode": {"score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": 0.5, "max_detections": 100, "clip": "before_nms"},
+        "training": {
+            "datasets": [
+                {"name": f"voc20/{name}", "version": "2026-11", "licence": "see the model card", "images": count}
+                for name, count in sizes.items()
+            ],
+            "loss": {"kind": "quality_focal", "alpha": None, "gamma": 2.0, "beta": None},
+            "normaliser": "positives", "steps": args.steps, "commit": commit,
+        },
+        "quantisation": {
+            "scheme": "static QDQ, s8 per-channel weights, u8 activations, min-max",
+            "calibration": {"dataset": "voc20/train", "images": args.calibration, "seed": args.seed},
+        },
+        "evaluation": None,
+        "lineage": {"parent_sha256": None, "generation": 0, "tuned_on": None},
+    }  # fmt: skip
+
+
+def save(model, path):
+    """Written beside and renamed, so that a cut leaves the old file whole."""
+    temporary = f"{path}.tmp"
+    onnx.checker.check_model(model)
+    onnx.save(model, temporary)
+    os.replace(temporary, path)
+
+
+def export(args):
+    net = starts.load(args.weights).eval()
+    names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
+    sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
+    with tempfile.TemporaryDirectory() as folder:
+        plain, quantised = pathlib.Path(folder, "float.onnx"), pathlib.Path(folder, "int8.onnx")
+        image = torch.zeros(1, 3, args.side, args.side)
+        torch.onnx.export(
+            Flat(net), (image,), plain, input_names=["image"], output_names=names, opset_version=17, dynamo=False
+        )
+        if args.float_out:
+            save(onnx.load(plain), args.float_out)
+        quantize_static(
+            plain, quantised, Calibration(args.data, args.calibration, args.side, args.seed),
+            quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        model = onnx.load(quantised)
+    pairs = unpair(model.graph)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes), separators=(",", ":"))})
+    model.producer_name, model.graph.name = "retinad", args.name
+    save(model, args.out)
+    print(f"{args.out}: {os.path.getsize(args.out)} bytes, {pairs} quantisers before LeakyRelu taken out")
+
+
+def stamp(args):
+    model = onnx.load(args.stamp)
+    entry = next(p for p in model.metadata_props if p.key == KEY)
+    contents = json.loads(entry.value)
+    contents["evaluation"] = {
+        "dataset": "voc20", "split": args.split, "metric": "AP50, difficult ignored", "value": args.ap50,
+        "tool": f"pycocotools on the results of retinad detect, {datetime.date.today()}",
+    }  # fmt: skip
+    entry.value = json.dumps(contents, separators=(",", ":"))
+    save(model, args.stamp)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--weights", help="float .safetensors of train.py")
+    p.add_argument("--data", help="folder of the training data, for calibration")
+    p.add_argument("--out", help="the model file to write")
+    p.add_argument("--float-out", help="also write the float ONNX file here")
+    p.add_argument("--name", default="retinad-m-320")
+    p.add_argument("--version", default="1.0.0")
+    p.add_argument("--steps", type=int, default=0, help="training steps behind the weights, for the manifest")
+    p.add_argument("--side", type=int, default=320)
+    p.add_argument("--calibration", type=int, default=150, help="training pictures for the ranges (default: 150)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--stamp", metavar="FILE", help="write a score into this file's manifest instead")
+    p.add_argument("--split", default="val")
+    p.add_argument("--ap50", type=float)
+    args = p.parse_args()
+    if args.stamp and args.ap50 is not None:
+        return stamp(args)
+    if not (args.weights and args.data and args.out):
+        p.error("give --weights, --data and --out, or --stamp and --ap50")
+    return export(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The detector `m`: ShuffleNetV2 1.5x, Ghost-PAN, RetinaNet class and box subnets shared by four levels.
+
+Batch norm is folded everywhere: each layer is a convolution with bias, as in the start weights, whose parameter names
+these modules keep. Sources: ShuffleNetV2 (arXiv 1807.11164), NanoDet-Plus (github.com/RangiLyu/nanodet, Apache-2.0) for
+the body's shape and weights, RetinaNet (arXiv 1708.02002) for subnets and anchors.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+STRIDES = (8, 16, 32, 64)
+WIDTH = 128
+ANCHORS = 9
+# Largest log-ratio a box delta may ask for: ln(1000 / 16), as torchvision and detectron2 clamp it.
+DELTA_CLAMP = math.log(1000 / 16)
+
+
+def leaky(x):
+    return F.leaky_relu(x, 0.1)
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution; its own class so that the optimiser and the tests can tell it from the others."""
+
+    def __init__(self, channels, kernel, stride=1):
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels)
+
+
+def pointwise(inputs, outputs):
+    return nn.Conv2d(inputs, outputs, 1)
+
+
+def shuffle(x):
+    """Interleave the two halves of the channels: ShuffleNet's channel shuffle with two groups."""
+    n, c, h, w = x.shape
+    return x.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class ShuffleUnit(nn.Module):
+    """One ShuffleNetV2 unit: with stride 2 both branches see the input, with stride 1 one half passes untouched."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        half = outputs // 2
+        self.stride, self.half = stride, half
+        if stride == 2:
+            self.branch1 = nn.ModuleDict({"0": DepthwiseConv(inputs, 3, 2), "2": pointwise(inputs, half)})
+        self.branch2 = nn.ModuleDict(
+            {
+                "0": pointwise(inputs if stride == 2 else half, half),
+                "3": DepthwiseConv(half, 3, stride),
+                "5": pointwise(half, half),
+            }
+        )
+
+    def forward(self, x):
+        kept, worked = (x, x) if self.stride == 2 else x.split(self.half, dim=1)
+        if self.stride == 2:
+            kept = leaky(self.branch1["2"](self.branch1["0"](kept)))
+        worked = leaky(self.branch2["5"](self.branch2["3"](leaky(self.branch2["0"](worked)))))
+        return shuffle(torch.cat((kept, worked), dim=1))
+
+
+class Backbone(nn.Module):
+    """ShuffleNetV2 1.5x. `[n, 3, h, w]` to features of strides 8, 16, 32 with 176, 352, 704 channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1))
+        widths, depths = (24, 176, 352, 704), (4, 8, 4)
+        for stage, depth in enumerate(depths):
+            units = [ShuffleUnit(widths[stage], widths[stage + 1], 2)]
+            units += [ShuffleUnit(widths[stage + 1], widths[stage + 1], 1) for _ in range(depth - 1)]
+            self.add_module(f"stage{stage + 2}", nn.Sequential(*units))
+
+    def forward(self, x):
+        x = F.max_pool2d(leaky(self.conv1(x)), 3, 2, 1)
+        c3 = self.stage2(x)
+        c4 = self.stage3(c3)
+        return c3, c4, self.stage4(c4)
+
+
+class Ghost(nn.Module):
+    """Half of the channels from a 1x1 conv, the other half from a 3x3 depthwise conv of the first (GhostNet)."""
+
+    def __init__(self, inputs, outputs, act):
+        super().__init__()
+        self.act = leaky if act else nn.Identity()
+        self.primary_conv = nn.Sequential(pointwise(inputs, outputs // 2))
+        self.cheap_operation = nn.Sequential(DepthwiseConv(outputs // 2, 3))
+
+    def forward(self, x):
+        first = self.act(self.primary_conv(x))
+        return torch.cat((first, self.act(self.cheap_operation(first))), dim=1)
+
+
+class GhostBlock(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.ghost1 = Ghost(inputs, outputs, act=True)
+        self.ghost2 = Ghost(outputs, outputs, act=False)
+        self.shortcut = nn.ModuleDict({"0": DepthwiseConv(inputs, 5), "2": pointwise(inputs, outputs)})
+
+    def forward(self, x):
+        return self.ghost2(self.ghost1(x)) + self.shortcut["2"](self.shortcut["0"](x))
+
+
+class GhostBlocks(nn.Module):
+    """Ghost-PAN groups its blocks; here each group has one. The nesting keeps the names of the start weights."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.blocks = nn.Sequential(GhostBlock(inputs, outputs))
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+class SeparableConv(nn.Module):
+    """5x5 depthwise and 1x1, each followed by LeakyReLU."""
+
+    def __init__(self, channels, stride=1):
+        super().__init__()
+        self.depthwise = DepthwiseConv(channels, 5, stride)
+        self.pointwise = pointwise(channels, channels)
+
+    def forward(self, x):
+        return leaky(self.pointwise(leaky(self.depthwise(x))))
+
+
+class Reduce(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.conv = pointwise(inputs, WIDTH)
+
+    def forward(self, x):
+        return leaky(self.conv(x))
+
+
+class GhostPan(nn.Module):
+    """Top-down, then bottom-up, over strides 8, 16, 32, and one extra level of stride 64."""
+
+    def __init__(self, upsample="nearest"):
+        super().__init__()
+        self.upsample = upsample
+        self.reduce_layers = nn.ModuleList(Reduce(c) for c in (176, 352, 704))
+        self.top_down_blocks = nn.ModuleList(GhostBlocks(2 * WIDTH, WIDTH) for _ in range(2))
+        self.downsamples = nn.ModuleList(SeparableConv(WIDTH, 2) for _ in range(2))
+        self.bottom_up_blocks = nn.ModuleList(GhostBlocks(2 * WIDTH, WIDTH) for _ in range(2))
+        self.extra_lvl_in_conv = nn.ModuleList([SeparableConv(WIDTH, 2)])
+        self.extra_lvl_out_conv = nn.ModuleList([SeparableConv(WIDTH, 2)])
+
+    def up(self, x):
+        if self.upsample == "nearest":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def forward(self, features):
+        r3, r4, r5 = (reduce(x) for reduce, x in zip(self.reduce_layers, features))
+        t4 = self.top_down_blocks[0](torch.cat((self.up(r5), r4), dim=1))
+        p3 = self.top_down_blocks[1](torch.cat((self.up(t4), r3), dim=1))
+        p4 = self.bottom_up_blocks[0](torch.cat((self.downsamples[0](p3), t4), dim=1))
+        p5 = self.bottom_up_blocks[1](torch.cat((self.downsamples[1](p4), r5), dim=1))
+        p6 = self.extra_lvl_in_conv[0](r5) + self.extra_lvl_out_conv[0](p5)
+        return p3, p4, p5, p6
+
+
+class Subnet(nn.Module):
+    """Two separable convs and a 1x1: the class or the box subnet, shared by all levels."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.tower = nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH))
+        self.out = pointwise(WIDTH, outputs)
+
+    def forward(self, x):
+        return self.out(self.tower(x))
+
+
+class RetinaNet(nn.Module):
+    """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to class logits `[n, 9K, h, w]` and deltas `[n, 36, h, w]` per level."""
+
+    def __init__(self, classes=20, upsample="nearest"):
+        super().__init__()
+        self.classes = classes
+        self.backbone = Backbone()
+        self.fpn = GhostPan(upsample)
+        self.cls = Subnet(ANCHORS * classes)
+        self.box = Subnet(ANCHORS * 4)
+
+    def forward(self, x):
+        levels = self.fpn(self.backbone(x))
+        return [self.cls(p) for p in levels], [self.box(p) for p in levels]
+
+
+def flatten(heads, last):
+    """Per-level `[n, A*last, h, w]` to `[n, anchors, last]` in the order level, y, x, anchor."""
+    return torch.cat([t.permute(0, 2, 3, 1).reshape(t.shape[0], -1, last) for t in heads], dim=1)
+
+
+def base_boxes(stride):
+    """Nine boxes around 0, scale outer and ratio (height / width) inner, 3 * stride the smallest; no rounding."""
+    boxes = []
+    for octave in range(3):
+        side = 3.0 * stride * 2 ** (octave / 3)
+        for ratio in (0.5, 1.0, 2.0):
+            w, h = side / math.sqrt(ratio), side * math.sqrt(ratio)
+            boxes.append([-w / 2, -h / 2, w / 2, h / 2])
+    return torch.tensor(boxes, dtype=torch.float32)
+
+
+def anchors_for(height, width):
+    """All anchors `[anchors, 4]` (x1 y1 x2 y2, network pixels) of an input whose sides 64 divides or not."""
+    every = []
+    for stride in STRIDES:
+        h, w = -(-height // stride), -(-width // stride)
+        y, x = torch.meshgrid(torch.arange(h) * float(stride), torch.arange(w) * float(stride), indexing="ij")
+        shift = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
+        every.append((shift + base_boxes(stride)).reshape(-1, 4))
+    return torch.cat(every)
+
+
+def decode(deltas, anchors):
+    """Deltas dx, dy, dw, dh on anchors to boxes x1 y1 x2 y2 (weights 1; dw and dh clamped above)."""
+    size = anchors[..., 2:] - anchors[..., :2]
+    centre = anchors[..., :2] + size / 2 + deltas[..., :2] * size
+    half = size * deltas[..., 2:].clamp(max=DELTA_CLAMP).exp() / 2
+    return torch.cat((centre - half, centre + half), dim=-1)

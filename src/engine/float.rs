@@ -1,0 +1,128 @@
+//! tract's own float path: runs any ONNX model, quantised or not. Heads come out as codes all the same, because a quantised graph's
+//! outputs lie on the quantiser's grid.
+
+use crate::detection::{HeadTensor, Heads};
+use crate::model::{ModelError, ModelFile, Quantisation};
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+
+/// A model in float arithmetic; shared by all workers.
+pub struct Float {
+    plan: Arc<TypedSimplePlan>,
+    /// Graph outputs: name and shape.
+    pub outputs: Vec<(String, Vec<usize>)>,
+    quantisation: Vec<Option<Quantisation>>,
+    input_shape: Vec<usize>,
+}
+
+impl Float {
+    /// Loads a model with one fixed-shape f32 input; `shape` where the file leaves it open.
+    ///
+    /// # Errors
+    /// [`ModelError::Graph`].
+    pub fn load(file: &ModelFile, shape: Option<&[usize]>) -> Result<Self, ModelError> {
+        let (plan, names) = build(file, shape)?;
+        let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
+        let fact = plan.model().input_fact(0).map_err(graph)?;
+        let input_shape = fact.shape.as_concrete().map(<[usize]>::to_vec).ok_or_else(|| ModelError::Graph {
+            path: file.path.clone(),
+            reason: format!("input `{}` has no fixed shape", plan.model().node(plan.model().inputs[0].node).name),
+        })?;
+        let shapes = output_shapes(file, &plan)?;
+        let quantisation = names.iter().map(|name| file.outputs.get(name).copied()).collect();
+        Ok(Self { plan, outputs: names.into_iter().zip(shapes).collect(), quantisation, input_shape })
+    }
+
+    /// Lets `fill` write the input, runs, and writes the outputs of `order` into `heads`. `memory` keeps the input's tensor.
+    ///
+    /// # Errors
+    /// What `fill` says, or the engine's word.
+    pub fn run<T>(
+        &self,
+        memory: &mut Option<Tensor>,
+        order: &[(usize, usize)],
+        heads: &mut Heads,
+        fill: impl FnOnce(&mut [f32]) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let mut input = match memory.take() {
+            Some(input) => input,
+            None => Tensor::zero::<f32>(&self.input_shape).map_err(|e| one_line(&e))?,
+        };
+        let filled = {
+            let mut plain = input.try_as_plain_ram_mut().map_err(|e| one_line(&e))?;
+            fill(plain.as_slice_mut::<f32>().map_err(|e| one_line(&e))?)
+        };
+        let filled = match filled {
+            Ok(filled) => filled,
+            Err(reason) => {
+                *memory = Some(input);
+                return Err(reason);
+            }
+        };
+        let kept: Arc<Tensor> = Arc::new(input);
+        let outputs = self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e))?;
+        *memory = Arc::try_unwrap(kept).ok();
+        for (level, &(class, bbox)) in heads.levels.iter_mut().zip(order) {
+            copy_head(&outputs[class], self.quantisation[class], &mut level.0)?;
+            copy_head(&outputs[bbox], self.quantisation[bbox], &mut level.1)?;
+        }
+        Ok(filled)
+    }
+}
+
+/// Memory of a float session's input.
+pub type Memory = Option<Tensor>;
+
+fn build(file: &ModelFile, shape: Option<&[usize]>) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
+    let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
+    let mut model = tract_onnx::onnx().model_for_read(&mut &file.bytes[..]).map_err(graph)?;
+    let names: Vec<String> =
+        model.outputs.iter().map(|outlet| model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned()).collect();
+    if let Some(shape) = shape {
+        model = model.with_input_fact(0, f32::fact(shape).into()).map_err(graph)?;
+    }
+    let plan = model.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new).map_err(graph)?;
+    Ok((plan, names))
+}
+
+fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usize>>, ModelError> {
+    let model = plan.model();
+    (0..model.outputs.len())
+        .map(|i| {
+            let fact = model.output_fact(i).map_err(|e| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) })?;
+            Ok(fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Real outputs to codes: exact, since a dequantised output lies on the grid.
+fn copy_head(output: &TValue, quantisation: Option<Quantisation>, head: &mut HeadTensor) -> Result<(), String> {
+    let shape = output.shape();
+    let &[1, channels, height, width] = shape else { return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]")) };
+    (head.channels, head.height, head.width, head.interleaved) = (channels, height, width, false);
+    let plain = output.try_as_plain_ram().map_err(|e| one_line(&e))?;
+    let values = plain.as_slice::<f32>().map_err(|e| one_line(&e))?;
+    head.codes.clear();
+    head.values.clear();
+    match quantisation {
+        Some(Quantisation { scale, zero_point, signed }) => {
+            let zero = zero_point + if signed { 128 } else { 0 };
+            (head.scale, head.zero_point) = (scale, zero);
+            let inverse = 1.0 / scale;
+            head.codes.extend(values.iter().map(|v| ((v * inverse).round_ties_even() as i32 + zero).clamp(0, 255) as u8));
+        }
+        None => head.values.extend_from_slice(values),
+    }
+    Ok(())
+}
+
+/// The whole chain of an engine error on one line.
+fn one_line(error: &TractError) -> String {
+    let mut text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.len() > 400 {
+        let cut = (0..=400).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.truncate(cut);
+        text.push_str(" ...");
+    }
+    text
+}

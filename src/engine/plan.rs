@@ -1,0 +1,403 @@
+//! A quantised graph made ready to run: weights packed, planes laid out in one arena, steps in order.
+
+use super::graph::{Conv, Graph, Op, Tensor, table};
+use crate::kernels::{self, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut};
+use std::ops::Range;
+
+/// Where a tensor's codes are: some channels of a plane.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    plane: usize,
+    first: usize,
+    channels: usize,
+}
+
+/// A plane of the arena.
+#[derive(Debug, Clone)]
+struct Plane {
+    geometry: Geometry,
+    /// Code of its halo.
+    border: u8,
+    /// Steps from the first that writes it to the last that reads it.
+    lives: Range<usize>,
+    /// Written by the caller before the first step.
+    given: bool,
+    /// Offset in the arena.
+    at: usize,
+}
+
+enum Work {
+    Conv(PackedConv),
+    Depthwise(PackedDepthwise),
+    MaxPool(kernels::ConvShape),
+    Add(Sum),
+    Copy { table: Option<Box<[u8; 256]>>, twice: bool },
+    Zip([Option<Box<[u8; 256]>>; 2]),
+}
+
+struct Step {
+    work: Work,
+    inputs: Vec<Place>,
+    output: Place,
+}
+
+/// A graph ready to run; shared by all sessions.
+pub struct Plan {
+    isa: Isa,
+    steps: Vec<Step>,
+    planes: Vec<Plane>,
+    arena: usize,
+    input: Place,
+    outputs: Vec<Place>,
+    /// Multiply-adds of one run.
+    pub macs: u64,
+    /// The picture's tensor.
+    pub input_tensor: Tensor,
+    /// Name and tensor of each output.
+    pub output_tensors: Vec<(String, Tensor)>,
+}
+
+/// Planes begin at whole cache lines.
+const LINE: usize = 64;
+
+impl Plan {
+    /// Lays out and packs `graph` for `isa`.
+    ///
+    /// # Errors
+    /// The node whose weights cannot be packed, and why.
+    pub fn new(graph: &Graph, isa: Isa) -> Result<Self, String> {
+        Layout::new(graph).finish(graph, isa)
+    }
+
+    /// Name of the instruction set.
+    pub fn isa(&self) -> &'static str {
+        self.isa.name()
+    }
+
+    /// A new arena.
+    pub fn memory(&self) -> Vec<u8> {
+        vec![0; self.arena]
+    }
+
+    /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel.
+    pub fn input<'a>(&self, memory: &'a mut [u8]) -> ViewMut<'a> {
+        let plane = &self.planes[self.input.plane];
+        let data = &mut memory[plane.at..plane.at + plane.geometry.bytes()];
+        let mut view = ViewMut { data, geometry: plane.geometry, first: self.input.first, channels: self.input.channels };
+        view.fill(plane.border);
+        view
+    }
+
+    /// Output `index` after a run.
+    pub fn output<'a>(&self, memory: &'a [u8], index: usize) -> View<'a> {
+        self.view(memory, self.outputs[index], 0)
+    }
+
+    /// Runs every step; the input's plane holds a picture.
+    pub fn run(&self, memory: &mut [u8]) {
+        for (number, step) in self.steps.iter().enumerate() {
+            let plane = &self.planes[step.output.plane];
+            let (start, end) = (plane.at, plane.at + plane.geometry.bytes());
+            // An input lies wholly before or after the output in the arena: both are alive now.
+            let (before, rest) = memory.split_at_mut(start);
+            let (data, after) = rest.split_at_mut(end - start);
+            let (before, after) = (&*before, &*after);
+            let input = |i: usize| {
+                let place = step.inputs[i];
+                if self.planes[place.plane].at < start { self.view(before, place, 0) } else { self.view(after, place, end) }
+            };
+            let mut output = ViewMut { data, geometry: plane.geometry, first: step.output.first, channels: step.output.channels };
+            if plane.lives.start == number && !plane.given {
+                output.fill_halo(plane.border);
+            }
+            match &step.work {
+                Work::Conv(weights) => kernels::conv(self.isa, weights, &input(0), &mut output),
+                Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &input(0), &mut output),
+                Work::MaxPool(shape) => kernels::max_pool(*shape, &input(0), &mut output),
+                Work::Add(sum) => kernels::add(sum, &input(0), &input(1), &mut output),
+                Work::Copy { table, twice } => kernels::copy(self.isa, table.as_deref(), *twice, &input(0), &mut output),
+                Work::Zip(tables) => {
+                    let tables = [tables[0].as_deref(), tables[1].as_deref()];
+                    kernels::zip(self.isa, tables, &input(0), &input(1), &mut output);
+                }
+            }
+        }
+    }
+
+    /// A place in a piece of the arena that begins at `from`.
+    fn view<'a>(&self, memory: &'a [u8], place: Place, from: usize) -> View<'a> {
+        let plane = &self.planes[place.plane];
+        let start = plane.at - from;
+        View {
+            data: &memory[start..start + plane.geometry.bytes()],
+            geometry: plane.geometry,
+            first: place.first,
+            channels: place.channels,
+        }
+    }
+}
+
+/// A step before its weights are packed: which node, and which of its copies.
+struct Draft {
+    node: usize,
+    kind: Kind,
+    inputs: Vec<Place>,
+    output: Place,
+}
+
+enum Kind {
+    Node,
+    /// Input `i` of a concatenation, moved into its place.
+    Part(usize),
+    /// Concatenation and shuffle in one.
+    Zip,
+}
+
+struct Layout {
+    places: Vec<Option<Place>>,
+    planes: Vec<Plane>,
+    drafts: Vec<Draft>,
+}
+
+impl Layout {
+    fn new(graph: &Graph) -> Self {
+        let mut layout = Self { places: vec![None; graph.tensors.len()], planes: Vec::new(), drafts: Vec::new() };
+        let input = layout.plane_of(graph, graph.input, 4);
+        layout.places[graph.input] = Some(input);
+        // A concatenation of two equal halves that only a shuffle reads is one step with it.
+        let zipped = |node: usize| {
+            let concat = &graph.nodes[node];
+            let halves = concat.inputs.len() == 2 && graph.tensors[concat.inputs[0]].shape == graph.tensors[concat.inputs[1]].shape;
+            let mut readers = graph.nodes.iter().filter(|n| n.inputs.contains(&concat.output));
+            let only_shuffle = matches!((readers.next(), readers.next()), (Some(reader), None) if matches!(reader.op, Op::Shuffle));
+            halves && only_shuffle && graph.outputs.iter().all(|(_, tensor)| *tensor != concat.output)
+        };
+        let mut unzipped: Vec<Option<usize>> = vec![None; graph.tensors.len()];
+        for (number, node) in graph.nodes.iter().enumerate() {
+            let place = |layout: &Self, tensor: usize| layout.places[tensor].expect("written before it is read");
+            match &node.op {
+                Op::Concat if zipped(number) => unzipped[node.output] = Some(number),
+                Op::Concat => {
+                    let output = layout.plane_of(graph, node.output, 1);
+                    let mut first = 0;
+                    for (part, &tensor) in node.inputs.iter().enumerate() {
+                        let from = place(&layout, tensor);
+                        let to = Place { first, channels: from.channels, ..output };
+                        layout.drafts.push(Draft { node: number, kind: Kind::Part(part), inputs: vec![from], output: to });
+                        first += from.channels;
+                    }
+                    layout.places[node.output] = Some(output);
+                }
+                Op::Shuffle => {
+                    let output = layout.plane_of(graph, node.output, 1);
+                    let (concat, inputs) = match unzipped[node.inputs[0]] {
+                        Some(concat) => (concat, graph.nodes[concat].inputs.iter().map(|&t| place(&layout, t)).collect()),
+                        None => {
+                            let whole = place(&layout, node.inputs[0]);
+                            let half = whole.channels / 2;
+                            let second = Place { first: whole.first + half, channels: half, ..whole };
+                            (number, vec![Place { channels: half, ..whole }, second])
+                        }
+                    };
+                    layout.drafts.push(Draft { node: concat, kind: Kind::Zip, inputs, output });
+                    layout.places[node.output] = Some(output);
+                }
+                Op::Slice(first) if same(graph, node.inputs[0], node.output) => {
+                    let whole = place(&layout, node.inputs[0]);
+                    let channels = graph.tensors[node.output].shape[0];
+                    layout.places[node.output] = Some(Place { first: whole.first + first, channels, ..whole });
+                }
+                op => {
+                    let mut inputs: Vec<Place> = node.inputs.iter().map(|&t| place(&layout, t)).collect();
+                    let output = layout.plane_of(graph, node.output, 1);
+                    if let Op::Slice(first) = op {
+                        inputs[0] = Place { first: inputs[0].first + first, channels: output.channels, ..inputs[0] };
+                    }
+                    layout.drafts.push(Draft { node: number, kind: Kind::Node, inputs, output });
+                    layout.places[node.output] = Some(output);
+                }
+            }
+        }
+        layout
+    }
+
+    /// A plane of its own for a tensor, pixels of a multiple of `align` bytes.
+    fn plane_of(&mut self, graph: &Graph, tensor: usize, align: usize) -> Place {
+        let Tensor { zero, shape: [channels, height, width], .. } = graph.tensors[tensor];
+        let geometry = Geometry { height, width, channels: channels.next_multiple_of(align), halo: 0 };
+        self.planes.push(Plane { geometry, border: zero as u8, lives: 0..0, given: false, at: 0 });
+        Place { plane: self.planes.len() - 1, first: 0, channels }
+    }
+
+    fn finish(mut self, graph: &Graph, isa: Isa) -> Result<Plan, String> {
+        let outputs: Vec<Place> = graph.outputs.iter().map(|(_, tensor)| self.places[*tensor].expect("every node was placed")).collect();
+        let input = self.places[graph.input].expect("placed first");
+        self.live(&outputs, input);
+        self.pad(graph)?;
+        let arena = self.arrange();
+        let mut macs = 0;
+        let mut steps = Vec::new();
+        for draft in self.drafts {
+            let node = &graph.nodes[draft.node];
+            let work = work(graph, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
+            steps.push(Step { work, inputs: draft.inputs, output: draft.output });
+        }
+        let output_tensors = graph.outputs.iter().map(|(name, tensor)| (name.clone(), graph.tensors[*tensor].clone())).collect();
+        let input_tensor = graph.tensors[graph.input].clone();
+        Ok(Plan { isa, steps, planes: self.planes, arena, input, outputs, macs, input_tensor, output_tensors })
+    }
+
+    /// From the first step that writes each plane to the last that reads it.
+    fn live(&mut self, outputs: &[Place], input: Place) {
+        let end = self.drafts.len();
+        for (number, draft) in self.drafts.iter().enumerate() {
+            for place in draft.inputs.iter().chain([&draft.output]) {
+                let lives = &mut self.planes[place.plane].lives;
+                // An empty range has not begun.
+                let start = if lives.end == 0 { number } else { lives.start };
+                *lives = start..number + 1;
+            }
+        }
+        for place in outputs {
+            self.planes[place.plane].lives.end = end + 1;
+        }
+        // The picture is written before the first step, and its halo with it.
+        self.planes[input.plane].lives.start = 0;
+        self.planes[input.plane].given = true;
+    }
+
+    /// Halos as wide as the windows over them reach.
+    fn pad(&mut self, graph: &Graph) -> Result<(), String> {
+        let mut padded = vec![None; self.planes.len()];
+        for draft in &self.drafts {
+            let node = &graph.nodes[draft.node];
+            let (shape, lowest) = match &node.op {
+                Op::Conv(conv) => (conv.shape, false),
+                Op::MaxPool(shape) => (*shape, true),
+                _ => continue,
+            };
+            let out = self.planes[draft.output.plane].geometry;
+            let plane = &mut self.planes[draft.inputs[0].plane];
+            let beyond = |out: usize, size: usize| ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size);
+            let halo = shape.pad.max(beyond(out.height, plane.geometry.height)).max(beyond(out.width, plane.geometry.width));
+            if halo == 0 {
+                continue;
+            }
+            plane.geometry.halo = plane.geometry.halo.max(halo);
+            // Below every code for a maximum, the zero point for a sum.
+            if lowest {
+                plane.border = 0;
+            }
+            if padded[draft.inputs[0].plane].replace(lowest).is_some_and(|other| other != lowest) {
+                return Err(format!("{}: its input is padded for a maximum and for a sum", node.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts planes that live at the same time side by side, each at the lowest place that is free. Returns the arena's length.
+    fn arrange(&mut self) -> usize {
+        let mut order: Vec<usize> = (0..self.planes.len()).collect();
+        let bytes = |plane: &Plane| plane.geometry.bytes().next_multiple_of(LINE);
+        order.sort_by_key(|&i| std::cmp::Reverse(bytes(&self.planes[i])));
+        let mut placed: Vec<usize> = Vec::new();
+        let mut arena = 0;
+        for index in order {
+            let (own, size) = (self.planes[index].lives.clone(), bytes(&self.planes[index]));
+            let mut taken: Vec<Range<usize>> = placed
+                .iter()
+                .map(|&other| &self.planes[other])
+                .filter(|other| other.lives.start < own.end && own.start < other.lives.end)
+                .map(|other| other.at..other.at + bytes(other))
+                .collect();
+            taken.sort_by_key(|range| range.start);
+            let mut at = 0;
+            for range in taken {
+                if at + size <= range.start {
+                    break;
+                }
+                at = at.max(range.end);
+            }
+            self.planes[index].at = at;
+            arena = arena.max(at + size);
+            placed.push(index);
+        }
+        arena
+    }
+}
+
+fn same(graph: &Graph, a: usize, b: usize) -> bool {
+    let (a, b) = (&graph.tensors[a], &graph.tensors[b]);
+    a.scale == b.scale && a.zero == b.zero
+}
+
+/// The table from one tensor's codes to another's; none where they mean the same.
+fn moved(graph: &Graph, from: usize, to: usize) -> Option<Box<[u8; 256]>> {
+    (!same(graph, from, to)).then(|| table(&graph.tensors[from], &graph.tensors[to], |x| x))
+}
+
+fn work(graph: &Graph, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
+    let node = &graph.nodes[draft.node];
+    let (from, to) = (node.inputs[0], node.output);
+    Ok(match (&draft.kind, &node.op) {
+        (Kind::Zip, Op::Concat) => Work::Zip([moved(graph, from, to), moved(graph, node.inputs[1], to)]),
+        (Kind::Zip, _) => Work::Zip([moved(graph, from, to), moved(graph, from, to)]),
+        (Kind::Part(part), _) => Work::Copy { table: moved(graph, node.inputs[*part], to), twice: false },
+        (Kind::Node, Op::Conv(conv)) => {
+            let (input, output) = (&graph.tensors[from], &graph.tensors[to]);
+            let requantise = requantise(conv, input, output);
+            let [channels, height, width] = output.shape;
+            debug_assert_eq!(channels, conv.bias.len());
+            if conv.depthwise {
+                let packed =
+                    PackedDepthwise::new(&conv.weights, conv.shape, &conv.bias, input.zero, requantise).map_err(|e| e.to_string())?;
+                *macs += packed.macs(height * width);
+                Work::Depthwise(packed)
+            } else {
+                let packed = PackedConv::new(&conv.weights, input.shape[0], conv.shape, &conv.bias, input.zero, requantise)
+                    .map_err(|e| e.to_string())?;
+                *macs += packed.macs(height * width);
+                Work::Conv(packed)
+            }
+        }
+        (Kind::Node, Op::MaxPool(shape)) => {
+            if !same(graph, from, to) {
+                return Err("a maximum between different scales".into());
+            }
+            Work::MaxPool(*shape)
+        }
+        (Kind::Node, Op::Add(clip)) => {
+            let [a, b] = [0, 1].map(|i| &graph.tensors[node.inputs[i]]);
+            let output = &graph.tensors[to];
+            let multiplier = |t: &Tensor| (f64::from(t.scale) / f64::from(output.scale)) as f32;
+            Work::Add(Sum {
+                zeros: [a.zero, b.zero],
+                multipliers: [multiplier(a), multiplier(b)],
+                zero: output.zero,
+                range: range(*clip, output),
+            })
+        }
+        (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, from, to), twice: true },
+        (Kind::Node, Op::Table(table)) => Work::Copy { table: Some(table.clone()), twice: false },
+        (Kind::Node, Op::Slice(_) | Op::Concat | Op::Shuffle) => Work::Copy { table: moved(graph, from, to), twice: false },
+    })
+}
+
+/// Codes that real values of `clip` can take: exact, because rounding is monotone.
+fn range(clip: [f32; 2], tensor: &Tensor) -> [i32; 2] {
+    let code = |real: f32| {
+        let steps = (f64::from(real) / f64::from(tensor.scale)).round_ties_even() + f64::from(tensor.zero);
+        steps.clamp(0.0, 255.0) as i32
+    };
+    clip.map(code)
+}
+
+fn requantise(conv: &Conv, input: &Tensor, output: &Tensor) -> Requantise {
+    let multiplier = |&scale: &f32| (f64::from(input.scale) * f64::from(scale) / f64::from(output.scale)) as f32;
+    Requantise {
+        multipliers: conv.scales.iter().map(multiplier).collect(),
+        slope: conv.slope,
+        zero: output.zero,
+        range: range(conv.clip, output),
+    }
+}

@@ -1,0 +1,171 @@
+//! INT8 arithmetic on slices, by instruction set. Nothing here knows a graph, a model or a tensor type.
+//!
+//! One definition of the arithmetic (`README.md` here), and every instruction set gives the scalar oracle's bytes: sums in i32, requantised
+//! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127.
+
+mod pack;
+mod plane;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use pack::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
+pub use plane::{Geometry, View, ViewMut};
+
+use plane::Window;
+
+/// An instruction set for which there are kernels, as a token: one that exists is one that this CPU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Scalar,
+    /// Widening to 16 bits: exact, no saturating step.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// With VNNI, BW, VL and VBMI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// Portable: the oracle.
+    pub const SCALAR: Self = Self(Set::Scalar);
+
+    /// Those this CPU has, the best last.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "only the oracle on other architectures")]
+        let mut found = vec![Self::SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                found.push(Self(Set::Avx2));
+            }
+            let vnni = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+                && is_x86_feature_detected!("avx512vbmi");
+            if vnni {
+                found.push(Self(Set::Avx512Vnni));
+            }
+        }
+        found
+    }
+
+    /// The best this CPU has.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::available().last().copied().unwrap_or(Self::SCALAR)
+    }
+
+    /// Its name, as `retinad check` and `bench` print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => "avx512-vnni",
+        }
+    }
+}
+
+/// Convolution of any kernel size, all channels with all: a sum over taps of matrix products at shifted addresses.
+///
+/// # Panics
+/// If a plane does not hold what its geometry says, or the shapes disagree; the engine checks at load.
+pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let window = Window::new(weights.shape(), input, output);
+    weights.check(input.channels, output.channels);
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::conv_avx512(weights, &window, input, output),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => x86::conv_avx2(weights, &window, input, output),
+        Set::Scalar => scalar::conv(weights, &window, input, output),
+    }
+}
+
+/// Depthwise convolution: each channel with itself.
+///
+/// # Panics
+/// As [`conv`].
+pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let window = Window::new(weights.shape(), input, output);
+    weights.check(input.channels, output.channels);
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
+        Set::Scalar => scalar::depthwise(weights, &window, input, output),
+    }
+}
+
+/// Maximum over a window; padding is the lowest code.
+///
+/// # Panics
+/// As [`conv`].
+pub fn max_pool(shape: ConvShape, input: &View<'_>, output: &mut ViewMut<'_>) {
+    scalar::max_pool(&Window::new(shape, input, output), input, output);
+}
+
+/// Codes moved from plane to plane, through `table` where their scales differ; with `twice` each pixel is written four times (nearest
+/// upsampling).
+///
+/// # Panics
+/// As [`conv`].
+pub fn copy(isa: Isa, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let translate = translation(isa);
+    scalar::copy(translate, table, twice, input, output);
+}
+
+/// Channels of `a` and `b` in turn: a concatenation followed by a channel shuffle with two groups.
+///
+/// # Panics
+/// As [`conv`].
+pub fn zip(isa: Isa, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    let translate = translation(isa);
+    scalar::zip(translate, tables, a, b, output);
+}
+
+/// How two summands become one.
+#[derive(Debug, Clone, Copy)]
+pub struct Sum {
+    /// Zero points of the summands.
+    pub zeros: [i32; 2],
+    /// Their scales, divided by the result's.
+    pub multipliers: [f32; 2],
+    /// The result's zero point, and its range of codes.
+    pub zero: i32,
+    /// Lowest and highest code.
+    pub range: [i32; 2],
+}
+
+/// `rte(clamp((a - za) * Ma + (b - zb) * Mb)) + z`, each step in f32.
+///
+/// # Panics
+/// As [`conv`].
+pub fn add(sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    scalar::add(sum, a, b, output);
+}
+
+/// Puts codes through a table in place.
+type Translate = fn(&[u8; 256], &[u8], &mut [u8]);
+
+fn translation(isa: Isa) -> Translate {
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::translate_avx512,
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => scalar::translate,
+        Set::Scalar => scalar::translate,
+    }
+}
+
+#[cfg(test)]
+mod tests;

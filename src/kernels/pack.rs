@@ -1,0 +1,232 @@
+//! Weights in the order in which kernels read them, with the input's zero point folded into the bias.
+
+/// Output channels of a block.
+pub const BLOCK: usize = 16;
+/// Input channels that one step multiplies.
+pub const STEP: usize = 4;
+/// Channels of a depthwise block.
+pub const DEPTHWISE_BLOCK: usize = 64;
+
+/// Window of a convolution: square, the same padding on all sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Side of the window, pixels.
+    pub kernel: usize,
+    /// Step of the window, pixels.
+    pub stride: usize,
+    /// Padding on the upper left side, pixels.
+    pub pad: usize,
+}
+
+/// Sums to codes: `zero + rte(clamp(max(t, slope * t)))` with `t = sum * multiplier`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requantise {
+    /// Input scale times weight scale by output scale, a value an output channel.
+    pub multipliers: Vec<f32>,
+    /// Slope below zero, 0 to 1 (LeakyReLU); 1: no activation.
+    pub slope: f32,
+    /// The output's zero point.
+    pub zero: i32,
+    /// Lowest and highest code.
+    pub range: [i32; 2],
+}
+
+/// Why weights cannot be packed. In words that follow a node's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PackError {
+    /// Sums could leave 32 bits.
+    #[error("output channel {channel}: its sums may exceed 32 bits")]
+    Overflow {
+        /// Which.
+        channel: usize,
+    },
+    /// Weights, biases and multipliers of different lengths.
+    #[error("weights, biases and multipliers disagree in length")]
+    Lengths,
+}
+
+/// A cache line, so that no vector load of weights crosses one.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Line(pub [i8; 64]);
+
+/// Bytes in whole cache lines, zero at first.
+#[derive(Debug, Clone)]
+pub struct Lines(Vec<Line>);
+
+impl Lines {
+    fn zeroed(bytes: usize) -> Self {
+        Self(vec![Line([0; 64]); bytes.div_ceil(64)])
+    }
+
+    fn set(&mut self, at: usize, value: i8) {
+        self.0[at / 64].0[at % 64] = value;
+    }
+
+    /// The byte at `at`.
+    pub fn get(&self, at: usize) -> i8 {
+        self.0[at / 64].0[at % 64]
+    }
+
+    /// The first byte; `bytes` of `zeroed` follow.
+    #[cfg(target_arch = "x86_64")]
+    pub fn as_ptr(&self) -> *const i8 {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// Weights of a convolution, `[block of 16 outputs][tap][input / 4][16][4]`, zeros where there is no channel.
+#[derive(Debug, Clone)]
+pub struct PackedConv {
+    pub(super) data: Lines,
+    pub(super) bias: Vec<i32>,
+    pub(super) requantise: Requantise,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) steps: usize,
+    shape: ConvShape,
+}
+
+/// Weights of a depthwise convolution; in the order of each instruction set.
+#[derive(Debug, Clone)]
+pub struct PackedDepthwise {
+    /// `[tap][channel]`, channels padded to whole blocks.
+    pub(super) data: Vec<i8>,
+    /// `[block of 64][group of 4 taps][quarter][16 channels][4 taps]`: see `x86.rs`.
+    pub(super) interleaved: Lines,
+    pub(super) bias: Vec<i32>,
+    pub(super) requantise: Requantise,
+    /// `bias` and multipliers in the order of `interleaved`.
+    pub(super) interleaved_bias: Vec<i32>,
+    pub(super) interleaved_multipliers: Vec<f32>,
+    pub(super) channels: usize,
+    shape: ConvShape,
+}
+
+/// `bias - zero_point * sum(weights)` per output, checked against 32 bits.
+fn fold(weights: &[Vec<i8>], bias: &[i32], zero_point: i32) -> Result<Vec<i32>, PackError> {
+    let each = |(channel, (row, &bias)): (usize, (&Vec<i8>, &i32))| {
+        let (mut sum, mut size) = (0i64, 0i64);
+        for &w in row {
+            sum += i64::from(w);
+            size += i64::from(w).abs();
+        }
+        let folded = i64::from(bias) - i64::from(zero_point) * sum;
+        if 2 * 255 * size + i64::from(bias).abs() >= 1 << 31 {
+            return Err(PackError::Overflow { channel });
+        }
+        i32::try_from(folded).map_err(|_| PackError::Overflow { channel })
+    };
+    weights.iter().zip(bias).enumerate().map(each).collect()
+}
+
+fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
+    let mut values = values.to_vec();
+    values.resize(values.len().next_multiple_of(to), with);
+    values
+}
+
+impl PackedConv {
+    /// Packs `weights` of `[outputs][inputs][kernel][kernel]`, as ONNX has them.
+    ///
+    /// # Errors
+    /// [`PackError`].
+    pub fn new(
+        weights: &[i8],
+        inputs: usize,
+        shape: ConvShape,
+        bias: &[i32],
+        zero_point: i32,
+        requantise: Requantise,
+    ) -> Result<Self, PackError> {
+        let (outputs, taps) = (bias.len(), shape.kernel * shape.kernel);
+        if weights.len() != outputs * inputs * taps || requantise.multipliers.len() != outputs || weights.is_empty() {
+            return Err(PackError::Lengths);
+        }
+        let rows: Vec<Vec<i8>> = weights.chunks_exact(inputs * taps).map(<[i8]>::to_vec).collect();
+        let bias = padded(&fold(&rows, bias, zero_point)?, BLOCK, 0);
+        let steps = inputs.div_ceil(STEP);
+        let mut data = Lines::zeroed(bias.len() * taps * steps * STEP);
+        for (output, row) in rows.iter().enumerate() {
+            for input in 0..inputs {
+                for tap in 0..taps {
+                    let step = ((output / BLOCK * taps + tap) * steps + input / STEP) * BLOCK + output % BLOCK;
+                    data.set(step * STEP + input % STEP, row[input * taps + tap]);
+                }
+            }
+        }
+        let requantise = Requantise { multipliers: padded(&requantise.multipliers, BLOCK, 0.0), ..requantise };
+        Ok(Self { data, bias, requantise, inputs, outputs, steps, shape })
+    }
+
+    /// The window.
+    #[must_use]
+    pub fn shape(&self) -> ConvShape {
+        self.shape
+    }
+
+    /// Multiply-adds for an output of `pixels`.
+    #[must_use]
+    pub fn macs(&self, pixels: usize) -> u64 {
+        (pixels * self.inputs * self.outputs * self.shape.kernel * self.shape.kernel) as u64
+    }
+
+    pub(super) fn check(&self, inputs: usize, outputs: usize) {
+        assert!(inputs == self.inputs && outputs == self.outputs, "planes of {inputs} and {outputs} channels");
+        // Kernels read four input channels at a time: those past the last meet zero weights, and lie within the spare bytes.
+    }
+}
+
+impl PackedDepthwise {
+    /// Packs `weights` of `[channels][kernel][kernel]`.
+    ///
+    /// # Errors
+    /// [`PackError`].
+    pub fn new(weights: &[i8], shape: ConvShape, bias: &[i32], zero_point: i32, requantise: Requantise) -> Result<Self, PackError> {
+        let (channels, taps) = (bias.len(), shape.kernel * shape.kernel);
+        if weights.len() != channels * taps || requantise.multipliers.len() != channels || weights.is_empty() {
+            return Err(PackError::Lengths);
+        }
+        let rows: Vec<Vec<i8>> = weights.chunks_exact(taps).map(<[i8]>::to_vec).collect();
+        let bias = padded(&fold(&rows, bias, zero_point)?, DEPTHWISE_BLOCK, 0);
+        let multipliers = padded(&requantise.multipliers, DEPTHWISE_BLOCK, 0.0);
+        let (wide, groups) = (bias.len(), taps.div_ceil(4));
+        let mut data = vec![0; taps * wide];
+        let mut interleaved = Lines::zeroed(groups * 4 * wide);
+        let (mut interleaved_bias, mut interleaved_multipliers) = (vec![0; wide], vec![0.0; wide]);
+        for channel in 0..wide {
+            let (block, within) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK);
+            // Byte unpacking works within 128-bit lanes: quarter q, lane l, place j hold channel 16 l + 4 q + j.
+            let (lane, quarter, place) = (within / 16, within % 16 / 4, within % 4);
+            let at = quarter * 16 + lane * 4 + place;
+            interleaved_bias[block * DEPTHWISE_BLOCK + at] = bias[channel];
+            interleaved_multipliers[block * DEPTHWISE_BLOCK + at] = multipliers[channel];
+            for (tap, &weight) in rows.get(channel).into_iter().flatten().enumerate() {
+                data[tap * wide + channel] = weight;
+                interleaved.set(((block * groups + tap / 4) * DEPTHWISE_BLOCK + at) * 4 + tap % 4, weight);
+            }
+        }
+        let requantise = Requantise { multipliers, ..requantise };
+        Ok(Self { data, interleaved, bias, requantise, interleaved_bias, interleaved_multipliers, channels, shape })
+    }
+
+    /// The window.
+    #[must_use]
+    pub fn shape(&self) -> ConvShape {
+        self.shape
+    }
+
+    /// Multiply-adds for an output of `pixels`.
+    #[must_use]
+    pub fn macs(&self, pixels: usize) -> u64 {
+        (pixels * self.channels * self.shape.kernel * self.shape.kernel) as u64
+    }
+
+    pub(super) fn check(&self, inputs: usize, outputs: usize) {
+        assert!(inputs == self.channels && outputs == self.channels, "planes of {inputs} and {outputs} channels");
+    }
+
+    pub(super) fn wide(&self) -> usize {
+        self.bias.len()
+    }
+}

@@ -1,0 +1,112 @@
+//! The oracle: portable, plain, and what every other instruction set must reproduce byte for byte.
+
+use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP};
+use super::plane::{View, ViewMut, Window};
+use super::{Sum, Translate};
+
+/// One sum to its code. Clamped before the conversion, because conversions out of range differ between CPUs.
+pub fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
+    let t = sum as f32 * multiplier;
+    let t = t.max(requantise.slope * t);
+    let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
+    (t.clamp(low, high).round_ties_even() as i32 + requantise.zero) as u8
+}
+
+pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let taps = window.taps.len();
+    for (from, to) in window.pixels() {
+        for channel in 0..weights.outputs {
+            let mut sum = weights.bias[channel];
+            for (tap, offset) in window.taps.iter().enumerate() {
+                for k in 0..weights.inputs {
+                    let step = ((channel / BLOCK * taps + tap) * weights.steps + k / STEP) * BLOCK + channel % BLOCK;
+                    let weight = weights.data.get(step * STEP + k % STEP);
+                    sum += i32::from(input.data[from + offset + k]) * i32::from(weight);
+                }
+            }
+            output.data[to + channel] = code(sum, weights.requantise.multipliers[channel], &weights.requantise);
+        }
+    }
+}
+
+pub fn depthwise(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    for (from, to) in window.pixels() {
+        for channel in 0..weights.channels {
+            let mut sum = weights.bias[channel];
+            for (tap, offset) in window.taps.iter().enumerate() {
+                sum += i32::from(input.data[from + offset + channel]) * i32::from(weights.data[tap * weights.wide() + channel]);
+            }
+            output.data[to + channel] = code(sum, weights.requantise.multipliers[channel], &weights.requantise);
+        }
+    }
+}
+
+pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let channels = output.channels;
+    for (from, to) in window.pixels() {
+        let out = &mut output.data[to..to + channels];
+        out.copy_from_slice(&input.data[from..from + channels]);
+        for offset in &window.taps[1..] {
+            for (best, &code) in out.iter_mut().zip(&input.data[from + offset..from + offset + channels]) {
+                *best = (*best).max(code);
+            }
+        }
+    }
+}
+
+pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = table[usize::from(from)];
+    }
+}
+
+pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let factor = if twice { 2 } else { 1 };
+    let (height, width) = (output.geometry.height, output.geometry.width);
+    for y in 0..height {
+        for x in (0..width).step_by(factor) {
+            let from = input.pixel(y / factor, x / factor);
+            match table {
+                Some(table) => translate(table, from, output.pixel(y, x)),
+                None => output.pixel(y, x).copy_from_slice(from),
+            }
+            if twice && x + 1 < width {
+                match table {
+                    Some(table) => translate(table, from, output.pixel(y, x + 1)),
+                    None => output.pixel(y, x + 1).copy_from_slice(from),
+                }
+            }
+        }
+    }
+}
+
+pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    let mut spare = [vec![0; a.channels], vec![0; b.channels]];
+    for y in 0..output.geometry.height {
+        for x in 0..output.geometry.width {
+            let mut pixels = [a.pixel(y, x), b.pixel(y, x)];
+            for ((pixel, spare), table) in pixels.iter_mut().zip(&mut spare).zip(tables) {
+                if let Some(table) = table {
+                    translate(table, pixel, spare);
+                    *pixel = spare;
+                }
+            }
+            for ((pair, &first), &second) in output.pixel(y, x).chunks_exact_mut(2).zip(pixels[0]).zip(pixels[1]) {
+                pair.copy_from_slice(&[first, second]);
+            }
+        }
+    }
+}
+
+pub fn add(sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
+    for y in 0..output.geometry.height {
+        for x in 0..output.geometry.width {
+            for ((to, &a), &b) in output.pixel(y, x).iter_mut().zip(a.pixel(y, x)).zip(b.pixel(y, x)) {
+                let first = (i32::from(a) - sum.zeros[0]) as f32 * sum.multipliers[0];
+                let second = (i32::from(b) - sum.zeros[1]) as f32 * sum.multipliers[1];
+                *to = ((first + second).clamp(low, high).round_ties_even() as i32 + sum.zero) as u8;
+            }
+        }
+    }
+}

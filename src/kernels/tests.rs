@@ -1,0 +1,233 @@
+//! Every instruction set of this CPU against the oracle, byte for byte; the oracle against the definition in f64.
+
+use super::*;
+
+/// A small generator: the same numbers on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn code(&mut self) -> u8 {
+        // Extremes often: sums must not saturate anywhere.
+        match self.below(4) {
+            0 => 255,
+            1 => 0,
+            _ => self.next() as u8,
+        }
+    }
+
+    fn weight(&mut self) -> i8 {
+        match self.below(5) {
+            0 => -128,
+            1 => 127,
+            _ => self.next() as i8,
+        }
+    }
+}
+
+struct Case {
+    input: Vec<u8>,
+    from: Geometry,
+    to: Geometry,
+    first: usize,
+    channels: usize,
+    requantise: Requantise,
+    zero_point: i32,
+    shape: ConvShape,
+}
+
+fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvShape, height: usize, width: usize) -> Case {
+    let first = random.below(3) * 4;
+    let out = |side: usize| (side + 2 * shape.pad - shape.kernel) / shape.stride + 1;
+    let from = Geometry { height, width, channels: first + channels + random.below(5), halo: shape.pad + random.below(2) };
+    let to = Geometry { height: out(height), width: out(width), channels: outputs + random.below(9), halo: random.below(3) };
+    let zero_point = random.below(256) as i32;
+    let mut input: Vec<u8> = (0..from.bytes()).map(|_| random.code()).collect();
+    // The halo holds the zero point, as producers write it.
+    let inside = |at: usize| {
+        let (y, x) = (at / from.row(), at % from.row() / from.channels);
+        (from.halo..from.halo + height).contains(&y) && (from.halo..from.halo + width).contains(&x)
+    };
+    for (at, code) in input.iter_mut().enumerate() {
+        if !inside(at) {
+            *code = zero_point as u8;
+        }
+    }
+    let low = random.below(40) as i32;
+    let requantise = Requantise {
+        multipliers: (0..outputs).map(|_| (1.0 + random.below(1000) as f32) * 1e-6).collect(),
+        slope: [1.0, 0.1, 0.0][random.below(3)],
+        zero: random.below(256) as i32,
+        range: [low, 255 - random.below(40) as i32],
+    };
+    Case { input, from, to, first, channels, requantise, zero_point, shape }
+}
+
+/// What a kernel writes into a plane of 77s; everything but the output's channels must stay 77.
+fn run(case: &Case, outputs: usize, kernel: impl Fn(&View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
+    let mut data = vec![77; case.to.bytes()];
+    let input = View { data: &case.input, geometry: case.from, first: case.first, channels: case.channels };
+    kernel(&input, &mut ViewMut { data: &mut data, geometry: case.to, first: 0, channels: outputs });
+    let mut rest = data.clone();
+    let mut view = ViewMut { data: &mut rest, geometry: case.to, first: 0, channels: outputs };
+    for y in 0..case.to.height {
+        for x in 0..case.to.width {
+            view.pixel(y, x).fill(77);
+        }
+    }
+    assert!(rest.iter().all(|&code| code == 77), "written outside of the output");
+    data
+}
+
+const SHAPES: [ConvShape; 5] = [
+    ConvShape { kernel: 1, stride: 1, pad: 0 },
+    ConvShape { kernel: 3, stride: 1, pad: 1 },
+    ConvShape { kernel: 3, stride: 2, pad: 1 },
+    ConvShape { kernel: 5, stride: 1, pad: 2 },
+    ConvShape { kernel: 5, stride: 2, pad: 2 },
+];
+
+#[test]
+fn convolutions_equal_the_oracle_on_every_instruction_set() {
+    let mut random = Random(1);
+    for round in 0..60 {
+        let shape = SHAPES[round % SHAPES.len()];
+        let outputs = [1, 16, 24, 36, 44, 64, 88, 100, 128, 180][random.below(10)];
+        let inputs = [3, 4, 24, 36, 64, 88][random.below(6)];
+        let (height, width) = (5 + random.below(9), 5 + random.below(9));
+        let case = case(&mut random, inputs, outputs, shape, height, width);
+        let weights: Vec<i8> = (0..outputs * inputs * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
+        let bias: Vec<i32> = (0..outputs).map(|_| random.next() as i32 % 100_000).collect();
+        let packed = PackedConv::new(&weights, inputs, shape, &bias, case.zero_point, case.requantise.clone()).expect("packs");
+        let expected = run(&case, outputs, |input, output| conv(Isa::SCALAR, &packed, input, output));
+        for isa in Isa::available() {
+            let found = run(&case, outputs, |input, output| conv(isa, &packed, input, output));
+            assert!(found == expected, "{isa:?} {shape:?} {inputs} -> {outputs}, {height} x {width}");
+        }
+        let (case, weights) = (&case, &weights);
+        against_f64(case, outputs, &expected, |channel, taps| {
+            let sum = move |tap: usize, input: usize, code: u8| {
+                (f64::from(code) - f64::from(case.zero_point)) * f64::from(weights[(channel * inputs + input) * taps + tap])
+            };
+            (f64::from(bias[channel]), Box::new(sum), inputs)
+        });
+    }
+}
+
+#[test]
+fn depthwise_equals_the_oracle_on_every_instruction_set() {
+    let mut random = Random(2);
+    for round in 0..80 {
+        let shape = SHAPES[1 + round % (SHAPES.len() - 1)];
+        let channels = [8, 24, 44, 64, 88, 128, 176, 352][random.below(8)];
+        let (height, width) = (5 + random.below(9), 5 + random.below(9));
+        let mut case = case(&mut random, channels, channels, shape, height, width);
+        case.requantise.multipliers.iter_mut().for_each(|m| *m *= 20.0);
+        let weights: Vec<i8> = (0..channels * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
+        let bias: Vec<i32> = (0..channels).map(|_| random.next() as i32 % 10_000).collect();
+        let packed = PackedDepthwise::new(&weights, shape, &bias, case.zero_point, case.requantise.clone()).expect("packs");
+        let expected = run(&case, channels, |input, output| depthwise(Isa::SCALAR, &packed, input, output));
+        for isa in Isa::available() {
+            let found = run(&case, channels, |input, output| depthwise(isa, &packed, input, output));
+            assert!(found == expected, "{isa:?} {shape:?} {channels}, {height} x {width}");
+        }
+        let (case, weights) = (&case, &weights);
+        against_f64(case, channels, &expected, |channel, taps| {
+            let sum = move |tap: usize, input: usize, code: u8| {
+                let weight = if input == channel { f64::from(weights[channel * taps + tap]) } else { 0.0 };
+                (f64::from(code) - f64::from(case.zero_point)) * weight
+            };
+            (f64::from(bias[channel]), Box::new(sum), channels)
+        });
+    }
+}
+
+type Product<'a> = Box<dyn Fn(usize, usize, u8) -> f64 + 'a>;
+
+/// The quantised convolution as ONNX defines it, in f64: never more than one code apart, and hardly ever that.
+fn against_f64<'a>(case: &Case, outputs: usize, found: &[u8], of: impl Fn(usize, usize) -> (f64, Product<'a>, usize)) {
+    let (shape, to) = (case.shape, case.to);
+    let input = View { data: &case.input, geometry: case.from, first: case.first, channels: case.channels };
+    let (mut apart, mut all) = (0, 0);
+    for channel in 0..outputs {
+        let (bias, product, inputs) = of(channel, shape.kernel * shape.kernel);
+        for (y, x) in [(0, 0), (to.height / 2, to.width / 2), (to.height - 1, to.width - 1)] {
+            let mut sum = bias;
+            for tap in 0..shape.kernel * shape.kernel {
+                let (iy, ix) = (y * shape.stride + tap / shape.kernel, x * shape.stride + tap % shape.kernel);
+                if iy < shape.pad || ix < shape.pad || iy - shape.pad >= case.from.height || ix - shape.pad >= case.from.width {
+                    continue;
+                }
+                let pixel = input.pixel(iy - shape.pad, ix - shape.pad);
+                sum += (0..inputs).map(|i| product(tap, i, pixel[i])).sum::<f64>();
+            }
+            let requantise = &case.requantise;
+            let t = sum * f64::from(requantise.multipliers[channel]);
+            let t = if t < 0.0 { t * f64::from(requantise.slope) } else { t };
+            let [low, high] = requantise.range.map(f64::from);
+            let exact = (t.round_ties_even() + f64::from(requantise.zero)).clamp(low, high);
+            let code = f64::from(found[to.origin() + y * to.row() + x * to.channels + channel]);
+            assert!((exact - code).abs() <= 1.0, "{exact} {code}");
+            apart += i32::from(exact != code);
+            all += 1;
+        }
+    }
+    assert!(apart <= 1 + all / 1000, "{apart} of {all} codes differ from f64");
+}
+
+#[test]
+fn tables_translate_alike_on_every_instruction_set() {
+    let mut random = Random(3);
+    let table: [u8; 256] = std::array::from_fn(|_| random.next() as u8);
+    for length in [1, 63, 64, 65, 88, 200] {
+        let from: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        let expected: Vec<u8> = from.iter().map(|&code| table[usize::from(code)]).collect();
+        for isa in Isa::available() {
+            let mut to = vec![0; length];
+            translation(isa)(&table, &from, &mut to);
+            assert_eq!(to, expected, "{isa:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn zip_copy_and_pool_move_what_they_should() {
+    let isa = Isa::best();
+    let geometry = |height, width, channels, halo| Geometry { height, width, channels, halo };
+    let small = geometry(2, 2, 2, 0);
+    let data: Vec<u8> = (0..small.bytes()).map(|i| i as u8).collect();
+    let view = |first, channels| View { data: &data, geometry: small, first, channels };
+    let mut out = vec![9; small.bytes()];
+    zip(isa, [None, None], &view(1, 1), &view(0, 1), &mut ViewMut { data: &mut out, geometry: small, first: 0, channels: 2 });
+    assert_eq!(out[..8], [1, 0, 3, 2, 5, 4, 7, 6]);
+    let large = geometry(4, 4, 3, 0);
+    let mut out = vec![9; large.bytes()];
+    copy(isa, None, true, &view(0, 2), &mut ViewMut { data: &mut out, geometry: large, first: 1, channels: 2 });
+    assert_eq!(out[..12], [9, 0, 1, 9, 0, 1, 9, 2, 3, 9, 2, 3]);
+    assert_eq!(out[36..39], [9, 4, 5]);
+    let padded = geometry(2, 2, 1, 1);
+    let mut pixels = vec![0; padded.bytes()];
+    ViewMut { data: &mut pixels, geometry: padded, first: 0, channels: 1 }.pixel(1, 1)[0] = 200;
+    let mut out = vec![9; 70];
+    let shape = ConvShape { kernel: 3, stride: 2, pad: 1 };
+    let view = View { data: &pixels, geometry: padded, first: 0, channels: 1 };
+    max_pool(shape, &view, &mut ViewMut { data: &mut out, geometry: geometry(1, 1, 1, 0), first: 0, channels: 1 });
+    assert_eq!(out[0], 200);
+}
+
+#[test]
+fn sums_that_could_leave_32_bits_are_refused() {
+    let shape = ConvShape { kernel: 1, stride: 1, pad: 0 };
+    let requantise = Requantise { multipliers: vec![1.0], slope: 1.0, zero: 0, range: [0, 255] };
+    let refused = PackedConv::new(&[127], 1, shape, &[i32::MAX], 0, requantise.clone());
+    assert_eq!(refused.err(), Some(PackError::Overflow { channel: 0 }));
+    assert_eq!(PackedConv::new(&[1, 2], 1, shape, &[1], 0, requantise).err(), Some(PackError::Lengths));
+}

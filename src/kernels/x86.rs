@@ -1,0 +1,409 @@
+//! AVX-512 VNNI and AVX2.
+//!
+//! Each `unsafe` block rests on the same two facts, checked before any kernel runs: `Isa::available` found the CPU's features, and
+//! `Window::new` proved that every tap of every output pixel lies in the input's plane and every output pixel in the output's. Vector
+//! loads may overrun a pixel's channels by less than `plane::SPARE` bytes, which each plane has at its end.
+#![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
+
+use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise};
+use super::plane::{View, ViewMut, Window};
+use std::arch::x86_64::*;
+
+/// Bytes of weights of a block of outputs and one step.
+const LINE: usize = 64;
+
+/// Offsets of some output pixels in input and output.
+struct Pixels<'a> {
+    window: &'a Window,
+    y: usize,
+    x: usize,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(window: &'a Window) -> Self {
+        Self { window, y: 0, x: 0 }
+    }
+
+    /// The next `P` pixels, row after row; the caller counts them.
+    fn take<const P: usize>(&mut self) -> ([usize; P], [usize; P]) {
+        let (mut from, mut to) = ([0; P], [0; P]);
+        for (from, to) in from.iter_mut().zip(&mut to) {
+            *from = self.window.input_at(self.y, self.x);
+            *to = self.window.output_at(self.y, self.x);
+            self.x += 1;
+            if self.x == self.window.size.1 {
+                (self.x, self.y) = (0, self.y + 1);
+            }
+        }
+        (from, to)
+    }
+}
+
+/// What every tile of one convolution shares.
+struct Job<'a> {
+    weights: &'a PackedConv,
+    taps: &'a [usize],
+    input: *const u8,
+    output: *mut u8,
+}
+
+// ---- AVX-512 VNNI ----
+
+pub fn conv_avx512(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let job = Job { weights, taps: &window.taps, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    let blocks = weights.outputs.div_ceil(BLOCK);
+    let mut block = 0;
+    while block < blocks {
+        // As wide as registers allow, but no single block left over: 5 is 3 + 2, 6 is 3 + 3.
+        let wide = match blocks - block {
+            1 => 1,
+            2 => 2,
+            3 | 5 | 6 => 3,
+            _ => 4,
+        };
+        // SAFETY: see the module's words.
+        unsafe {
+            match wide {
+                1 => conv_pixels_avx512::<14, 1>(&job, block, window),
+                2 => conv_pixels_avx512::<12, 2>(&job, block, window),
+                3 => conv_pixels_avx512::<8, 3>(&job, block, window),
+                _ => conv_pixels_avx512::<6, 4>(&job, block, window),
+            }
+        }
+        block += wide;
+    }
+}
+
+/// All pixels of `N` blocks of outputs, `P` at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn conv_pixels_avx512<const P: usize, const N: usize>(job: &Job<'_>, block: usize, window: &Window) {
+    let mut left = window.size.0 * window.size.1;
+    let mut pixels = Pixels::new(window);
+    // SAFETY: as the caller's.
+    unsafe {
+        while left >= P {
+            let (from, to) = pixels.take::<P>();
+            conv_tile_avx512::<P, N>(job, block, &from, &to);
+            left -= P;
+        }
+        while left >= 4 {
+            let (from, to) = pixels.take::<4>();
+            conv_tile_avx512::<4, N>(job, block, &from, &to);
+            left -= 4;
+        }
+        while left > 0 {
+            let (from, to) = pixels.take::<1>();
+            conv_tile_avx512::<1, N>(job, block, &from, &to);
+            left -= 1;
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn conv_tile_avx512<const P: usize, const N: usize>(job: &Job<'_>, block: usize, from: &[usize; P], to: &[usize; P]) {
+    let w = job.weights;
+    let (steps, taps) = (w.steps, job.taps.len());
+    // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are masked to the channels.
+    unsafe {
+        let weights = w.data.as_ptr().add(block * taps * steps * LINE);
+        let between = taps * steps * LINE;
+        let mut sums = [[_mm512_setzero_si512(); N]; P];
+        for n in 0..N {
+            let bias = _mm512_loadu_si512(w.bias.as_ptr().add((block + n) * BLOCK).cast());
+            for row in &mut sums {
+                row[n] = bias;
+            }
+        }
+        for (tap, &offset) in job.taps.iter().enumerate() {
+            let line = weights.add(tap * steps * LINE);
+            let rows: [*const u8; P] = std::array::from_fn(|p| job.input.add(from[p] + offset));
+            for step in 0..steps {
+                let columns: [__m512i; N] = std::array::from_fn(|n| _mm512_load_si512(line.add(n * between + step * LINE).cast()));
+                for p in 0..P {
+                    let codes = _mm512_set1_epi32(rows[p].add(4 * step).cast::<i32>().read_unaligned());
+                    for n in 0..N {
+                        sums[p][n] = _mm512_dpbusd_epi32(sums[p][n], codes, columns[n]);
+                    }
+                }
+            }
+        }
+        let epilogue = Epilogue512::new(&w.requantise);
+        for n in 0..N {
+            let channel = (block + n) * BLOCK;
+            let multiplier = _mm512_loadu_ps(w.requantise.multipliers.as_ptr().add(channel));
+            let mask = u16::MAX >> (BLOCK - (w.outputs - channel).min(BLOCK));
+            for p in 0..P {
+                let codes = _mm512_cvtepi32_epi8(epilogue.codes(sums[p][n], multiplier));
+                _mm_mask_storeu_epi8(job.output.add(to[p] + channel).cast(), mask, codes);
+            }
+        }
+    }
+}
+
+/// Requantisation's constants, in registers.
+#[derive(Clone, Copy)]
+struct Epilogue512 {
+    slope: __m512,
+    low: __m512,
+    high: __m512,
+    zero: __m512i,
+}
+
+impl Epilogue512 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(requantise: &Requantise) -> Self {
+        let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
+        Self {
+            slope: _mm512_set1_ps(requantise.slope),
+            low: _mm512_set1_ps(low),
+            high: _mm512_set1_ps(high),
+            zero: _mm512_set1_epi32(requantise.zero),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn codes(self, sums: __m512i, multiplier: __m512) -> __m512i {
+        let t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier);
+        let t = _mm512_max_ps(t, _mm512_mul_ps(self.slope, t));
+        let t = _mm512_min_ps(_mm512_max_ps(t, self.low), self.high);
+        _mm512_add_epi32(_mm512_cvtps_epi32(t), self.zero)
+    }
+}
+
+pub fn depthwise_avx512(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    // SAFETY: see the module's words.
+    unsafe { depthwise_pixels_avx512(weights, window, input.data.as_ptr(), output.data.as_mut_ptr()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn depthwise_pixels_avx512(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
+    let groups = window.taps.len().div_ceil(4);
+    // Taps past the last one meet zero weights; any readable address does for them.
+    let mut taps = window.taps.clone();
+    taps.resize(groups * 4, window.taps[0]);
+    let epilogue = Epilogue512::new(&w.requantise);
+    for block in 0..w.wide() / DEPTHWISE_BLOCK {
+        let channel = block * DEPTHWISE_BLOCK;
+        let mask = u64::MAX >> (DEPTHWISE_BLOCK - (w.channels - channel).min(DEPTHWISE_BLOCK));
+        // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are masked to the channels.
+        unsafe {
+            let weights = w.interleaved.as_ptr().add(block * groups * 4 * LINE);
+            let load = |values: &[i32], q: usize| _mm512_loadu_si512(values.as_ptr().add(channel + 16 * q).cast());
+            let bias: [__m512i; 4] = std::array::from_fn(|q| load(&w.interleaved_bias, q));
+            let multipliers: [__m512; 4] =
+                std::array::from_fn(|q| _mm512_loadu_ps(w.interleaved_multipliers.as_ptr().add(channel + 16 * q)));
+            let mut left = window.size.0 * window.size.1;
+            let mut pixels = Pixels::new(window);
+            while left > 0 {
+                if left >= 2 {
+                    let (from, to) = pixels.take::<2>();
+                    depthwise_tile_avx512::<2>(input, output, &from, &to, channel, &taps, weights, &bias, &multipliers, epilogue, mask);
+                    left -= 2;
+                } else {
+                    let (from, to) = pixels.take::<1>();
+                    depthwise_tile_avx512::<1>(input, output, &from, &to, channel, &taps, weights, &bias, &multipliers, epilogue, mask);
+                    left -= 1;
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[expect(clippy::too_many_arguments, reason = "what one tile needs, in registers")]
+unsafe fn depthwise_tile_avx512<const P: usize>(
+    input: *const u8,
+    output: *mut u8,
+    from: &[usize; P],
+    to: &[usize; P],
+    channel: usize,
+    taps: &[usize],
+    weights: *const i8,
+    bias: &[__m512i; 4],
+    multipliers: &[__m512; 4],
+    epilogue: Epilogue512,
+    mask: u64,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut sums = [*bias; P];
+        for (group, taps) in taps.chunks_exact(4).enumerate() {
+            let columns: [__m512i; 4] = std::array::from_fn(|q| _mm512_load_si512(weights.add((group * 4 + q) * LINE).cast()));
+            for p in 0..P {
+                let at = input.add(from[p] + channel);
+                let rows: [__m512i; 4] = std::array::from_fn(|t| _mm512_loadu_si512(at.add(taps[t]).cast()));
+                // Four taps of a channel side by side: the bytes that one dot product takes.
+                let (low01, high01) = (_mm512_unpacklo_epi8(rows[0], rows[1]), _mm512_unpackhi_epi8(rows[0], rows[1]));
+                let (low23, high23) = (_mm512_unpacklo_epi8(rows[2], rows[3]), _mm512_unpackhi_epi8(rows[2], rows[3]));
+                let quads = [
+                    _mm512_unpacklo_epi16(low01, low23),
+                    _mm512_unpackhi_epi16(low01, low23),
+                    _mm512_unpacklo_epi16(high01, high23),
+                    _mm512_unpackhi_epi16(high01, high23),
+                ];
+                for q in 0..4 {
+                    sums[p][q] = _mm512_dpbusd_epi32(sums[p][q], quads[q], columns[q]);
+                }
+            }
+        }
+        for p in 0..P {
+            let codes: [__m512i; 4] = std::array::from_fn(|q| epilogue.codes(sums[p][q], multipliers[q]));
+            let pairs = [_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3])];
+            _mm512_mask_storeu_epi8(output.add(to[p] + channel).cast(), mask, _mm512_packus_epi16(pairs[0], pairs[1]));
+        }
+    }
+}
+
+pub fn translate_avx512(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
+    let length = from.len().min(to.len());
+    // SAFETY: the CPU has the features; loads and stores are masked to `length`.
+    unsafe { translate_bytes_avx512(table, from.as_ptr(), to.as_mut_ptr(), length) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn translate_bytes_avx512(table: &[u8; 256], from: *const u8, to: *mut u8, length: usize) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let part: [__m512i; 4] = std::array::from_fn(|i| _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()));
+        let mut done = 0;
+        while done < length {
+            let mask = u64::MAX >> (64 - (length - done).min(64));
+            let codes = _mm512_maskz_loadu_epi8(mask, from.add(done).cast());
+            let low = _mm512_permutex2var_epi8(part[0], codes, part[1]);
+            let high = _mm512_permutex2var_epi8(part[2], codes, part[3]);
+            let translated = _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
+            _mm512_mask_storeu_epi8(to.add(done).cast(), mask, translated);
+            done += 64;
+        }
+    }
+}
+
+// ---- AVX2 ----
+
+pub fn conv_avx2(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let job = Job { weights, taps: &window.taps, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    for block in 0..weights.outputs.div_ceil(BLOCK) {
+        // SAFETY: see the module's words.
+        unsafe { conv_pixels_avx2(&job, block, window) }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn conv_pixels_avx2(job: &Job<'_>, block: usize, window: &Window) {
+    let mut left = window.size.0 * window.size.1;
+    let mut pixels = Pixels::new(window);
+    // SAFETY: as the caller's.
+    unsafe {
+        while left >= 2 {
+            let (from, to) = pixels.take::<2>();
+            conv_tile_avx2::<2>(job, block, &from, &to);
+            left -= 2;
+        }
+        if left == 1 {
+            let (from, to) = pixels.take::<1>();
+            conv_tile_avx2::<1>(job, block, &from, &to);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn conv_tile_avx2<const P: usize>(job: &Job<'_>, block: usize, from: &[usize; P], to: &[usize; P]) {
+    let w = job.weights;
+    let (steps, taps) = (w.steps, job.taps.len());
+    let channel = block * BLOCK;
+    // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
+    unsafe {
+        let weights = w.data.as_ptr().add(block * taps * steps * LINE);
+        // Two partial sums a channel: of the first and of the last two of each four inputs.
+        let mut sums = [[_mm256_setzero_si256(); 4]; P];
+        for (tap, &offset) in job.taps.iter().enumerate() {
+            let line = weights.add(tap * steps * LINE);
+            let rows: [*const u8; P] = std::array::from_fn(|p| job.input.add(from[p] + offset));
+            for step in 0..steps {
+                let wide: [__m256i; P] = std::array::from_fn(|p| {
+                    let four = _mm_cvtsi32_si128(rows[p].add(4 * step).cast::<i32>().read_unaligned());
+                    _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(four))
+                });
+                for q in 0..4 {
+                    let column = _mm256_cvtepi8_epi16(_mm_load_si128(line.add(step * LINE + 16 * q).cast()));
+                    for p in 0..P {
+                        sums[p][q] = _mm256_add_epi32(sums[p][q], _mm256_madd_epi16(wide[p], column));
+                    }
+                }
+            }
+        }
+        let count = (w.outputs - channel).min(BLOCK);
+        for p in 0..P {
+            let eight = |a: __m256i, b: __m256i| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(a, b));
+            let halves = [eight(sums[p][0], sums[p][1]), eight(sums[p][2], sums[p][3])];
+            store_avx2(halves, &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// Sixteen sums without bias to `count` codes at `to`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_avx2(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise, channel: usize, to: *mut u8, count: usize) {
+    let [low, high] = requantise.range.map(|code| _mm256_set1_ps((code - requantise.zero) as f32));
+    let (slope, zero) = (_mm256_set1_ps(requantise.slope), _mm256_set1_epi32(requantise.zero));
+    // SAFETY: bias and multipliers hold whole blocks from `channel`; `count` codes are written.
+    unsafe {
+        let codes: [__m256i; 2] = std::array::from_fn(|half| {
+            let sum = _mm256_add_epi32(halves[half], _mm256_loadu_si256(bias.as_ptr().add(8 * half).cast()));
+            let multiplier = _mm256_loadu_ps(requantise.multipliers.as_ptr().add(channel + 8 * half));
+            let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier);
+            let t = _mm256_max_ps(t, _mm256_mul_ps(slope, t));
+            let t = _mm256_min_ps(_mm256_max_ps(t, low), high);
+            _mm256_add_epi32(_mm256_cvtps_epi32(t), zero)
+        });
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(codes[0], codes[1]));
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        if count == BLOCK {
+            _mm_storeu_si128(to.cast(), bytes);
+        } else {
+            let mut spare = [0u8; BLOCK];
+            _mm_storeu_si128(spare.as_mut_ptr().cast(), bytes);
+            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+        }
+    }
+}
+
+pub fn depthwise_avx2(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    // SAFETY: see the module's words.
+    unsafe { depthwise_pixels_avx2(weights, window, input.data.as_ptr(), output.data.as_mut_ptr()) }
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn depthwise_pixels_avx2(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
+    for (from, to) in window.pixels() {
+        for channel in (0..w.channels).step_by(BLOCK) {
+            // SAFETY: weights are padded to whole blocks; the pixel is proved by the window; stores are cut to the channels.
+            unsafe {
+                let mut sums = [_mm256_setzero_si256(); 2];
+                let row = |tap: usize| _mm256_cvtepu8_epi16(_mm_loadu_si128(input.add(from + window.taps[tap] + channel).cast()));
+                let column = |tap: usize| _mm256_cvtepi8_epi16(_mm_loadu_si128(w.data.as_ptr().add(tap * w.wide() + channel).cast()));
+                for tap in (0..window.taps.len()).step_by(2) {
+                    let first = (row(tap), column(tap));
+                    let second = if tap + 1 < window.taps.len() {
+                        (row(tap + 1), column(tap + 1))
+                    } else {
+                        (_mm256_setzero_si256(), _mm256_setzero_si256())
+                    };
+                    let low = _mm256_madd_epi16(_mm256_unpacklo_epi16(first.0, second.0), _mm256_unpacklo_epi16(first.1, second.1));
+                    let high = _mm256_madd_epi16(_mm256_unpackhi_epi16(first.0, second.0), _mm256_unpackhi_epi16(first.1, second.1));
+                    sums = [_mm256_add_epi32(sums[0], low), _mm256_add_epi32(sums[1], high)];
+                }
+                let halves = [_mm256_permute2x128_si256::<0x20>(sums[0], sums[1]), _mm256_permute2x128_si256::<0x31>(sums[0], sums[1])];
+                let count = (w.channels - channel).min(BLOCK);
+                store_avx2(halves, &w.bias[channel..], &w.requantise, channel, output.add(to + channel), count);
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The program itself: started, signalled, fed with good and bad things, heard through a real Mosquitto.
+
+mod mosquitto;
+
+use mosquitto::{Broker, Listener, wait_for};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn retinad(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retinad"));
+    command.current_dir(ROOT).args(arguments);
+    command
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = retinad(arguments).output().expect("runs");
+    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+/// A daemon under test; killed on drop.
+struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    fn start(config: &Path) -> Self {
+        let mut child = retinad(&["run", "--config", &config.display().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, keep) = (BufReader::new(child.stderr.take().expect("piped")), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                keep.lock().expect("not poisoned").push_str(&(line + "\n"));
+            }
+        });
+        Self { child, log }
+    }
+
+    fn logged(&self, text: &str, seconds: u64) {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        while !self.log.lock().expect("not poisoned").contains(text) {
+            assert!(Instant::now() < until, "no {text:?} in the log:\n{}", self.log.lock().expect("not poisoned"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
+        assert!(done.success());
+    }
+
+    /// Ends it and says how long that took.
+    fn terminate(mut self) -> Duration {
+        let from = Instant::now();
+        self.signal("-TERM");
+        let status = self.child.wait().expect("ends");
+        assert_eq!(status.code(), Some(0), "{}", self.log.lock().expect("not poisoned"));
+        from.elapsed()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const PICTURES: &str = "[cameras.album]\nkind = \"replay\"\npath = \"examples/pictures\"\n";
+
+/// Settings in a folder of their own, for the broker on `port`.
+fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
+    let path = folder.join("retinad.toml");
+    let text = format!(
+        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\nmax_rate = 60\n{more}",
+        folder.join("state").display()
+    );
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn a_person_and_a_cat_are_found_and_the_end_is_quick_and_told() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let listener = Listener::start(broker.port);
+    let daemon = Daemon::start(&config(folder.path(), broker.port, &format!("{PICTURES}fps = 5\n")));
+    let mut seen = listener.until("n/album/cat 1", 30);
+    seen.extend(listener.until("\"label\":\"person\"", 30));
+    assert!(seen.iter().any(|l| l.contains("n/album/detections") && l.contains("\"label\":\"cat\"")), "{seen:#?}");
+    assert!(seen.iter().any(|l| l.contains("n/bridge/info") && l.contains("\"album\"")), "{seen:#?}");
+    let took = daemon.terminate();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let last = listener.until("retinad/n/status offline", 5);
+    assert!(last.iter().any(|line| line.contains("n/album/status offline")), "{last:#?}");
+}
+
+#[test]
+fn a_bad_camera_takes_no_other_down() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let listener = Listener::start(broker.port);
+    let more = format!(
+        "{PICTURES}fps = 5\n[cameras.gone]\nkind = \"v4l2\"\ndevice = \"4242\"\n[cameras.mute]\nkind = \"stream\"\ntimeout_s = 1\ncommand = [\"sleep\", \"600\"]\n"
+    );
+    let daemon = Daemon::start(&config(folder.path(), broker.port, &more));
+    listener.until("n/album/detections", 30);
+    daemon.logged("/dev/video4242: no such device", 10);
+    daemon.logged("no frame for 1 s", 10);
+    let retained = Listener::start(broker.port).until("n/status", 5);
+    for (camera, status) in [("album", "online"), ("gone", "offline"), ("mute", "offline")] {
+        assert!(retained.contains(&format!("1 retinad/n/{camera}/status {status}")), "{camera}: {retained:#?}");
+    }
+    let took = daemon.terminate();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn reload_takes_good_settings_and_leaves_bad_ones() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let listener = Listener::start(broker.port);
+    let path = config(folder.path(), broker.port, &format!("{PICTURES}fps = 2\n"));
+    let daemon = Daemon::start(&path);
+    listener.until("album/threshold/state 0.50", 30);
+    let text = std::fs::read_to_string(&path).expect("settings");
+    std::fs::write(&path, format!("{text}[detector]\nmin_score = 7\n")).expect("written");
+    daemon.signal("-HUP");
+    daemon.logged("detector.min_score = 7 is not allowed: 0.05 to 0.99", 5);
+    std::fs::write(&path, format!("{text}[detector]\nmin_score = 0.7\n")).expect("written");
+    daemon.signal("-HUP");
+    listener.until("album/threshold/state 0.70", 5);
+    daemon.terminate();
+}
+
+#[test]
+fn sets_outlive_a_restart() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let path = config(folder.path(), broker.port, &format!("{PICTURES}fps = 2\n"));
+    let first = Daemon::start(&path);
+    let listener = Listener::start(broker.port);
+    listener.until("n/status online", 30);
+    broker.publish(&["-t", "retinad/n/album/threshold/set", "-m", "0.66"]);
+    listener.until("album/threshold/state 0.66", 5);
+    first.terminate();
+    let second = Daemon::start(&path);
+    let listener = Listener::start(broker.port);
+    let seen = listener.until("n/status online", 30);
+    assert!(seen.iter().any(|l| l.contains("album/threshold/state 0.66")), "{seen:#?}");
+    second.terminate();
+}
+
+#[test]
+fn the_embedded_broker_serves_watch() {
+    let folder = folder();
+    let port = mosquitto::free_port();
+    let path = folder.path().join("retinad.toml");
+    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 5\n")).expect("written");
+    let daemon = Daemon::start(&path);
+    let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("person") && out.contains("cat"), "{out}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_replay_run_once_ends_by_itself() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let listener = Listener::start(broker.port);
+    let path = config(folder.path(), broker.port, &format!("{PICTURES}fps = 10\nrepeat = false\n"));
+    let (code, _, error) = output(&["run", "--once", "--config", &path.display().to_string()]);
+    assert_eq!(code, Some(0), "{error}");
+    let seen = listener.until("retinad/n/status offline", 10);
+    let frames = seen.iter().filter(|line| line.contains("n/album/detections")).count();
+    assert_eq!(frames, 4, "{seen:#?}");
+}
+
+#[test]
+fn model_files_that_cannot_be_used_end_with_78_and_one_line() {
+    let folder = folder();
+    let good = std::fs::read(Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
+    let tampered = |from: &str, to: &str| {
+        let mut bytes = good.clone();
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    let cases: [(&str, Option<Vec<u8>>, &str); 6] = [
+        ("absent.onnx", None, "No such file"),
+        ("text.onnx", Some(b"this is no model".to_vec()), "ONNX"),
+        ("empty.onnx", Some(Vec::new()), "ONNX"),
+        ("half.onnx", Some(good[..good.len() / 2].to_vec()), "ONNX"),
+        ("bare.onnx", Some(tampered("retinad.manifest", "retinad.manifesX")), "manifest"),
+        ("moved.onnx", Some(tampered("\"offset\":0.0", "\"offset\":0.5")), "anchors"),
+    ];
+    for (name, bytes, word) in cases {
+        let path = folder.path().join(name);
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).expect("written");
+        }
+        // A camera that would be noticed if it were opened.
+        let mark = folder.path().join("opened");
+        let settings = folder.path().join("retinad.toml");
+        let camera = format!("[cameras.a]\nkind = \"stream\"\ncommand = [\"touch\", \"{}\"]\n", mark.display());
+        std::fs::write(&settings, camera).expect("written");
+        let (code, _, error) = output(&["run", "--config", &settings.display().to_string(), "--model", &path.display().to_string()]);
+        assert_eq!(code, Some(78), "{name}: {error}");
+        assert!(error.contains(name) && error.contains(word), "{name}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{name}: {error}");
+        assert!(!mark.exists(), "{name}: a camera was opened");
+    }
+}
+
+#[test]
+fn pictures_that_are_none_are_named_and_the_others_done() {
+    let folder = folder();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path.display().to_string()
+    };
+    let png = |width: u32, height: u32| {
+        // Header only: no decoder should get as far as the missing pixels of a picture that is too large.
+        let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+        bytes.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
+        bytes.extend([8, 2, 0, 0, 0]);
+        bytes.extend(crc(&bytes[12..29]).to_be_bytes());
+        bytes.extend(b"\0\0\0\0IEND\xae\x42\x60\x82");
+        bytes
+    };
+    let good = std::fs::read(Path::new(ROOT).join("examples/pictures/chelsea.jpg")).expect("a picture");
+    let bad = [
+        write("text.jpg", b"no picture"),
+        write("huge.png", &png(20_000, 20_000)),
+        write("tiny.png", &png(1, 1)),
+        write("cut.jpg", &good[..good.len() / 2]),
+        folder.path().join("absent.jpg").display().to_string(),
+    ];
+    let fine = write("cat.jpg", &good);
+    let mut arguments = vec!["detect"];
+    arguments.extend(bad.iter().map(String::as_str));
+    arguments.push(&fine);
+    let (code, out, error) = output(&arguments);
+    assert_eq!(code, Some(1), "{error}");
+    for name in &bad {
+        assert!(error.lines().any(|line| line.contains(name)), "{name}: {error}");
+    }
+    assert!(out.contains("\"cat\"") && out.lines().count() == 1, "{out}");
+}
+
+#[test]
+fn check_tries_cameras_and_broker() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let path = config(folder.path(), broker.port, PICTURES);
+    let (code, out, error) = output(&["check", "--config", &path.display().to_string()]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("camera  ok  album") && out.contains("broker  ok"), "{out}");
+    let port = broker.kill();
+    wait_for(5, "broker gone", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    let path = config(folder.path(), port, "[cameras.gone]\ndevice = \"4242\"\n");
+    let (code, out, error) = output(&["check", "--config", &path.display().to_string()]);
+    assert_eq!(code, Some(69), "{out}");
+    assert!(out.contains("/dev/video4242: no such device") && error.contains("camera gone, broker"), "{out}{error}");
+}
+
+/// CRC-32 of a PNG chunk (ISO 3309).
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 }))
+}
