@@ -35,7 +35,7 @@ fn frame(c: &mut Criterion) {
     let file = ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
     let manifest = file.manifest().expect("a manifest").clone();
     let engine = Engine::load(&file, Arithmetic::Best).expect("loads");
-    let mut session = engine.session();
+    let mut session = engine.session(1).expect("a session");
     let raw = webcam_frame();
     let (width, height) = (manifest.input.width, manifest.input.height);
     let mut letterbox = Letterbox::new(width, height, false);

@@ -22,9 +22,9 @@ fn pictures() -> Vec<Picture> {
 }
 
 /// Heads of every picture.
-fn heads(file: &ModelFile, arithmetic: Arithmetic) -> Vec<Heads> {
+fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads> {
     let engine = Engine::load(file, arithmetic).expect("loads");
-    let mut session = engine.session();
+    let mut session = engine.session(threads).expect("threads");
     let (mut letterbox, pad) = (Letterbox::new(320, 320, false), [127; 3]);
     let real: [[f32; 256]; 3] = std::array::from_fn(|_| std::array::from_fn(|v| (v as f32 - 127.0) / 128.0));
     let codes = engine
@@ -45,13 +45,17 @@ fn shipped() -> ModelFile {
 }
 
 #[test]
-fn every_instruction_set_gives_the_same_codes() {
+fn every_instruction_set_and_number_of_threads_gives_the_same_codes() {
     let file = shipped();
-    let oracle = heads(&file, Arithmetic::Int8(Isa::SCALAR));
-    for isa in Isa::available() {
-        for (found, expected) in heads(&file, Arithmetic::Int8(isa)).iter().zip(&oracle) {
+    let oracle = heads(&file, Arithmetic::Int8(Isa::SCALAR), 2);
+    for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+        for (found, expected) in heads(&file, Arithmetic::Int8(isa), threads).iter().zip(&oracle) {
             for (level, ((class, bbox), (expected_class, expected_bbox))) in found.levels.iter().zip(&expected.levels).enumerate() {
-                assert!(class.codes == expected_class.codes && bbox.codes == expected_bbox.codes, "{} level {level}", isa.name());
+                assert!(
+                    class.codes == expected_class.codes && bbox.codes == expected_bbox.codes,
+                    "{} level {level}, {threads} threads",
+                    isa.name()
+                );
             }
         }
     }
@@ -60,7 +64,7 @@ fn every_instruction_set_gives_the_same_codes() {
 #[test]
 fn int8_stays_close_to_the_float_evaluation_of_the_same_graph() {
     let file = shipped();
-    let (float, int8) = (heads(&file, Arithmetic::Float), heads(&file, Arithmetic::Int8(Isa::best())));
+    let (float, int8) = (heads(&file, Arithmetic::Float, 1), heads(&file, Arithmetic::Int8(Isa::best()), 1));
     // Both follow the same definition, and the first convolution's codes differ in two of a million (f32 against exact sums); but each
     // flipped code moves its neighbours near a tie, and 60 layers on the mean has grown to 0.13 of a logit. Two float evaluations of this
     // graph, tract's and onnxruntime's, are 0.10 apart for the same reason.

@@ -1,4 +1,4 @@
-//! `retinad bench`: one model, one thread, any ONNX.
+//! `retinad bench`: one model, any ONNX, on one or more threads.
 
 use super::BAD_SETTINGS;
 use crate::engine::{Arithmetic, Engine};
@@ -13,8 +13,8 @@ pub struct BenchArguments {
     /// The ONNX file
     #[arg(long)]
     model: PathBuf,
-    /// Cores for one frame; the float path of this release uses one
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1))]
+    /// Threads for one frame, 1 to 64 (models that run in float use one)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
     /// Timed runs, after three to warm up
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -28,7 +28,8 @@ pub struct BenchArguments {
 pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let start = Instant::now();
-    let mut session = Engine::load_any(&file, Arithmetic::Best).map_err(|e| (BAD_SETTINGS, e.to_string()))?.session();
+    let engine = Engine::load_any(&file, Arithmetic::Best).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let mut session = engine.session(usize::from(arguments.threads)).map_err(|e| (BAD_SETTINGS, e))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let mut times = Vec::new();
     for run in 0..arguments.runs + 3 {
@@ -44,10 +45,11 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "median_ms": median, "p99_ms": p99})
+            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99})
         );
     } else {
-        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, 1 thread", file.path, arguments.runs);
+        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, {} threads", file.path, arguments.runs, arguments.threads);
+        println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
     }
     Ok(())
 }

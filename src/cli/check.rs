@@ -13,6 +13,7 @@ pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
     let model = DetectorModel::load(&settings.detector.model).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let manifest = &model.manifest;
     println!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
+    println!("        runs in {}", model.arithmetic());
     let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let mut failed = Vec::new();
     for (id, camera) in &settings.cameras {

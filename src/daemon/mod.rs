@@ -132,7 +132,7 @@ pub fn run(
         cameras: ids.clone(),
     })?;
     let dispatcher = Arc::new(Dispatcher::new(ids.len()));
-    let workers = start_workers(settings.detector.workers, model, &dispatcher)?;
+    let workers = start_workers(settings.detector.workers, settings.detector.threads, model, &dispatcher)?;
     let overrides = Overrides::load(state_folder(settings));
     let mut desk = Desk::new(node.clone(), settings.clone(), Arc::clone(model), publisher.outbox(), overrides, Arc::clone(&workers.state));
     let mut sequencer = Sequencer::new(ids.len());

@@ -101,9 +101,11 @@ impl DetectorModel {
 }
 
 impl Detector {
-    /// A detector of its own for the calling thread.
-    #[must_use]
-    pub fn new(model: &Arc<DetectorModel>) -> Self {
+    /// A detector of its own for the calling thread, with `threads` threads for one frame.
+    ///
+    /// # Errors
+    /// [`DetectError::Failed`] if the threads cannot be started.
+    pub fn new(model: &Arc<DetectorModel>, threads: usize) -> Result<Self, DetectError> {
         let manifest = &model.manifest;
         let options = DecodeOptions {
             score_threshold: manifest.decode.score_threshold,
@@ -117,13 +119,13 @@ impl Detector {
             clamp: manifest.box_coder.clamp,
             logits: manifest.activation.logits,
         };
-        Self {
+        Ok(Self {
             model: Arc::clone(model),
-            session: model.engine.session(),
+            session: model.engine.session(threads).map_err(DetectError::Failed)?,
             decoder: Decoder::new(anchors::anchors(&model.levels, manifest.anchors.offset), manifest.classes.len(), options),
             letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == "centre"),
             picture: Picture::default(),
-        }
+        })
     }
 
     /// Detects on one frame; boxes in pixels of its picture, best first. Scores are above `min_score` and the manifest's threshold.

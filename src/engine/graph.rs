@@ -400,12 +400,12 @@ impl<'a> Reader<'a> {
         if height != width || !(depthwise || group == 1 && per_group == tensor.shape[0]) {
             return Err(format!("weights {shape:?} in {group} groups for {} channels", tensor.shape[0]));
         }
-        let weights: Vec<i8> =
+        let mut weights: Vec<i8> =
             codes.iter().map(|&code| i8::try_from(code)).collect::<Result<_, _>>().map_err(|_| "weights beyond 8 bits")?;
         if weights.len() != outputs * per_group * height * width || weights.is_empty() {
             return Err("as many weights as its shape says are not there".into());
         }
-        let scales: Vec<f32> = if scales.len() == 1 { vec![scales[0]; outputs] } else { scales.clone() };
+        let mut scales: Vec<f32> = if scales.len() == 1 { vec![scales[0]; outputs] } else { scales.clone() };
         let real: Vec<f64> = match node.input.get(2).filter(|name| !name.is_empty()) {
             None => vec![0.0; outputs],
             Some(name) => match self.values.get(name.as_str()) {
@@ -417,6 +417,20 @@ impl<'a> Reader<'a> {
         };
         if real.len() != outputs || scales.len() != outputs {
             return Err("biases or scales that are not one an output".into());
+        }
+        // A channel with next to no weights has so small a scale that its bias would not fit: then its weights are coarsened until it
+        // does, by less than a hundredth of an output code.
+        let row = per_group * height * width;
+        for (output, scale) in scales.iter_mut().enumerate() {
+            let mut halvings = 0;
+            while real[output].abs() / (f64::from(tensor.scale) * f64::from(*scale)) >= 2f64.powi(30) && halvings < 64 {
+                *scale *= 2.0;
+                halvings += 1;
+            }
+            if halvings > 0 {
+                let coarse = |w: &mut i8| *w = (f64::from(*w) * 0.5f64.powi(halvings)).round_ties_even() as i8;
+                weights[output * row..(output + 1) * row].iter_mut().for_each(coarse);
+            }
         }
         let step = |(real, &scale): (&f64, &f32)| {
             let steps = (real / (f64::from(tensor.scale) * f64::from(scale))).round_ties_even();

@@ -49,6 +49,8 @@ pub struct Session {
     engine: Engine,
     memory: Memory,
     heads: Heads,
+    /// Threads that share one frame, where there is more than one.
+    pool: Option<rayon::ThreadPool>,
 }
 
 enum Memory {
@@ -171,14 +173,25 @@ impl Engine {
         }
     }
 
-    /// A session with its own memory.
-    #[must_use]
-    pub fn session(&self) -> Session {
+    /// A session with its own memory, and `threads` threads for one frame (the float path uses one whatever this says).
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub fn session(&self, threads: usize) -> Result<Session, String> {
+        let pool = match &self.kind {
+            Kind::Int8(_) if threads > 1 => {
+                let name = |i| format!("frame-{i}");
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
+                Some(pool.map_err(|e| format!("{threads} threads: {e}"))?)
+            }
+            _ => None,
+        };
         let memory = match &self.kind {
             Kind::Float(_) => Memory::Float(None),
             Kind::Int8(plan) => Memory::Int8(plan.memory()),
         };
-        Session { engine: self.clone(), memory, heads: Heads { levels: vec![Default::default(); self.order.len()] } }
+        let heads = Heads { levels: vec![Default::default(); self.order.len()] };
+        Ok(Session { engine: self.clone(), memory, heads, pool })
     }
 }
 
@@ -195,7 +208,10 @@ impl Session {
                 let view = plan.input(memory);
                 let (row, pixel, origin) = (view.geometry.row(), view.geometry.channels, view.geometry.origin());
                 let filled = fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?;
-                plan.run(memory);
+                match &self.pool {
+                    Some(pool) => pool.install(|| plan.run(memory, pool.current_num_threads())),
+                    None => plan.run(memory, 1),
+                }
                 for (level, &(class, bbox)) in self.heads.levels.iter_mut().zip(order) {
                     copy_head(plan, memory, class, &mut level.0);
                     copy_head(plan, memory, bbox, &mut level.1);

@@ -39,6 +39,8 @@ struct Step {
     work: Work,
     inputs: Vec<Place>,
     output: Place,
+    /// Bands of rows worth a thread each.
+    pieces: usize,
 }
 
 /// A graph ready to run; shared by all sessions.
@@ -56,6 +58,10 @@ pub struct Plan {
     /// Name and tensor of each output.
     pub output_tensors: Vec<(String, Tensor)>,
 }
+
+/// Work below which another thread costs more than it gives: about 3 µs of it.
+const MACS_A_PIECE: u64 = 600_000;
+const BYTES_A_PIECE: u64 = 60_000;
 
 /// Planes begin at whole cache lines.
 const LINE: usize = 64;
@@ -83,7 +89,7 @@ impl Plan {
     pub fn input<'a>(&self, memory: &'a mut [u8]) -> ViewMut<'a> {
         let plane = &self.planes[self.input.plane];
         let data = &mut memory[plane.at..plane.at + plane.geometry.bytes()];
-        let mut view = ViewMut { data, geometry: plane.geometry, first: self.input.first, channels: self.input.channels };
+        let mut view = ViewMut::new(data, plane.geometry, self.input.first, self.input.channels);
         view.fill(plane.border);
         view
     }
@@ -93,8 +99,23 @@ impl Plan {
         self.view(memory, self.outputs[index], 0)
     }
 
-    /// Runs every step; the input's plane holds a picture.
-    pub fn run(&self, memory: &mut [u8]) {
+    /// Some rows of a step's output.
+    fn work(&self, work: &Work, inputs: &[View<'_>; 2], output: &mut ViewMut<'_>) {
+        match work {
+            Work::Conv(weights) => kernels::conv(self.isa, weights, &inputs[0], output),
+            Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &inputs[0], output),
+            Work::MaxPool(shape) => kernels::max_pool(*shape, &inputs[0], output),
+            Work::Add(sum) => kernels::add(sum, &inputs[0], &inputs[1], output),
+            Work::Copy { table, twice } => kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output),
+            Work::Zip(tables) => {
+                let tables = [tables[0].as_deref(), tables[1].as_deref()];
+                kernels::zip(self.isa, tables, &inputs[0], &inputs[1], output);
+            }
+        }
+    }
+
+    /// Runs every step; the input's plane holds a picture. Steps are split over up to `threads` threads of the pool this is called in.
+    pub fn run(&self, memory: &mut [u8], threads: usize) {
         for (number, step) in self.steps.iter().enumerate() {
             let plane = &self.planes[step.output.plane];
             let (start, end) = (plane.at, plane.at + plane.geometry.bytes());
@@ -106,21 +127,13 @@ impl Plan {
                 let place = step.inputs[i];
                 if self.planes[place.plane].at < start { self.view(before, place, 0) } else { self.view(after, place, end) }
             };
-            let mut output = ViewMut { data, geometry: plane.geometry, first: step.output.first, channels: step.output.channels };
+            let mut output = ViewMut::new(data, plane.geometry, step.output.first, step.output.channels);
             if plane.lives.start == number && !plane.given {
                 output.fill_halo(plane.border);
             }
-            match &step.work {
-                Work::Conv(weights) => kernels::conv(self.isa, weights, &input(0), &mut output),
-                Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &input(0), &mut output),
-                Work::MaxPool(shape) => kernels::max_pool(*shape, &input(0), &mut output),
-                Work::Add(sum) => kernels::add(sum, &input(0), &input(1), &mut output),
-                Work::Copy { table, twice } => kernels::copy(self.isa, table.as_deref(), *twice, &input(0), &mut output),
-                Work::Zip(tables) => {
-                    let tables = [tables[0].as_deref(), tables[1].as_deref()];
-                    kernels::zip(self.isa, tables, &input(0), &input(1), &mut output);
-                }
-            }
+            let inputs = [input(0), input(step.inputs.len() - 1)];
+            let pieces = threads.min(step.pieces);
+            in_bands(pieces, output, &|output| self.work(&step.work, &inputs, output));
         }
     }
 
@@ -135,6 +148,19 @@ impl Plan {
             channels: place.channels,
         }
     }
+}
+
+/// Runs `work` on `output` in `pieces` bands of rows, on the threads of the current pool.
+fn in_bands(pieces: usize, mut output: ViewMut<'_>, work: &(impl Fn(&mut ViewMut<'_>) + Sync)) {
+    if pieces < 2 || output.height() < 2 {
+        return work(&mut output);
+    }
+    let first = pieces / 2;
+    let (upper, lower) = {
+        let rows = output.height() * first / pieces;
+        output.split(rows.max(1))
+    };
+    rayon::join(|| in_bands(first, upper, work), || in_bands(pieces - first, lower, work));
 }
 
 /// A step before its weights are packed: which node, and which of its copies.
@@ -239,8 +265,11 @@ impl Layout {
         let mut steps = Vec::new();
         for draft in self.drafts {
             let node = &graph.nodes[draft.node];
+            let before = macs;
             let work = work(graph, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
-            steps.push(Step { work, inputs: draft.inputs, output: draft.output });
+            let bytes = self.planes[draft.output.plane].geometry.bytes() as u64;
+            let pieces = ((macs - before) / MACS_A_PIECE).max(bytes / BYTES_A_PIECE).max(1) as usize;
+            steps.push(Step { work, inputs: draft.inputs, output: draft.output, pieces });
         }
         let output_tensors = graph.outputs.iter().map(|(name, tensor)| (name.clone(), graph.tensors[*tensor].clone())).collect();
         let input_tensor = graph.tensors[graph.input].clone();

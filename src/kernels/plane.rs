@@ -1,6 +1,7 @@
 //! Where codes lie: NHWC planes with a halo of zero-point codes, so that no kernel has a branch for the border.
 
 use super::ConvShape;
+use std::ops::Range;
 
 /// Spare bytes after each plane: a vector load may overrun its last pixel.
 pub const SPARE: usize = 64;
@@ -51,16 +52,20 @@ pub struct View<'a> {
     pub channels: usize,
 }
 
-/// Some channels of a plane, to write.
+/// Some channels of some rows of a plane, to write.
 pub struct ViewMut<'a> {
-    /// The whole plane.
+    /// The plane, from the first of the view's rows on (the whole plane, halo included, if that is row 0).
     pub data: &'a mut [u8],
-    /// Its shape.
+    /// Shape of the whole plane.
     pub geometry: Geometry,
     /// First channel.
     pub first: usize,
     /// How many.
     pub channels: usize,
+    /// Rows that are written.
+    pub(super) rows: Range<usize>,
+    /// Offset of `data` in the plane.
+    base: usize,
 }
 
 impl View<'_> {
@@ -71,15 +76,40 @@ impl View<'_> {
     }
 }
 
-impl ViewMut<'_> {
+impl<'a> ViewMut<'a> {
+    /// All rows of a plane.
+    pub fn new(data: &'a mut [u8], geometry: Geometry, first: usize, channels: usize) -> Self {
+        Self { data, geometry, first, channels, rows: 0..geometry.height, base: 0 }
+    }
+
+    /// How many rows are written.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The first `rows` rows, and the others, for two threads.
+    #[must_use]
+    pub fn split(self, rows: usize) -> (Self, Self) {
+        let at = self.rows.start + rows.min(self.rows.len());
+        let middle = (self.geometry.halo + at) * self.geometry.row();
+        let (upper, lower) = self.data.split_at_mut(middle - self.base);
+        let part = |data, rows, base| ViewMut { data, geometry: self.geometry, first: self.first, channels: self.channels, rows, base };
+        (part(upper, self.rows.start..at, self.base), part(lower, at..self.rows.end, middle))
+    }
+
     /// The view's channels of a pixel of row `y`, column `x`.
     pub fn pixel(&mut self, y: usize, x: usize) -> &mut [u8] {
-        let at = self.geometry.origin() + y * self.geometry.row() + x * self.geometry.channels + self.first;
+        let at = self.geometry.origin() + y * self.geometry.row() + x * self.geometry.channels + self.first - self.base;
         &mut self.data[at..at + self.channels]
     }
 
     /// Writes the plane's halo; its pixels stay.
+    ///
+    /// # Panics
+    /// If the view is not of all rows.
     pub fn fill_halo(&mut self, code: u8) {
+        assert!(self.base == 0 && self.rows.len() == self.geometry.height, "only some rows");
         let Geometry { height, width, channels, halo } = self.geometry;
         if halo == 0 {
             return;
@@ -105,11 +135,11 @@ impl ViewMut<'_> {
 pub(super) struct Window {
     /// Input offset of each tap, from the window's first.
     pub taps: Vec<usize>,
-    /// Pixels down and across of the output.
-    pub size: (usize, usize),
-    /// Input offset of the window's first tap for output pixel (0, 0), and its steps down and across.
+    /// Output rows, and pixels across.
+    pub size: (Range<usize>, usize),
+    /// Input offset of the window's first tap for the first pixel of the first row, and its steps down and across.
     pub input: (usize, usize, usize),
-    /// Output offset of pixel (0, 0), and its steps down and across.
+    /// Output offset of the first pixel of the first row, and its steps down and across.
     pub output: (usize, usize, usize),
 }
 
@@ -123,36 +153,47 @@ impl Window {
             input.first + input.channels <= from.channels && output.first + output.channels <= to.channels,
             "channels beyond the plane"
         );
-        assert!(input.data.len() >= from.bytes() && output.data.len() >= to.bytes(), "a plane smaller than its geometry");
+        assert!(input.data.len() >= from.bytes(), "an input smaller than its geometry");
         let reach = |out: usize| (out - 1) * shape.stride + shape.kernel;
         assert!(to.height > 0 && to.width > 0, "an empty plane");
         assert!(
             reach(to.height) <= from.height + shape.pad + from.halo && reach(to.width) <= from.width + shape.pad + from.halo,
             "the window leaves the input's halo"
         );
+        let rows = output.rows.clone();
+        assert!(!rows.is_empty() && rows.end <= to.height, "rows beyond the plane");
+        let last = (to.halo + rows.end - 1) * to.row() + (to.halo + to.width) * to.channels;
+        let start = (to.halo + rows.start) * to.row();
+        assert!(output.base <= start && last <= output.base + output.data.len(), "an output smaller than its geometry");
         let row = from.row();
         let taps = (0..shape.kernel).flat_map(|y| (0..shape.kernel).map(move |x| y * row + x * from.channels)).collect();
         let first = from.origin() + input.first - shape.pad * (row + from.channels);
         Self {
             taps,
-            size: (to.height, to.width),
-            input: (first, shape.stride * row, shape.stride * from.channels),
-            output: (to.origin() + output.first, to.row(), to.channels),
+            input: (first + rows.start * shape.stride * row, shape.stride * row, shape.stride * from.channels),
+            output: (start - output.base + to.halo * to.channels + output.first, to.row(), to.channels),
+            size: (rows, to.width),
         }
     }
 
     /// Input offset of the window at an output pixel.
     pub fn input_at(&self, y: usize, x: usize) -> usize {
-        self.input.0 + y * self.input.1 + x * self.input.2
+        self.input.0 + (y - self.size.0.start) * self.input.1 + x * self.input.2
     }
 
     /// Offset of an output pixel.
     pub fn output_at(&self, y: usize, x: usize) -> usize {
-        self.output.0 + y * self.output.1 + x * self.output.2
+        self.output.0 + (y - self.size.0.start) * self.output.1 + x * self.output.2
+    }
+
+    /// How many output pixels there are.
+    #[cfg(target_arch = "x86_64")]
+    pub fn count(&self) -> usize {
+        self.size.0.len() * self.size.1
     }
 
     /// Input and output offsets of all output pixels, row by row.
     pub fn pixels(&self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.size.0).flat_map(move |y| (0..self.size.1).map(move |x| (self.input_at(y, x), self.output_at(y, x))))
+        self.size.0.clone().flat_map(move |y| (0..self.size.1).map(move |x| (self.input_at(y, x), self.output_at(y, x))))
     }
 }

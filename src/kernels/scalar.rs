@@ -62,8 +62,8 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
 
 pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, output: &mut ViewMut<'_>) {
     let factor = if twice { 2 } else { 1 };
-    let (height, width) = (output.geometry.height, output.geometry.width);
-    for y in 0..height {
+    let width = output.geometry.width;
+    for y in output.rows.clone() {
         for x in (0..width).step_by(factor) {
             let from = input.pixel(y / factor, x / factor);
             match table {
@@ -82,7 +82,7 @@ pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input:
 
 pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
     let mut spare = [vec![0; a.channels], vec![0; b.channels]];
-    for y in 0..output.geometry.height {
+    for y in output.rows.clone() {
         for x in 0..output.geometry.width {
             let mut pixels = [a.pixel(y, x), b.pixel(y, x)];
             for ((pixel, spare), table) in pixels.iter_mut().zip(&mut spare).zip(tables) {
@@ -100,7 +100,7 @@ pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, 
 
 pub fn add(sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
     let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
-    for y in 0..output.geometry.height {
+    for y in output.rows.clone() {
         for x in 0..output.geometry.width {
             for ((to, &a), &b) in output.pixel(y, x).iter_mut().zip(a.pixel(y, x)).zip(b.pixel(y, x)) {
                 let first = (i32::from(a) - sum.zeros[0]) as f32 * sum.multipliers[0];

@@ -75,9 +75,9 @@ fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvShape, 
 fn run(case: &Case, outputs: usize, kernel: impl Fn(&View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
     let mut data = vec![77; case.to.bytes()];
     let input = View { data: &case.input, geometry: case.from, first: case.first, channels: case.channels };
-    kernel(&input, &mut ViewMut { data: &mut data, geometry: case.to, first: 0, channels: outputs });
+    kernel(&input, &mut ViewMut::new(&mut data, case.to, 0, outputs));
     let mut rest = data.clone();
-    let mut view = ViewMut { data: &mut rest, geometry: case.to, first: 0, channels: outputs };
+    let mut view = ViewMut::new(&mut rest, case.to, 0, outputs);
     for y in 0..case.to.height {
         for x in 0..case.to.width {
             view.pixel(y, x).fill(77);
@@ -206,20 +206,20 @@ fn zip_copy_and_pool_move_what_they_should() {
     let data: Vec<u8> = (0..small.bytes()).map(|i| i as u8).collect();
     let view = |first, channels| View { data: &data, geometry: small, first, channels };
     let mut out = vec![9; small.bytes()];
-    zip(isa, [None, None], &view(1, 1), &view(0, 1), &mut ViewMut { data: &mut out, geometry: small, first: 0, channels: 2 });
+    zip(isa, [None, None], &view(1, 1), &view(0, 1), &mut ViewMut::new(&mut out, small, 0, 2));
     assert_eq!(out[..8], [1, 0, 3, 2, 5, 4, 7, 6]);
     let large = geometry(4, 4, 3, 0);
     let mut out = vec![9; large.bytes()];
-    copy(isa, None, true, &view(0, 2), &mut ViewMut { data: &mut out, geometry: large, first: 1, channels: 2 });
+    copy(isa, None, true, &view(0, 2), &mut ViewMut::new(&mut out, large, 1, 2));
     assert_eq!(out[..12], [9, 0, 1, 9, 0, 1, 9, 2, 3, 9, 2, 3]);
     assert_eq!(out[36..39], [9, 4, 5]);
     let padded = geometry(2, 2, 1, 1);
     let mut pixels = vec![0; padded.bytes()];
-    ViewMut { data: &mut pixels, geometry: padded, first: 0, channels: 1 }.pixel(1, 1)[0] = 200;
+    ViewMut::new(&mut pixels, padded, 0, 1).pixel(1, 1)[0] = 200;
     let mut out = vec![9; 70];
     let shape = ConvShape { kernel: 3, stride: 2, pad: 1 };
     let view = View { data: &pixels, geometry: padded, first: 0, channels: 1 };
-    max_pool(shape, &view, &mut ViewMut { data: &mut out, geometry: geometry(1, 1, 1, 0), first: 0, channels: 1 });
+    max_pool(shape, &view, &mut ViewMut::new(&mut out, geometry(1, 1, 1, 0), 0, 1));
     assert_eq!(out[0], 200);
 }
 

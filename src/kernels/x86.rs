@@ -22,7 +22,7 @@ struct Pixels<'a> {
 
 impl<'a> Pixels<'a> {
     fn new(window: &'a Window) -> Self {
-        Self { window, y: 0, x: 0 }
+        Self { window, y: window.size.0.start, x: 0 }
     }
 
     /// The next `P` pixels, row after row; the caller counts them.
@@ -78,7 +78,7 @@ pub fn conv_avx512(weights: &PackedConv, window: &Window, input: &View<'_>, outp
 /// All pixels of `N` blocks of outputs, `P` at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn conv_pixels_avx512<const P: usize, const N: usize>(job: &Job<'_>, block: usize, window: &Window) {
-    let mut left = window.size.0 * window.size.1;
+    let mut left = window.count();
     let mut pixels = Pixels::new(window);
     // SAFETY: as the caller's.
     unsafe {
@@ -196,7 +196,7 @@ unsafe fn depthwise_pixels_avx512(w: &PackedDepthwise, window: &Window, input: *
             let bias: [__m512i; 4] = std::array::from_fn(|q| load(&w.interleaved_bias, q));
             let multipliers: [__m512; 4] =
                 std::array::from_fn(|q| _mm512_loadu_ps(w.interleaved_multipliers.as_ptr().add(channel + 16 * q)));
-            let mut left = window.size.0 * window.size.1;
+            let mut left = window.count();
             let mut pixels = Pixels::new(window);
             while left > 0 {
                 if left >= 2 {
@@ -295,7 +295,7 @@ pub fn conv_avx2(weights: &PackedConv, window: &Window, input: &View<'_>, output
 
 #[target_feature(enable = "avx2")]
 unsafe fn conv_pixels_avx2(job: &Job<'_>, block: usize, window: &Window) {
-    let mut left = window.size.0 * window.size.1;
+    let mut left = window.count();
     let mut pixels = Pixels::new(window);
     // SAFETY: as the caller's.
     unsafe {

@@ -33,15 +33,17 @@ pub struct WorkerState {
 /// Detections of a frame, and the width and height of its picture.
 type Found = (Vec<Detection>, (u32, u32));
 
-/// Starts `count` workers on `model`. Scores are kept from the manifest's threshold up; per-camera thresholds apply later.
+/// Starts `count` workers on `model`, each with `threads` threads for one frame. Scores are kept from the manifest's threshold up; per-camera thresholds apply later.
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub fn start_workers(count: usize, model: &Arc<DetectorModel>, dispatcher: &Arc<Dispatcher>) -> std::io::Result<Workers> {
+pub fn start_workers(count: usize, threads: usize, model: &Arc<DetectorModel>, dispatcher: &Arc<Dispatcher>) -> std::io::Result<Workers> {
     let model = Arc::clone(model);
     start_with(count, dispatcher, move || {
-        let mut detector = Detector::new(&model);
+        // Without threads each frame fails with the reason, and the next panic or frame does not change that.
+        let mut detector = Detector::new(&model, threads);
         move |raw: &RawFrame, times: &mut Times| {
+            let detector = detector.as_mut().map_err(|e| DetectError::Failed(e.to_string()))?;
             let found = detector.detect(raw, 0.0, times)?;
             Ok((found, (detector.picture().width, detector.picture().height)))
         }

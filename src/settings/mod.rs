@@ -38,7 +38,7 @@ pub struct DetectorSettings {
     pub model: PathBuf,
     /// Frames worked on at once, 1 to 64.
     pub workers: usize,
-    /// Cores for one frame, 1 to 64; the float path of this release uses one whatever this says.
+    /// Threads for one frame, 1 to 64; models that run in float use one whatever this says.
     pub threads: usize,
     /// Detections below this score are not published, 0.05 to 0.99.
     pub min_score: f32,
