@@ -104,8 +104,8 @@ impl Plan {
         match work {
             Work::Conv(weights) => kernels::conv(self.isa, weights, &inputs[0], output),
             Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &inputs[0], output),
-            Work::MaxPool(shape) => kernels::max_pool(*shape, &inputs[0], output),
-            Work::Add(sum) => kernels::add(sum, &inputs[0], &inputs[1], output),
+            Work::MaxPool(shape) => kernels::max_pool(self.isa, *shape, &inputs[0], output),
+            Work::Add(sum) => kernels::add(self.isa, sum, &inputs[0], &inputs[1], output),
             Work::Copy { table, twice } => kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output),
             Work::Zip(tables) => {
                 let tables = [tables[0].as_deref(), tables[1].as_deref()];

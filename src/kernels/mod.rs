@@ -110,8 +110,14 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
 ///
 /// # Panics
 /// As [`conv`].
-pub fn max_pool(shape: ConvShape, input: &View<'_>, output: &mut ViewMut<'_>) {
-    scalar::max_pool(&Window::new(shape, input, output), input, output);
+pub fn max_pool(isa: Isa, shape: ConvShape, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let window = Window::new(shape, input, output);
+    assert!(input.channels == output.channels, "planes of different channels");
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::max_pool_avx512(&window, input, output),
+        _ => scalar::max_pool(&window, input, output),
+    }
 }
 
 /// Codes moved from plane to plane, through `table` where their scales differ; with `twice` each pixel is written four times (nearest
@@ -150,9 +156,20 @@ pub struct Sum {
 ///
 /// # Panics
 /// As [`conv`].
-pub fn add(sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
-    scalar::add(sum, a, b, output);
+pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    assert!(a.channels == output.channels && b.channels == output.channels, "planes of different channels");
+    let add: AddCodes = match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::add_avx512,
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => x86::add_avx2,
+        Set::Scalar => scalar::add_codes,
+    };
+    scalar::add(add, sum, a, b, output);
 }
+
+/// Adds the codes of one pixel.
+type AddCodes = fn(&Sum, &[u8], &[u8], &mut [u8]);
 
 /// Puts codes through a table in place.
 type Translate = fn(&[u8; 256], &[u8], &mut [u8]);

@@ -2,7 +2,7 @@
 
 use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP};
 use super::plane::{View, ViewMut, Window};
-use super::{Sum, Translate};
+use super::{AddCodes, Sum, Translate};
 
 /// One sum to its code. Clamped before the conversion, because conversions out of range differ between CPUs.
 pub fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
@@ -98,15 +98,19 @@ pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, 
     }
 }
 
-pub fn add(sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
+    for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
+        let first = (i32::from(a) - sum.zeros[0]) as f32 * sum.multipliers[0];
+        let second = (i32::from(b) - sum.zeros[1]) as f32 * sum.multipliers[1];
+        *to = ((first + second).clamp(low, high).round_ties_even() as i32 + sum.zero) as u8;
+    }
+}
+
+pub fn add(add: AddCodes, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
     for y in output.rows.clone() {
         for x in 0..output.geometry.width {
-            for ((to, &a), &b) in output.pixel(y, x).iter_mut().zip(a.pixel(y, x)).zip(b.pixel(y, x)) {
-                let first = (i32::from(a) - sum.zeros[0]) as f32 * sum.multipliers[0];
-                let second = (i32::from(b) - sum.zeros[1]) as f32 * sum.multipliers[1];
-                *to = ((first + second).clamp(low, high).round_ties_even() as i32 + sum.zero) as u8;
-            }
+            add(sum, a.pixel(y, x), b.pixel(y, x), output.pixel(y, x));
         }
     }
 }

@@ -199,6 +199,37 @@ fn tables_translate_alike_on_every_instruction_set() {
 }
 
 #[test]
+fn sums_and_maxima_equal_the_oracle_on_every_instruction_set() {
+    let mut random = Random(4);
+    for round in 0..40 {
+        let channels = [1, 8, 24, 61, 64, 128, 130][random.below(7)];
+        let shape = SHAPES[1 + round % 2];
+        let case = case(&mut random, channels, channels, shape, 6, 7);
+        let expected = run(&case, channels, |input, output| max_pool(Isa::SCALAR, shape, input, output));
+        for isa in Isa::available() {
+            assert!(run(&case, channels, |input, output| max_pool(isa, shape, input, output)) == expected, "{isa:?} {channels}");
+        }
+        let codes: [Vec<u8>; 2] = std::array::from_fn(|_| (0..channels + 64).map(|_| random.code()).collect());
+        let sum = Sum {
+            zeros: [random.below(256) as i32, random.below(256) as i32],
+            multipliers: [random.below(2000) as f32 * 1e-3, random.below(2000) as f32 * 1e-3],
+            zero: random.below(256) as i32,
+            range: [random.below(30) as i32, 255 - random.below(30) as i32],
+        };
+        let geometry = Geometry { height: 1, width: 1, channels, halo: 0 };
+        let add = |isa: Isa| {
+            let mut to = vec![77; geometry.bytes()];
+            let [a, b] = [&codes[0], &codes[1]].map(|data| View { data, geometry, first: 0, channels });
+            add(isa, &sum, &a, &b, &mut ViewMut::new(&mut to, geometry, 0, channels));
+            to
+        };
+        for isa in Isa::available() {
+            assert!(add(isa) == add(Isa::SCALAR), "{isa:?} {channels}");
+        }
+    }
+}
+
+#[test]
 fn zip_copy_and_pool_move_what_they_should() {
     let isa = Isa::best();
     let geometry = |height, width, channels, halo| Geometry { height, width, channels, halo };
@@ -219,7 +250,7 @@ fn zip_copy_and_pool_move_what_they_should() {
     let mut out = vec![9; 70];
     let shape = ConvShape { kernel: 3, stride: 2, pad: 1 };
     let view = View { data: &pixels, geometry: padded, first: 0, channels: 1 };
-    max_pool(shape, &view, &mut ViewMut::new(&mut out, geometry(1, 1, 1, 0), 0, 1));
+    max_pool(isa, shape, &view, &mut ViewMut::new(&mut out, geometry(1, 1, 1, 0), 0, 1));
     assert_eq!(out[0], 200);
 }
 

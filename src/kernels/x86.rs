@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
+use super::Sum;
 use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{View, ViewMut, Window};
 use std::arch::x86_64::*;
@@ -283,7 +284,84 @@ unsafe fn translate_bytes_avx512(table: &[u8; 256], from: *const u8, to: *mut u8
     }
 }
 
+pub fn max_pool_avx512(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    // SAFETY: see the module's words.
+    unsafe { max_pool_pixels_avx512(window, input.channels, input.data.as_ptr(), output.data.as_mut_ptr()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn max_pool_pixels_avx512(window: &Window, channels: usize, input: *const u8, output: *mut u8) {
+    for channel in (0..channels).step_by(64) {
+        let mask = u64::MAX >> (64 - (channels - channel).min(64));
+        for (from, to) in window.pixels() {
+            // SAFETY: as the caller's; loads and stores are masked to the channels.
+            unsafe {
+                let at = input.add(from + channel);
+                let mut best = _mm512_setzero_si512();
+                for &tap in &window.taps {
+                    best = _mm512_max_epu8(best, _mm512_maskz_loadu_epi8(mask, at.add(tap).cast()));
+                }
+                _mm512_mask_storeu_epi8(output.add(to + channel).cast(), mask, best);
+            }
+        }
+    }
+}
+
+pub fn add_avx512(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
+    let length = to.len().min(a.len()).min(b.len());
+    // SAFETY: the CPU has the features; loads and stores are masked to `length`.
+    unsafe { add_bytes_avx512(sum, a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), length) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn add_bytes_avx512(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, length: usize) {
+    let [low, high] = sum.range.map(|code| _mm512_set1_ps((code - sum.zero) as f32));
+    let (zeros, multipliers) = (sum.zeros.map(|z| _mm512_set1_epi32(z)), sum.multipliers.map(|m| _mm512_set1_ps(m)));
+    for done in (0..length).step_by(BLOCK) {
+        let mask = u16::MAX >> (BLOCK - (length - done).min(BLOCK));
+        // SAFETY: as the caller's.
+        unsafe {
+            let real = |from: *const u8, i: usize| {
+                let codes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from.add(done).cast()));
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(codes, zeros[i])), multipliers[i])
+            };
+            let t = _mm512_add_ps(real(a, 0), real(b, 1));
+            let codes = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(t, low), high));
+            let codes = _mm512_add_epi32(codes, _mm512_set1_epi32(sum.zero));
+            _mm_mask_storeu_epi8(to.add(done).cast(), mask, _mm512_cvtepi32_epi8(codes));
+        }
+    }
+}
+
 // ---- AVX2 ----
+
+pub fn add_avx2(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
+    let length = to.len().min(a.len()).min(b.len());
+    let whole = length / 8 * 8;
+    // SAFETY: the CPU has AVX2; `whole` bytes are read and written, eight at a time.
+    unsafe { add_bytes_avx2(sum, a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), whole) }
+    super::scalar::add_codes(sum, &a[whole..length], &b[whole..length], &mut to[whole..length]);
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn add_bytes_avx2(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, length: usize) {
+    let [low, high] = sum.range.map(|code| _mm256_set1_ps((code - sum.zero) as f32));
+    let (zeros, multipliers) = (sum.zeros.map(|z| _mm256_set1_epi32(z)), sum.multipliers.map(|m| _mm256_set1_ps(m)));
+    for done in (0..length).step_by(8) {
+        // SAFETY: as the caller's.
+        unsafe {
+            let real = |from: *const u8, i: usize| {
+                let codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(done).cast()));
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, zeros[i])), multipliers[i])
+            };
+            let t = _mm256_add_ps(real(a, 0), real(b, 1));
+            let codes = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(t, low), high));
+            let codes = _mm256_add_epi32(codes, _mm256_set1_epi32(sum.zero));
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+            _mm_storel_epi64(to.add(done).cast(), _mm_packus_epi16(words, words));
+        }
+    }
+}
 
 pub fn conv_avx2(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let job = Job { weights, taps: &window.taps, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
