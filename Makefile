@@ -26,6 +26,7 @@ test: setup
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --quiet
 	cargo test --release
+	cross/kernels.sh
 
 # What a frame costs: the model, then everything else.
 MODEL ?= models/retinad-m-320-int8.onnx

@@ -3,6 +3,8 @@
 //! One definition of the arithmetic (`README.md` here), and every instruction set gives the scalar oracle's bytes: sums in i32, requantised
 //! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod plane;
 mod scalar;
@@ -27,6 +29,12 @@ enum Set {
     /// With VNNI, BW, VL and VBMI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Without dot products.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// With dot products.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Isa {
@@ -52,6 +60,14 @@ impl Isa {
                 found.push(Self(Set::Avx512Vnni));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            // Part of every 64-bit ARM.
+            found.push(Self(Set::Neon));
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Self(Set::NeonDot));
+            }
+        }
         found
     }
 
@@ -70,6 +86,10 @@ impl Isa {
             Set::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDot => "neon-dotprod",
         }
     }
 }
@@ -86,6 +106,10 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         Set::Avx512Vnni => x86::conv_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::conv_avx2(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon => neon::conv(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => neon::conv_dot(weights, &window, input, output),
         Set::Scalar => scalar::conv(weights, &window, input, output),
     }
 }
@@ -102,6 +126,8 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
     }
 }
@@ -163,6 +189,8 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
         Set::Avx512Vnni => x86::add_avx512,
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::add_avx2,
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::add_codes,
         Set::Scalar => scalar::add_codes,
     };
     scalar::add(add, sum, a, b, output);
@@ -180,6 +208,8 @@ fn translation(isa: Isa) -> Translate {
         Set::Avx512Vnni => x86::translate_avx512,
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => scalar::translate,
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::translate,
         Set::Scalar => scalar::translate,
     }
 }

@@ -69,7 +69,7 @@ impl Lines {
     }
 
     /// The first byte; `bytes` of `zeroed` follow.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub fn as_ptr(&self) -> *const i8 {
         self.0.as_ptr().cast()
     }
@@ -84,11 +84,18 @@ pub struct PackedConv {
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     pub(super) steps: usize,
+    /// `bias` for codes moved down by 128.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) flipped_bias: Vec<i32>,
+    /// No weight is -128.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) narrow: bool,
     shape: ConvShape,
 }
 
 /// Weights of a depthwise convolution; in the order of each instruction set.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the interleaved order is AVX-512's"))]
 pub struct PackedDepthwise {
     /// `[tap][channel]`, channels padded to whole blocks.
     pub(super) data: Vec<i8>,
@@ -156,7 +163,25 @@ impl PackedConv {
             }
         }
         let requantise = Requantise { multipliers: padded(&requantise.multipliers, BLOCK, 0.0), ..requantise };
-        Ok(Self { data, bias, requantise, inputs, outputs, steps, shape })
+        #[cfg(target_arch = "aarch64")]
+        let flipped_bias = {
+            // Within 32 bits: `fold` left room for twice 255 times the sum of all weights.
+            let sums = rows.iter().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>()).chain(std::iter::repeat(0));
+            bias.iter().zip(sums).map(|(bias, sum)| bias + 128 * sum).collect()
+        };
+        Ok(Self {
+            data,
+            bias,
+            requantise,
+            inputs,
+            outputs,
+            steps,
+            #[cfg(target_arch = "aarch64")]
+            flipped_bias,
+            #[cfg(target_arch = "aarch64")]
+            narrow: !weights.contains(&i8::MIN),
+            shape,
+        })
     }
 
     /// The window.

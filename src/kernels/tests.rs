@@ -104,7 +104,11 @@ fn convolutions_equal_the_oracle_on_every_instruction_set() {
         let inputs = [3, 4, 24, 36, 64, 88][random.below(6)];
         let (height, width) = (5 + random.below(9), 5 + random.below(9));
         let case = case(&mut random, inputs, outputs, shape, height, width);
-        let weights: Vec<i8> = (0..outputs * inputs * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
+        let mut weights: Vec<i8> = (0..outputs * inputs * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
+        // Weights without -128 may take a faster way.
+        if round % 2 == 0 {
+            weights.iter_mut().for_each(|w| *w = (*w).max(-127));
+        }
         let bias: Vec<i32> = (0..outputs).map(|_| random.next() as i32 % 100_000).collect();
         let packed = PackedConv::new(&weights, inputs, shape, &bias, case.zero_point, case.requantise.clone()).expect("packs");
         let expected = run(&case, outputs, |input, output| conv(Isa::SCALAR, &packed, input, output));
