@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
     fn quantise(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
         let (scales, zeros, signed) = self.parameters(node)?;
         let (&[scale], &[zero]) = (&scales[..], &zeros[..]) else { return Err("activations quantised by channel".into()) };
-        let zero = if signed { zero + 128 } else { zero };
+        let zero = if signed { zero.saturating_add(128) } else { zero };
         if !(0..=255).contains(&zero) {
             return Err(format!("zero point {zero} out of range"));
         }
@@ -362,7 +362,7 @@ impl<'a> Reader<'a> {
         let value = match (self.codes.get(name), self.constants.get(name)) {
             (Some(&(tensor, form)), _) => {
                 let (scales, zeros, signed) = self.parameters(node)?;
-                let zero = zeros[0] + if signed { 128 } else { 0 };
+                let zero = zeros[0].saturating_add(if signed { 128 } else { 0 });
                 if scales.len() != 1 || !self.same(tensor, scales[0], zero) {
                     return Err("dequantises with another scale than it was quantised with".into());
                 }
@@ -402,7 +402,8 @@ impl<'a> Reader<'a> {
         }
         let mut weights: Vec<i8> =
             codes.iter().map(|&code| i8::try_from(code)).collect::<Result<_, _>>().map_err(|_| "weights beyond 8 bits")?;
-        if weights.len() != outputs * per_group * height * width || weights.is_empty() {
+        let expected = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+        if expected != Some(weights.len()) || weights.is_empty() {
             return Err("as many weights as its shape says are not there".into());
         }
         let mut scales: Vec<f32> = if scales.len() == 1 { vec![scales[0]; outputs] } else { scales.clone() };

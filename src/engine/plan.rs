@@ -63,6 +63,9 @@ pub struct Plan {
 const MACS_A_PIECE: u64 = 600_000;
 const BYTES_A_PIECE: u64 = 60_000;
 
+/// Most memory of one session's planes, bytes.
+const MAX_ARENA: usize = 1 << 30;
+
 /// Planes begin at whole cache lines.
 const LINE: usize = 64;
 
@@ -261,6 +264,9 @@ impl Layout {
         self.live(&outputs, input);
         self.pad(graph)?;
         let arena = self.arrange();
+        if arena > MAX_ARENA {
+            return Err(format!("{} MB of memory for one picture, at most {} are taken", arena >> 20, MAX_ARENA >> 20));
+        }
         let mut macs = 0;
         let mut steps = Vec::new();
         for draft in self.drafts {
