@@ -14,7 +14,7 @@ rust:
 	@command -v cargo >/dev/null || { \
 	  echo "installing: rustup gcc libc6-dev"; \
 	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq rustup gcc libc6-dev && rustup default stable; } \
-	|| { echo "Rust 1.91 or newer is needed and could not be installed: see https://rustup.rs, then run make again"; exit 1; }
+	|| { echo "Rust 1.91 or newer is needed and could not be installed: install it with rustup, then run make again"; exit 1; }
 
 # The daemon on four demo pictures, with its detections printed as they come over MQTT; until Ctrl-C, or DEMO_SECONDS=30 make demo.
 demo: setup

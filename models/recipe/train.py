@@ -1,6 +1,6 @@
 """Train the detector `m`. Resumable: run the same command again and it goes on from the last checkpoint.
 
-    python train.py --data ../../../shared/data/voc20 --out run --start coco --steps 9000
+    python train.py --data DATA --out run --start coco --steps 9000
     python train.py --data DATA --out run --start float.safetensors --steps 4000 --lr 2e-4
 
 Writes RUN/checkpoint.pt every --save steps, RUN/log.csv, and at the end RUN/float.safetensors (the averaged weights).
