@@ -5,9 +5,9 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# libclang-dev: build of the camera library. mosquitto: the tests' real broker.
+# libclang-dev: build of the camera library. Only tests need Mosquitto: installing it starts a broker on port 1883.
 setup: rust
-	@missing=""; for p in libclang-dev mosquitto mosquitto-clients; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	@missing=""; for p in libclang-dev $(TEST_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq $$missing; fi
 
 rust:
@@ -21,6 +21,7 @@ demo: setup
 	cargo build --release
 	examples/demo.sh
 
+test: TEST_PACKAGES := mosquitto mosquitto-clients
 test: setup
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings

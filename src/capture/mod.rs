@@ -7,7 +7,7 @@ mod stream;
 mod v4l2;
 mod watched;
 
-pub use replay::Replay;
+pub use replay::{Replay, read_picture};
 pub use stream::Stream;
 #[cfg(feature = "v4l2")]
 pub use v4l2::V4l2;

@@ -85,7 +85,7 @@ impl Source {
             Self::Pictures { paths, next } => {
                 let Some(path) = paths.get(*next) else { return Ok(None) };
                 *next += 1;
-                picture(path).map(Some).map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
+                read_picture(path).map(Some).map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
             }
             Self::Recording { file, framer, frames, .. } => {
                 let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
@@ -133,7 +133,11 @@ fn extension(path: &Path) -> String {
     path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-fn picture(path: &Path) -> Result<RawFrame, String> {
+/// A picture file as a frame: JPEG, PNG or WebP, told apart by its first bytes.
+///
+/// # Errors
+/// Why it cannot be read; a file that is too large is not.
+pub fn read_picture(path: &Path) -> Result<RawFrame, String> {
     let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
     if length > MAX_FILE {
         return Err(format!("{length} bytes, at most {MAX_FILE} are read"));

@@ -48,7 +48,7 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
             serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99})
         );
     } else {
-        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, {} threads", file.path, arguments.runs, arguments.threads);
+        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, arguments.threads);
         println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! `retinad detect`: pictures in, JSON lines or COCO results out.
 
 use super::{BAD_SETTINGS, ModelArgument, SOME_FAILED};
+use crate::capture;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, DetectorModel};
-use crate::frame::{Encoding, RawFrame};
 use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -46,9 +46,6 @@ enum Format {
     Coco,
 }
 
-/// Largest picture file that is read.
-const MAX_FILE: u64 = 64 << 20;
-
 struct Work {
     path: PathBuf,
     image_id: Value,
@@ -84,7 +81,8 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     for item in &work {
         bar.inc(1);
         let mut times = Times::default();
-        let found = read(&item.path).and_then(|raw| detector.detect(&raw, min_score, &mut times).map_err(|e| e.to_string()));
+        let found =
+            capture::read_picture(&item.path).and_then(|raw| detector.detect(&raw, min_score, &mut times).map_err(|e| e.to_string()));
         let found = match found {
             Ok(found) => found,
             Err(reason) => {
@@ -130,16 +128,6 @@ fn json_line(path: &Path, model: &DetectorModel, detector: &Detector, found: &[D
     json!({"file": path.display().to_string(), "width": picture.width, "height": picture.height,
         "inference_ms": (times.inference.as_secs_f64() * 1e4).round() / 10.0, "detections": detections})
     .to_string()
-}
-
-fn read(path: &Path) -> Result<RawFrame, String> {
-    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if length > MAX_FILE {
-        return Err(format!("{length} bytes, at most {MAX_FILE} are read"));
-    }
-    let data = std::fs::read(path).map_err(|e| e.to_string())?;
-    let other = data.starts_with(b"\x89PNG") || data.starts_with(b"RIFF");
-    Ok(RawFrame { width: 0, height: 0, encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg }, data })
 }
 
 fn from_paths(paths: &[PathBuf]) -> Result<Vec<Work>, String> {

@@ -129,7 +129,7 @@ impl Desk {
         self.outbox.state(&format!("{}/all", camera.id), camera.counts.all().to_string());
     }
 
-    /// Takes a frame's outcome, in its camera's order. Returns whether it was detected on.
+    /// Takes a frame's outcome, in its camera's order.
     pub fn accept(&mut self, outcome: &Outcome) {
         let now = Instant::now();
         let Some(camera) = self.cameras.get_mut(outcome.camera) else { return };

@@ -6,6 +6,7 @@
 use crate::kernels::ConvShape;
 use std::collections::HashMap;
 use tract_onnx::pb;
+use tract_onnx::pb::tensor_proto::DataType;
 
 /// Codes with their meaning: real = (code - zero) * scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -574,8 +575,6 @@ impl<'a> Reader<'a> {
         Ok(tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 }
-
-use pb::tensor_proto::DataType;
 
 /// Codes of `from` to codes of `to` through a function of the real value, as QuantizeLinear defines it: divided, rounded to even, moved.
 pub fn table(from: &Tensor, to: &Tensor, apply: impl Fn(f32) -> f32) -> Box<[u8; 256]> {

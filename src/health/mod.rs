@@ -113,11 +113,11 @@ pub fn host() -> Value {
         "cpus": std::thread::available_parallelism().map_or(1, std::num::NonZero::get)})
 }
 
-/// CLOCK_BOOTTIME as near as the standard library comes: time since boot, milliseconds, from `/proc/uptime`.
+/// CLOCK_BOOTTIME, milliseconds.
 #[must_use]
 pub fn boot_ms() -> u64 {
-    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    text.split_whitespace().next().and_then(|s| s.parse::<f64>().ok()).map_or(0, |s| (s * 1e3) as u64)
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// Whether the clock is synchronised, as systemd's time service marks it; true where nothing tells.
