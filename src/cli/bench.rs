@@ -2,6 +2,7 @@
 
 use super::BAD_SETTINGS;
 use crate::engine::{Arithmetic, Engine};
+use crate::kernels::Isa;
 use crate::model::ModelFile;
 use clap::Args;
 use std::path::PathBuf;
@@ -19,16 +20,23 @@ pub struct BenchArguments {
     /// Timed runs, after three to warm up
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// Instruction set instead of the best: scalar, avx2, avx-vnni, avx512-vnni, neon, neon-dotprod; or `float`
+    #[arg(long, value_parser = arithmetic)]
+    isa: Option<Arithmetic>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+fn arithmetic(name: &str) -> Result<Arithmetic, String> {
+    if name == "float" { Ok(Arithmetic::Float) } else { Isa::named(name).map(Arithmetic::Int8) }
 }
 
 /// Runs the model on a mid-grey input and prints the median and the 99th percentile.
 pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let start = Instant::now();
-    let engine = Engine::load_any(&file, Arithmetic::Best).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let mut session = engine.session(usize::from(arguments.threads)).map_err(|e| (BAD_SETTINGS, e))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let mut times = Vec::new();

@@ -26,6 +26,9 @@ enum Set {
     /// Widening to 16 bits: exact, no saturating step.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX2 with dot products.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// With VNNI, BW, VL and VBMI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -50,6 +53,9 @@ impl Isa {
         {
             if is_x86_feature_detected!("avx2") {
                 found.push(Self(Set::Avx2));
+                if is_x86_feature_detected!("avxvnni") {
+                    found.push(Self(Set::AvxVnni));
+                }
             }
             let vnni = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
@@ -77,6 +83,17 @@ impl Isa {
         Self::available().last().copied().unwrap_or(Self::SCALAR)
     }
 
+    /// The set of a name, where this CPU has it.
+    ///
+    /// # Errors
+    /// The names that this CPU has.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let available = Self::available();
+        let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+        let found = names.iter().position(|known| *known == name);
+        found.map(|i| available[i]).ok_or_else(|| format!("`{name}` is not an instruction set of this CPU; it has {}", names.join(", ")))
+    }
+
     /// Its name, as `retinad check` and `bench` print it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -84,6 +101,8 @@ impl Isa {
             Set::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "aarch64")]
@@ -105,6 +124,8 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::conv_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
+        Set::AvxVnni => x86::conv_avx_vnni(weights, &window, input, output),
+        #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::conv_avx2(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
@@ -125,7 +146,7 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
+        Set::Avx2 | Set::AvxVnni => x86::depthwise_avx2(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
@@ -188,7 +209,7 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::add_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => x86::add_avx2,
+        Set::Avx2 | Set::AvxVnni => x86::add_avx2,
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::add_codes,
         Set::Scalar => scalar::add_codes,
@@ -207,7 +228,7 @@ fn translation(isa: Isa) -> Translate {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::translate_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => scalar::translate,
+        Set::Avx2 | Set::AvxVnni => scalar::translate,
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::translate,
         Set::Scalar => scalar::translate,

@@ -1,4 +1,4 @@
-//! AVX-512 VNNI and AVX2.
+//! AVX-512 VNNI, AVX-VNNI and AVX2.
 //!
 //! Each `unsafe` block rests on the same two facts, checked before any kernel runs: `Isa::available` found the CPU's features, and
 //! `Window::new` proved that every tap of every output pixel lies in the input's plane and every output pixel in the output's. Vector
@@ -329,6 +329,68 @@ unsafe fn add_bytes_avx512(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, l
             let codes = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(t, low), high));
             let codes = _mm512_add_epi32(codes, _mm512_set1_epi32(sum.zero));
             _mm_mask_storeu_epi8(to.add(done).cast(), mask, _mm512_cvtepi32_epi8(codes));
+        }
+    }
+}
+
+// ---- AVX-VNNI: convolutions; all else is AVX2's ----
+
+/// Pixels of a tile: twelve sums, two columns of weights and one of codes fill the registers.
+const VNNI_PIXELS: usize = 6;
+
+pub fn conv_avx_vnni(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let job = Job { weights, taps: &window.taps, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    for block in 0..weights.outputs.div_ceil(BLOCK) {
+        // SAFETY: see the module's words.
+        unsafe { conv_pixels_avx_vnni(&job, block, window) }
+    }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn conv_pixels_avx_vnni(job: &Job<'_>, block: usize, window: &Window) {
+    let mut left = window.count();
+    let mut pixels = Pixels::new(window);
+    // SAFETY: as the caller's.
+    unsafe {
+        while left >= VNNI_PIXELS {
+            let (from, to) = pixels.take::<VNNI_PIXELS>();
+            conv_tile_avx_vnni::<VNNI_PIXELS>(job, block, &from, &to);
+            left -= VNNI_PIXELS;
+        }
+        while left > 0 {
+            let (from, to) = pixels.take::<1>();
+            conv_tile_avx_vnni::<1>(job, block, &from, &to);
+            left -= 1;
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn conv_tile_avx_vnni<const P: usize>(job: &Job<'_>, block: usize, from: &[usize; P], to: &[usize; P]) {
+    let w = job.weights;
+    let (steps, taps) = (w.steps, job.taps.len());
+    let channel = block * BLOCK;
+    // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
+    unsafe {
+        let weights = w.data.as_ptr().add(block * taps * steps * LINE);
+        let mut sums = [[_mm256_setzero_si256(); 2]; P];
+        for (tap, &offset) in job.taps.iter().enumerate() {
+            let line = weights.add(tap * steps * LINE);
+            let rows: [*const u8; P] = std::array::from_fn(|p| job.input.add(from[p] + offset));
+            for step in 0..steps {
+                let columns: [__m256i; 2] = std::array::from_fn(|half| _mm256_load_si256(line.add(step * LINE + 32 * half).cast()));
+                for p in 0..P {
+                    let codes = _mm256_set1_epi32(rows[p].add(4 * step).cast::<i32>().read_unaligned());
+                    for half in 0..2 {
+                        sums[p][half] = _mm256_dpbusd_avx_epi32(sums[p][half], codes, columns[half]);
+                    }
+                }
+            }
+        }
+        let count = (w.outputs - channel).min(BLOCK);
+        for p in 0..P {
+            store_avx2(sums[p], &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
         }
     }
 }
