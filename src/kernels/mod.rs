@@ -146,7 +146,9 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => x86::depthwise_avx2(weights, &window, input, output),
+        Set::AvxVnni => x86::depthwise_avx_vnni(weights, &window, input, output),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),

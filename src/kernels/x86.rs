@@ -333,7 +333,7 @@ unsafe fn add_bytes_avx512(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, l
     }
 }
 
-// ---- AVX-VNNI: convolutions; all else is AVX2's ----
+// ---- AVX-VNNI: convolutions, depthwise ones too; all else is AVX2's ----
 
 /// Pixels of a tile: twelve sums, two columns of weights and one of codes fill the registers.
 const VNNI_PIXELS: usize = 6;
@@ -391,6 +391,69 @@ unsafe fn conv_tile_avx_vnni<const P: usize>(job: &Job<'_>, block: usize, from: 
         let count = (w.outputs - channel).min(BLOCK);
         for p in 0..P {
             store_avx2(sums[p], &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// As [`depthwise_avx512`], half a block at a time: the lower half of each line of interleaved weights holds its first 32 channels.
+pub fn depthwise_avx_vnni(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    // SAFETY: see the module's words.
+    unsafe { depthwise_pixels_avx_vnni(weights, window, input.data.as_ptr(), output.data.as_mut_ptr()) }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
+    const HALF: usize = DEPTHWISE_BLOCK / 2;
+    let groups = window.taps.len().div_ceil(4);
+    // Taps past the last one meet zero weights; any readable address does for them.
+    let mut taps = window.taps.clone();
+    taps.resize(groups * 4, window.taps[0]);
+    let [low, high] = w.requantise.range.map(|code| _mm256_set1_ps((code - w.requantise.zero) as f32));
+    let (slope, zero) = (_mm256_set1_ps(w.requantise.slope), _mm256_set1_epi32(w.requantise.zero));
+    for channel in (0..w.channels).step_by(HALF) {
+        let (block, half) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK / HALF);
+        let count = (w.channels - channel).min(HALF);
+        // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
+        unsafe {
+            let weights = w.interleaved.as_ptr().add(block * groups * 4 * LINE + half * HALF);
+            let place = |q: usize| block * DEPTHWISE_BLOCK + 16 * q + 8 * half;
+            let bias: [__m256i; 4] = std::array::from_fn(|q| _mm256_loadu_si256(w.interleaved_bias.as_ptr().add(place(q)).cast()));
+            for (from, to) in window.pixels() {
+                let at = input.add(from + channel);
+                let mut sums = bias;
+                for (group, taps) in taps.chunks_exact(4).enumerate() {
+                    let rows: [__m256i; 4] = std::array::from_fn(|t| _mm256_loadu_si256(at.add(taps[t]).cast()));
+                    let (low01, high01) = (_mm256_unpacklo_epi8(rows[0], rows[1]), _mm256_unpackhi_epi8(rows[0], rows[1]));
+                    let (low23, high23) = (_mm256_unpacklo_epi8(rows[2], rows[3]), _mm256_unpackhi_epi8(rows[2], rows[3]));
+                    let quads = [
+                        _mm256_unpacklo_epi16(low01, low23),
+                        _mm256_unpackhi_epi16(low01, low23),
+                        _mm256_unpacklo_epi16(high01, high23),
+                        _mm256_unpackhi_epi16(high01, high23),
+                    ];
+                    for q in 0..4 {
+                        let column = _mm256_load_si256(weights.add((group * 4 + q) * LINE).cast());
+                        sums[q] = _mm256_dpbusd_avx_epi32(sums[q], quads[q], column);
+                    }
+                }
+                let codes: [__m256i; 4] = std::array::from_fn(|q| {
+                    let multiplier = _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)));
+                    let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[q]), multiplier);
+                    let t = _mm256_max_ps(t, _mm256_mul_ps(slope, t));
+                    let t = _mm256_min_ps(_mm256_max_ps(t, low), high);
+                    _mm256_add_epi32(_mm256_cvtps_epi32(t), zero)
+                });
+                let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
+                let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
+                let to = output.add(to + channel);
+                if count == HALF {
+                    _mm256_storeu_si256(to.cast(), bytes);
+                } else {
+                    let mut spare = [0u8; HALF];
+                    _mm256_storeu_si256(spare.as_mut_ptr().cast(), bytes);
+                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+                }
+            }
         }
     }
 }
@@ -467,8 +530,8 @@ unsafe fn conv_tile_avx2<const P: usize>(job: &Job<'_>, block: usize, from: &[us
             let rows: [*const u8; P] = std::array::from_fn(|p| job.input.add(from[p] + offset));
             for step in 0..steps {
                 let wide: [__m256i; P] = std::array::from_fn(|p| {
-                    let four = _mm_cvtsi32_si128(rows[p].add(4 * step).cast::<i32>().read_unaligned());
-                    _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(four))
+                    let four = _mm_set1_epi32(rows[p].add(4 * step).cast::<i32>().read_unaligned());
+                    _mm256_cvtepu8_epi16(four)
                 });
                 for q in 0..4 {
                     let column = _mm256_cvtepi8_epi16(_mm_load_si128(line.add(step * LINE + 16 * q).cast()));
