@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test bench deny setup rust
+.PHONY: demo test bench bench-peers deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -35,6 +35,14 @@ bench: setup
 	cargo build --release
 	target/release/retinad bench --model $(MODEL)
 	cargo bench --bench frame
+
+# Beside onnxruntime, OpenVINO and ncnn, each pinned in benches/peers.txt; writes benches/RESULTS.md.
+bench-peers: TEST_PACKAGES := python3-venv
+bench-peers: setup
+	cargo build --release
+	test -x target/peers/bin/python || python3 -m venv target/peers
+	target/peers/bin/pip install --quiet -r benches/peers.txt
+	target/peers/bin/python benches/peers.py
 
 # Licences, sources and known advisories of every dependency (cargo install cargo-deny).
 deny:

@@ -39,12 +39,13 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let mut session = engine.session(usize::from(arguments.threads)).map_err(|e| (BAD_SETTINGS, e))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
-    let mut times = Vec::new();
+    let (mut times, mut cpu) = (Vec::new(), Vec::new());
     for run in 0..arguments.runs + 3 {
-        let from = Instant::now();
+        let (from, cpu_from) = (Instant::now(), cpu_ms());
         session.run(|_| Ok(())).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?;
         if run >= 3 {
             times.push(from.elapsed().as_secs_f64() * 1e3);
+            cpu.push(cpu_ms() - cpu_from);
         }
     }
     times.sort_by(f64::total_cmp);
@@ -53,11 +54,17 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99})
+            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu})
         );
     } else {
         println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, arguments.threads);
         println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
     }
     Ok(())
+}
+
+/// Processor time of this process so far, all threads, milliseconds.
+fn cpu_ms() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 * 1e-6
 }

@@ -1,0 +1,193 @@
+"""Ours beside other runtimes: same model, same machine, one process each, taking turns.
+
+    python peers.py --retinad ../target/release/retinad --out RESULTS.md
+
+A round runs every runtime once, in its own process; the least CPU time and the median over all rounds are kept. CPU time is the
+process's own over the timed runs, so a busy machine disturbs it less than the clock. With two threads the clock is what counts.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+SHIPPED = ROOT / "models" / "retinad-m-320-int8.onnx"
+BENCH = DATA / "bench" / "retinanet-lite0-320-int8-u8.onnx"
+NANODET = DATA / "peers" / "nanodet-plus-m-1.5x_416_int8.param"
+SIDE = 320
+
+
+def paired(source, target):
+    """The shipped graph with a quantiser between each Conv and its LeakyRelu: the form that other runtimes fuse.
+
+    It borrows the scale of the quantiser after the LeakyRelu, so its detections are worse; its time is that of the stock form.
+    """
+    import onnx
+
+    model = onnx.load(source)
+    graph = model.graph
+    producer = {output: node for node in graph.node for output in node.output}
+    readers = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    nodes = []
+    for node in graph.node:
+        conv = producer.get(node.input[0]) if node.op_type == "LeakyRelu" else None
+        after = [n for n in readers.get(node.output[0], []) if n.op_type == "QuantizeLinear"]
+        if conv is not None and conv.op_type == "Conv" and after:
+            name = node.input[0]
+            nodes.append(onnx.helper.make_node("QuantizeLinear", [name, *after[0].input[1:]], [name + "_q"], name + "_q"))
+            nodes.append(onnx.helper.make_node("DequantizeLinear", [name + "_q", *after[0].input[1:]], [name + "_d"], name + "_d"))
+            node.input[0] = name + "_d"
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, target)
+
+
+def timed(run, runs):
+    """CPU and clock milliseconds of each run, after three to warm up."""
+    cpu, wall = [], []
+    for number in range(runs + 3):
+        begun = time.process_time(), time.perf_counter()
+        run()
+        if number >= 3:
+            cpu.append((time.process_time() - begun[0]) * 1e3)
+            wall.append((time.perf_counter() - begun[1]) * 1e3)
+    return {"cpu": cpu, "wall": wall}
+
+
+def onnxruntime(model, threads, runs):
+    import numpy
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: numpy.zeros((1, 3, SIDE, SIDE), numpy.float32)}
+    return timed(lambda: session.run(None, feed), runs)
+
+
+def openvino(model, threads, runs):
+    import numpy
+    import openvino as ov
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    picture = numpy.zeros((1, 3, SIDE, SIDE), numpy.float32)
+    return timed(lambda: request.infer([picture]), runs)
+
+
+def ncnn(model, threads, runs):
+    import ncnn as peer
+    import numpy
+
+    net = peer.Net()
+    net.opt.num_threads = threads
+    net.opt.use_int8_inference = True
+    if net.load_param(model) or net.load_model(model.removesuffix("param") + "bin"):
+        raise SystemExit(f"{model}: not loaded")
+    picture = numpy.zeros((3, SIDE, SIDE), numpy.float32)
+
+    def run():
+        extractor = net.create_extractor()
+        extractor.input("data", peer.Mat(picture))
+        for level in (8, 16, 32, 64):
+            for head in ("cls", "dis"):
+                extractor.extract(f"{head}{level}")
+
+    return timed(run, runs)
+
+
+PEERS = {"onnxruntime": onnxruntime, "openvino": openvino, "ncnn": ncnn}
+
+
+def measure(args, runtime, model, threads, isa):
+    if runtime == "retinad":
+        command = [args.retinad, "bench", "--json", "--model", str(model), "--threads", str(threads), "--runs", str(args.runs)]
+        found = json.loads(subprocess.run(command + (["--isa", isa] if isa else []), check=True, capture_output=True).stdout)
+        return {"cpu": found["cpu_ms"], "wall": found["wall_ms"]}
+    command = [sys.executable, __file__, "--one", runtime, str(model), str(threads), str(args.runs)]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa or "ALL"}
+    done = subprocess.run(command, check=True, capture_output=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows(args):
+    """(title, figure, threads, [(name, runtime, model, instruction set)]); ours first."""
+    sets = instruction_sets(args)
+    stock = args.scratch / "stock.onnx"
+    paired(SHIPPED, stock)
+    wide = "AVX512_CORE_VNNI"
+    if BENCH.exists():
+        yield "Bench model, 1 thread", "cpu", 1, [
+            ("retinad", "retinad", BENCH, None), ("onnxruntime", "onnxruntime", BENCH, None), ("OpenVINO", "openvino", BENCH, None),
+            (f"OpenVINO held to {wide}", "openvino", BENCH, wide),
+        ]
+        for ours, theirs in (("avx-vnni", "AVX2_VNNI"), ("avx2", "AVX2")):
+            if ours in sets:
+                yield f"Bench model, 1 thread, both held to {ours}", "cpu", 1, [
+                    (f"retinad --isa {ours}", "retinad", BENCH, ours), (f"OpenVINO held to {theirs}", "openvino", BENCH, theirs),
+                ]
+        yield "Bench model, 2 threads (clock)", "wall", 2, [
+            ("retinad", "retinad", BENCH, None), ("onnxruntime", "onnxruntime", BENCH, None), ("OpenVINO", "openvino", BENCH, None),
+        ]
+    peers = [("retinad", "retinad", SHIPPED, None)]
+    for name, model in (("shipped form", SHIPPED), ("stock form", stock)):
+        peers += [(f"onnxruntime, {name}", "onnxruntime", model, None), (f"OpenVINO, {name}", "openvino", model, None)]
+    if NANODET.exists():
+        peers.append(("ncnn, NanoDet-Plus-m-1.5x 320 int8", "ncnn", NANODET, None))
+    yield "Shipped model, 1 thread", "cpu", 1, peers
+
+
+def instruction_sets(args):
+    """Instruction sets that this CPU has, as retinad names them."""
+    refused = subprocess.run([args.retinad, "bench", "--model", str(SHIPPED), "--isa", "none"], capture_output=True, text=True).stderr
+    return refused.split("it has ")[-1].splitlines()[0].split(", ")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--retinad", default=str(ROOT / "target" / "release" / "retinad"))
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches" / "RESULTS.md")
+    parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "target")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=20)
+    args = parser.parse_args()
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
+    text = [
+        "# Beside other runtimes", "", "Written by `make bench-peers`; do not edit.", "",
+        f"{cpu}, {os.cpu_count()} cores; instruction sets {', '.join(instruction_sets(args))}. {args.rounds} rounds in turn, {args.runs} runs"
+        " a round after three to warm up, a process each. Milliseconds a frame: CPU time of the process, or the clock where it says so."
+        " Ratio: ours by theirs, of the medians; under 1 ours is faster.", "",
+    ]
+    if not BENCH.exists():
+        text += ["The bench model was not there: its rows were not run.", ""]
+    for title, figure, threads, runtimes in rows(args):
+        times = {name: [] for name, *_ in runtimes}
+        for _ in range(args.rounds):
+            for name, runtime, model, isa in runtimes:
+                times[name] += measure(args, runtime, model, threads, isa)[figure]
+        ours = statistics.median(times[runtimes[0][0]])
+        text += [f"## {title}", "", "| runtime | median | minimum | ratio |", "|---|---|---|---|"]
+        for name, *_ in runtimes:
+            median = statistics.median(times[name])
+            text.append(f"| {name} | {median:.2f} | {min(times[name]):.2f} | {ours / median:.2f} |")
+        text.append("")
+        print("\n".join(text[-len(runtimes) - 5:]), flush=True)
+    args.out.write_text("\n".join(text).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        runtime, model, threads, runs = sys.argv[2:]
+        print(json.dumps(PEERS[runtime](model, int(threads), int(runs))))
+    else:
+        main()
