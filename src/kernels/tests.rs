@@ -266,3 +266,12 @@ fn sums_that_could_leave_32_bits_are_refused() {
     assert_eq!(refused.err(), Some(PackError::Overflow { channel: 0 }));
     assert_eq!(PackedConv::new(&[1, 2], 1, shape, &[1], 0, requantise).err(), Some(PackError::Lengths));
 }
+
+#[test]
+fn an_instruction_set_is_found_by_its_name_or_refused_with_those_there_are() {
+    for isa in Isa::available() {
+        assert_eq!(Isa::named(isa.name()), Ok(isa));
+    }
+    let refused = Isa::named("mmx").expect_err("no kernels for it");
+    assert!(refused.contains("`mmx`") && refused.contains("scalar"), "{refused}");
+}
