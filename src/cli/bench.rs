@@ -48,8 +48,10 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
             cpu.push(cpu_ms() - cpu_from);
         }
     }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
+    // JSON keeps the order of the runs.
+    let mut sorted = times.clone();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: f64| sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1];
     let (median, p99) = (at(0.5), at(0.99));
     if arguments.json {
         println!(

@@ -408,8 +408,7 @@ unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input:
     // Taps past the last one meet zero weights; any readable address does for them.
     let mut taps = window.taps.clone();
     taps.resize(groups * 4, window.taps[0]);
-    let [low, high] = w.requantise.range.map(|code| _mm256_set1_ps((code - w.requantise.zero) as f32));
-    let (slope, zero) = (_mm256_set1_ps(w.requantise.slope), _mm256_set1_epi32(w.requantise.zero));
+    let epilogue = Epilogue256::new(&w.requantise);
     for channel in (0..w.channels).step_by(HALF) {
         let (block, half) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK / HALF);
         let count = (w.channels - channel).min(HALF);
@@ -438,10 +437,7 @@ unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input:
                 }
                 let codes: [__m256i; 4] = std::array::from_fn(|q| {
                     let multiplier = _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)));
-                    let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[q]), multiplier);
-                    let t = _mm256_max_ps(t, _mm256_mul_ps(slope, t));
-                    let t = _mm256_min_ps(_mm256_max_ps(t, low), high);
-                    _mm256_add_epi32(_mm256_cvtps_epi32(t), zero)
+                    epilogue.codes(sums[q], multiplier)
                 });
                 let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
                 let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
@@ -550,21 +546,49 @@ unsafe fn conv_tile_avx2<const P: usize>(job: &Job<'_>, block: usize, from: &[us
     }
 }
 
+/// Requantisation's constants, in registers.
+#[derive(Clone, Copy)]
+struct Epilogue256 {
+    slope: __m256,
+    low: __m256,
+    high: __m256,
+    zero: __m256i,
+}
+
+impl Epilogue256 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(requantise: &Requantise) -> Self {
+        let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
+        Self {
+            slope: _mm256_set1_ps(requantise.slope),
+            low: _mm256_set1_ps(low),
+            high: _mm256_set1_ps(high),
+            zero: _mm256_set1_epi32(requantise.zero),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn codes(self, sums: __m256i, multiplier: __m256) -> __m256i {
+        let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier);
+        let t = _mm256_max_ps(t, _mm256_mul_ps(self.slope, t));
+        let t = _mm256_min_ps(_mm256_max_ps(t, self.low), self.high);
+        _mm256_add_epi32(_mm256_cvtps_epi32(t), self.zero)
+    }
+}
+
 /// Sixteen sums without bias to `count` codes at `to`.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn store_avx2(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise, channel: usize, to: *mut u8, count: usize) {
-    let [low, high] = requantise.range.map(|code| _mm256_set1_ps((code - requantise.zero) as f32));
-    let (slope, zero) = (_mm256_set1_ps(requantise.slope), _mm256_set1_epi32(requantise.zero));
+    let epilogue = Epilogue256::new(requantise);
     // SAFETY: bias and multipliers hold whole blocks from `channel`; `count` codes are written.
     unsafe {
         let codes: [__m256i; 2] = std::array::from_fn(|half| {
             let sum = _mm256_add_epi32(halves[half], _mm256_loadu_si256(bias.as_ptr().add(8 * half).cast()));
             let multiplier = _mm256_loadu_ps(requantise.multipliers.as_ptr().add(channel + 8 * half));
-            let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier);
-            let t = _mm256_max_ps(t, _mm256_mul_ps(slope, t));
-            let t = _mm256_min_ps(_mm256_max_ps(t, low), high);
-            _mm256_add_epi32(_mm256_cvtps_epi32(t), zero)
+            epilogue.codes(sum, multiplier)
         });
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(codes[0], codes[1]));
         let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
