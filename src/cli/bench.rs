@@ -61,6 +61,9 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     } else {
         println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, arguments.threads);
         println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
+        for node in engine.leftovers() {
+            println!("in float: {node}");
+        }
     }
     Ok(())
 }

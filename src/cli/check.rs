@@ -14,6 +14,9 @@ pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
     let manifest = &model.manifest;
     println!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
     println!("        runs in {}", model.arithmetic());
+    for node in model.leftovers() {
+        println!("        in float: {node}");
+    }
     let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let mut failed = Vec::new();
     for (id, camera) in &settings.cameras {

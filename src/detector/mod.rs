@@ -98,6 +98,12 @@ impl DetectorModel {
     pub fn arithmetic(&self) -> String {
         self.engine.arithmetic()
     }
+
+    /// Nodes that run in float within an INT8 model: operator, name and why.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<&str> {
+        self.engine.leftovers()
+    }
 }
 
 impl Detector {

@@ -1,10 +1,15 @@
-//! tract's own float path: runs any ONNX model, quantised or not. Heads come out as codes all the same, because a quantised graph's
-//! outputs lie on the quantiser's grid.
+//! tract's own float path: runs any ONNX model, quantised or not, and the nodes that an INT8 plan leaves over. Heads come out as codes all
+//! the same, because a quantised graph's outputs lie on the quantiser's grid.
 
+use super::leftover::{Facts, Real};
 use crate::detection::{HeadTensor, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation};
 use std::sync::Arc;
+use tract_onnx::pb;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
 
 /// A model in float arithmetic; shared by all workers.
 pub struct Float {
@@ -16,12 +21,12 @@ pub struct Float {
 }
 
 impl Float {
-    /// Loads a model with one fixed-shape f32 input; `shape` where the file leaves it open.
+    /// Loads `proto`, the graph of `file`, with one fixed-shape f32 input; `shape` where the file leaves it open.
     ///
     /// # Errors
     /// [`ModelError::Graph`].
-    pub fn load(file: &ModelFile, shape: Option<&[usize]>) -> Result<Self, ModelError> {
-        let (plan, names) = build(file, shape)?;
+    pub fn load(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> Result<Self, ModelError> {
+        let (plan, names) = build(file, proto, shape)?;
         let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
         let fact = plan.model().input_fact(0).map_err(graph)?;
         let input_shape = fact.shape.as_concrete().map(<[usize]>::to_vec).ok_or_else(|| ModelError::Graph {
@@ -73,9 +78,9 @@ impl Float {
 /// Memory of a float session's input.
 pub type Memory = Option<Tensor>;
 
-fn build(file: &ModelFile, shape: Option<&[usize]>) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
+fn build(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
     let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
-    let mut model = tract_onnx::onnx().model_for_read(&mut &file.bytes[..]).map_err(graph)?;
+    let mut model = inferred(proto).map_err(|reason| ModelError::Graph { path: file.path.clone(), reason })?;
     let names: Vec<String> =
         model.outputs.iter().map(|outlet| model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned()).collect();
     if let Some(shape) = shape {
@@ -83,6 +88,109 @@ fn build(file: &ModelFile, shape: Option<&[usize]>) -> Result<(Arc<TypedSimplePl
     }
     let plan = model.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new).map_err(graph)?;
     Ok((plan, names))
+}
+
+/// The graph as tract reads it.
+fn inferred(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
+    let graph = proto.graph.as_ref().ok_or("no graph")?;
+    // tract takes outputs on trust.
+    let made = |name: &String| {
+        let given = graph.input.iter().map(|i| &i.name).chain(graph.initializer.iter().map(|i| &i.name));
+        given.chain(graph.node.iter().flat_map(|node| &node.output)).any(|known| known == name)
+    };
+    if let Some(lost) = graph.output.iter().find(|output| !made(&output.name)) {
+        return Err(format!("output `{}` is not made by any node", lost.name));
+    }
+    tract_onnx::onnx().model_for_proto_model(proto).map_err(|e| one_line(&e))
+}
+
+/// Types and shapes of all values, as far as they are fixed.
+///
+/// # Errors
+/// The engine's word on a graph it cannot read.
+pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
+    let mut model = inferred(proto)?;
+    model.analyse(false).map_err(|e| one_line(&e))?;
+    let mut found = Facts::new();
+    for (outlet, name) in &model.outlet_labels {
+        let fact = model.outlet_fact(*outlet).map_err(|e| one_line(&e))?;
+        let (Some(kind), Some(shape)) = (fact.datum_type.concretize(), fact.shape.concretize()) else { continue };
+        let shape: Option<Vec<usize>> = shape.iter().map(|side| side.to_usize().ok()).collect();
+        let (Some(data_type), Some(shape)) = (onnx_type(kind), shape) else { continue };
+        found.insert(name.clone(), Real { name: name.clone(), data_type: data_type as i32, shape });
+    }
+    for tensor in proto.graph.iter().flat_map(|graph| &graph.initializer) {
+        let shape = tensor.dims.iter().map(|&side| usize::try_from(side).unwrap_or(0)).collect();
+        found.insert(tensor.name.clone(), Real { name: tensor.name.clone(), data_type: tensor.data_type, shape });
+    }
+    Ok(found)
+}
+
+fn onnx_type(kind: DatumType) -> Option<DataType> {
+    match kind.unquantized() {
+        DatumType::F32 => Some(DataType::Float),
+        DatumType::U8 => Some(DataType::Uint8),
+        DatumType::I8 => Some(DataType::Int8),
+        DatumType::I32 => Some(DataType::Int32),
+        DatumType::I64 => Some(DataType::Int64),
+        DatumType::Bool => Some(DataType::Bool),
+        _ => None,
+    }
+}
+
+/// A value in float between the steps of an INT8 plan (or what a float node makes of one: numbers of any type).
+#[derive(Clone)]
+pub struct RealTensor(Arc<Tensor>);
+
+impl RealTensor {
+    /// Zeros, f32.
+    ///
+    /// # Errors
+    /// The engine's word.
+    pub fn zero(shape: &[usize]) -> Result<Self, String> {
+        Ok(Self(Arc::new(Tensor::zero::<f32>(shape).map_err(|e| one_line(&e))?)))
+    }
+
+    /// Its numbers.
+    ///
+    /// # Errors
+    /// If they are not f32.
+    pub fn values(&self) -> Result<&[f32], String> {
+        self.0.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(|e| one_line(&e))
+    }
+
+    /// Lets `write` change its numbers.
+    ///
+    /// # Errors
+    /// If they are not f32, or are shared.
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut [f32]) -> T) -> Result<T, String> {
+        let tensor = Arc::get_mut(&mut self.0).ok_or("a value that is shared")?;
+        let mut plain = tensor.try_as_plain_ram_mut().map_err(|e| one_line(&e))?;
+        plain.as_slice_mut::<f32>().map(write).map_err(|e| one_line(&e))
+    }
+}
+
+/// Nodes that an INT8 plan leaves over, ready to run.
+pub struct Part(Arc<TypedSimplePlan>);
+
+impl Part {
+    /// Prepares a model whose inputs have fixed types and shapes.
+    ///
+    /// # Errors
+    /// The engine's word, which names the node.
+    pub fn new(proto: &pb::ModelProto) -> Result<Self, String> {
+        let plan = inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
+        plan.map(Self).map_err(|e| one_line(&e))
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The engine's word.
+    pub fn run(&self, inputs: Vec<RealTensor>) -> Result<impl Iterator<Item = RealTensor> + use<>, String> {
+        let outputs = self.0.run(inputs.into_iter().map(|real| real.0.into_tvalue()).collect()).map_err(|e| one_line(&e))?;
+        Ok(outputs.into_iter().map(|value| RealTensor(value.into_arc_tensor())))
+    }
 }
 
 fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usize>>, ModelError> {

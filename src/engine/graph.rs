@@ -1,10 +1,11 @@
 //! A quantised ONNX graph as integer operations on codes: what `QuantizeLinear` and `DequantizeLinear` around each operator mean.
 //!
-//! Every tensor is u8 codes with one scale and zero point; s8 codes are moved up by 128. A graph is taken whole or not at all: the first
-//! node without an integer form is named, and the float engine runs the model.
+//! Every tensor is u8 codes with one scale and zero point; s8 codes are moved up by 128. A node without an integer form runs in float
+//! between the others ([`super::leftover`]), and so does one whose result is read before it is quantised.
 
+use super::leftover::{Facts, Leftover, Part, Real, Source, macs};
 use crate::kernels::ConvShape;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -57,6 +58,8 @@ pub enum Op {
     Upsample,
     /// Code by code.
     Table(Box<[u8; 256]>),
+    /// A real value to codes; index into [`Graph::reals`].
+    Quantise(usize),
 }
 
 /// An operation in its place.
@@ -77,12 +80,31 @@ pub struct Node {
 pub struct Graph {
     /// All tensors.
     pub tensors: Vec<Tensor>,
-    /// All operations.
+    /// All operations on codes.
     pub nodes: Vec<Node>,
-    /// The picture.
-    pub input: usize,
+    /// The picture: codes, or a real value where a float node reads it.
+    pub input: Source,
     /// Graph outputs by name, in the file's order.
-    pub outputs: Vec<(String, usize)>,
+    pub outputs: Vec<(String, Source)>,
+    /// Values in float.
+    pub reals: Vec<Real>,
+    /// What runs in float, as models of their own, in order.
+    pub parts: Vec<FloatPart>,
+    /// The nodes in them.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// Float nodes between two integer ones.
+#[derive(Debug, Clone)]
+pub struct FloatPart {
+    /// Runs before the integer node of this number.
+    pub before: usize,
+    /// The nodes.
+    pub model: pb::ModelProto,
+    /// What the model's inputs are, in its order.
+    pub inputs: Vec<Source>,
+    /// What the model's outputs are, in its order; indices into [`Graph::reals`].
+    pub outputs: Vec<usize>,
 }
 
 /// How a tensor's channels stand, between the three nodes of a channel shuffle.
@@ -104,6 +126,8 @@ enum Value {
     Constant { codes: Vec<i32>, scales: Vec<f32>, shape: Vec<usize> },
     /// A result that waits for its quantiser.
     Pending(Box<Pending>),
+    /// What a float node gave; index into [`Graph::reals`].
+    Real(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -146,31 +170,96 @@ impl Unary {
 /// Most pixels times channels of one tensor: shapes beyond it are refused before anything is allocated.
 const MAX_ELEMENTS: usize = 1 << 28;
 
-/// Reads the graph.
-///
-/// # Errors
-/// The first node that has no integer form here, and why.
-pub fn read(proto: &pb::GraphProto) -> Result<Graph, String> {
-    let mut reader = Reader::new(proto)?;
-    for node in &proto.node {
-        reader.node(node).map_err(|reason| format!("{} `{}`: {reason}", node.op_type, label(node)))?;
-    }
-    let mut outputs = Vec::new();
-    for output in &proto.output {
-        match reader.values.get(output.name.as_str()) {
-            Some(Value::Codes(tensor, Form::Plain)) => outputs.push((output.name.clone(), *tensor)),
-            _ => return Err(format!("output `{}` does not end in a DequantizeLinear", output.name)),
+/// Why a graph, or a node, is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no integer form here; it may well run in float.
+    Form(String),
+    /// It is broken: no arithmetic gives it a meaning.
+    Broken(String),
+}
+
+impl Refusal {
+    /// The reason, with `place` before it.
+    fn at(self, node: &pb::NodeProto) -> Self {
+        let named = |reason: String| format!("{} `{}`: {reason}", node.op_type, label(node));
+        match self {
+            Self::Form(reason) => Self::Form(named(reason)),
+            Self::Broken(reason) => Self::Broken(named(reason)),
         }
     }
-    let input = reader.input.ok_or("the input has no QuantizeLinear")?;
-    Ok(Graph { tensors: reader.tensors, nodes: reader.nodes, input, outputs })
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(reason: T) -> Self {
+        Self::Form(reason.into())
+    }
+}
+
+/// Readings of a graph, each with more nodes in float, until none reads what only an integer node has. A shipped model needs one.
+const MAX_READINGS: usize = 200;
+
+/// Reads the graph; `facts` is asked for types and shapes if a node has to run in float.
+///
+/// # Errors
+/// Why the graph cannot be run here, with the node where there is one.
+pub fn read(model: &pb::ModelProto, facts: impl Fn() -> Result<Facts, String>) -> Result<Graph, Refusal> {
+    let proto = model.graph.as_ref().ok_or("no graph")?;
+    if !proto.node.iter().any(|node| node.op_type == "QuantizeLinear") {
+        return Err("no QuantizeLinear in it".into());
+    }
+    let mut floats = Floats { facts: None, reasons: HashMap::new(), real_input: false };
+    for _ in 0..MAX_READINGS {
+        let mut reader = Reader::new(proto, &mut floats)?;
+        let mut whole = true;
+        for (number, node) in proto.node.iter().enumerate() {
+            match reader.read(number, node, &facts).map_err(|refusal| refusal.at(node))? {
+                Reading::Done => {}
+                Reading::Again => {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        if whole && let Some(graph) = reader.finish(model, proto)? {
+            return Ok(graph);
+        }
+    }
+    Err("too many nodes without an integer form".into())
+}
+
+/// What was found in earlier readings of the graph.
+struct Floats {
+    facts: Option<Facts>,
+    /// Nodes that run in float, and why.
+    reasons: HashMap<usize, String>,
+    /// The picture is read in float.
+    real_input: bool,
+}
+
+/// How far a node was read.
+enum Reading {
+    Done,
+    /// A node before it has to run in float too.
+    Again,
 }
 
 fn label(node: &pb::NodeProto) -> &str {
     if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'f> {
+    floats: &'f mut Floats,
+    /// Number of the node that made each value.
+    makers: HashMap<&'a str, usize>,
+    /// Codes that a quantiser made of each float value: a second one like it finds them.
+    quantised: HashMap<&'a str, (usize, Form)>,
+    parts: Vec<Part<'a>>,
+    reals: Vec<Real>,
+    /// Number of the part that made each real value.
+    made_by: Vec<usize>,
+    leftovers: Vec<Leftover>,
+    nodes_by_number: &'a [pb::NodeProto],
     constants: HashMap<&'a str, &'a pb::TensorProto>,
     values: HashMap<&'a str, Value>,
     /// Codes by name.
@@ -182,8 +271,8 @@ struct Reader<'a> {
     input_shape: [usize; 3],
 }
 
-impl<'a> Reader<'a> {
-    fn new(proto: &'a pb::GraphProto) -> Result<Self, String> {
+impl<'a, 'f> Reader<'a, 'f> {
+    fn new(proto: &'a pb::GraphProto, floats: &'f mut Floats) -> Result<Self, String> {
         let constants: HashMap<&str, &pb::TensorProto> = proto.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut inputs = proto.input.iter().filter(|i| !constants.contains_key(i.name.as_str()));
         let (Some(input), None) = (inputs.next(), inputs.next()) else { return Err("not exactly one input".into()) };
@@ -208,21 +297,159 @@ impl<'a> Reader<'a> {
         for output in &proto.output {
             *readers.entry(output.name.as_str()).or_insert(0) += 1;
         }
-        let values = HashMap::from([(input.name.as_str(), Value::Input)]);
         let input_shape = [channels, height, width];
         checked(input_shape)?;
-        Ok(Self { constants, values, codes: HashMap::new(), readers, tensors: Vec::new(), nodes: Vec::new(), input: None, input_shape })
+        let (mut values, mut reals, mut made_by) = (HashMap::from([(input.name.as_str(), Value::Input)]), Vec::new(), Vec::new());
+        if floats.real_input {
+            values.insert(input.name.as_str(), Value::Real(0));
+            reals.push(Real { name: input.name.clone(), data_type: DataType::Float as i32, shape: vec![1, channels, height, width] });
+            made_by.push(0);
+        }
+        Ok(Self {
+            floats,
+            makers: HashMap::new(),
+            quantised: HashMap::new(),
+            parts: Vec::new(),
+            reals,
+            made_by,
+            leftovers: Vec::new(),
+            nodes_by_number: &proto.node,
+            constants,
+            values,
+            codes: HashMap::new(),
+            readers,
+            tensors: Vec::new(),
+            nodes: Vec::new(),
+            input: None,
+            input_shape,
+        })
     }
 
-    fn node(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
-        match node.op_type.as_str() {
+    /// Reads a node: as an integer one where it has that form, else into a float part.
+    fn read(&mut self, number: usize, node: &'a pb::NodeProto, facts: &impl Fn() -> Result<Facts, String>) -> Result<Reading, Refusal> {
+        for name in &node.output {
+            self.makers.insert(name, number);
+        }
+        if !self.floats.reasons.contains_key(&number) {
+            match self.node(node) {
+                Ok(()) => return Ok(Reading::Done),
+                Err(Refusal::Form(reason)) => self.floats.reasons.insert(number, reason),
+                Err(broken) => return Err(broken),
+            };
+        }
+        if self.floats.facts.is_none() {
+            // Without them the node's own fault is the better word.
+            self.floats.facts = Some(facts().map_err(|_| self.floats.reasons[&number].clone())?);
+        }
+        Ok(self.leftover(number, node)?)
+    }
+
+    /// Puts a node into a float part, or a node before it into float if that is where its input is lost.
+    fn leftover(&mut self, number: usize, node: &'a pb::NodeProto) -> Result<Reading, String> {
+        if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+            return Err("has a graph within".into());
+        }
+        let (mut inputs, mut constants, mut dequantisers) = (Vec::new(), Vec::new(), Vec::new());
+        for name in node.input.iter().map(String::as_str).filter(|name| !name.is_empty()) {
+            match self.values.get(name) {
+                Some(Value::Codes(tensor, Form::Plain)) => inputs.push((name, Source::Codes(*tensor))),
+                Some(Value::Real(real)) => inputs.push((name, Source::Real(*real))),
+                Some(Value::Input) => {
+                    self.floats.real_input = true;
+                    return Ok(Reading::Again);
+                }
+                Some(Value::Constant { .. }) => {
+                    let dequantiser =
+                        self.makers.get(name).map(|&maker| &self.nodes_by_number[maker]).ok_or("a constant without a node")?;
+                    constants.extend(dequantiser.input.iter().filter_map(|name| self.constants.get(name.as_str())));
+                    dequantisers.push(dequantiser);
+                }
+                _ if self.constants.contains_key(name) => constants.push(&self.constants[name]),
+                _ => {
+                    let maker = *self.makers.get(name).ok_or_else(|| format!("input `{name}` is not known"))?;
+                    self.floats.reasons.entry(maker).or_insert_with(|| "its result is read before it is quantised".into());
+                    return Ok(Reading::Again);
+                }
+            }
+        }
+        let facts = self.floats.facts.as_ref().ok_or("no shapes are known")?;
+        // It joins the last part if nothing it reads is made after that.
+        let last = self.parts.last().map_or(0, |part| part.before);
+        let joins = inputs.iter().all(|(_, source)| match source {
+            Source::Codes(tensor) => !self.nodes.iter().skip(last).any(|later| later.output == *tensor),
+            Source::Real(_) => true,
+        });
+        if self.parts.is_empty() || !joins {
+            self.parts.push(Part::new(self.nodes.len()));
+        }
+        let own = self.parts.len() - 1;
+        let part = &mut self.parts[own];
+        constants.into_iter().for_each(|tensor| part.constant(tensor));
+        dequantisers.into_iter().for_each(|node| part.dequantiser(node));
+        for (name, source) in inputs {
+            let within = matches!(source, Source::Real(real) if self.made_by[real] == own && real >= usize::from(self.floats.real_input));
+            if !within {
+                part.input(name, source);
+            }
+        }
+        part.push(node);
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            let real = facts.get(name.as_str()).cloned().ok_or_else(|| format!("the shape of `{name}` is not known"))?;
+            part.outputs.push(self.reals.len());
+            self.values.insert(name, Value::Real(self.reals.len()));
+            self.reals.push(real);
+            self.made_by.push(own);
+        }
+        let text = format!("{} `{}`: {}", node.op_type, label(node), self.floats.reasons[&number]);
+        self.leftovers.push(Leftover { text, macs: macs(node, facts) });
+        Ok(Reading::Done)
+    }
+
+    /// The graph; `None` if an output's node has to run in float first.
+    fn finish(mut self, model: &pb::ModelProto, proto: &pb::GraphProto) -> Result<Option<Graph>, String> {
+        let mut outputs = Vec::new();
+        for output in &proto.output {
+            let source = match self.values.get(output.name.as_str()) {
+                Some(Value::Codes(tensor, Form::Plain)) => Source::Codes(*tensor),
+                Some(Value::Real(real)) => Source::Real(*real),
+                _ => {
+                    let maker = *self.makers.get(output.name.as_str()).ok_or_else(|| format!("output `{}` is not made", output.name))?;
+                    if self.floats.reasons.insert(maker, "its result, an output, is not quantised".into()).is_some() {
+                        return Err(format!("output `{}` does not end in a DequantizeLinear", output.name));
+                    }
+                    return Ok(None);
+                }
+            };
+            outputs.push((output.name.clone(), source));
+        }
+        let input = match self.input {
+            _ if self.floats.real_input => Source::Real(0),
+            Some(tensor) => Source::Codes(tensor),
+            None => return Err("the input has no QuantizeLinear".into()),
+        };
+        let real = |source: &Source| if let Source::Real(real) = source { Some(*real) } else { None };
+        let mut used: HashSet<usize> = outputs.iter().filter_map(|(_, source)| real(source)).collect();
+        used.extend(self.nodes.iter().filter_map(|node| if let Op::Quantise(real) = node.op { Some(real) } else { None }));
+        used.extend(self.parts.iter().flat_map(|part| part.inputs.iter().filter_map(|(_, source)| real(source))));
+        let (reals, tensors) = (&self.reals, &self.tensors);
+        let part = |part: &mut Part<'_>| {
+            let model = part.model(&model.opset_import, reals, &used, |tensor| tensors[tensor].shape);
+            let inputs = part.inputs.iter().map(|(_, source)| *source).collect();
+            FloatPart { before: part.before, model, inputs, outputs: part.outputs.clone() }
+        };
+        let parts = self.parts.iter_mut().map(part).filter(|part| !part.outputs.is_empty()).collect();
+        Ok(Some(Graph { tensors: self.tensors, nodes: self.nodes, input, outputs, reals: self.reals, parts, leftovers: self.leftovers }))
+    }
+
+    fn node(&mut self, node: &'a pb::NodeProto) -> Result<(), Refusal> {
+        let read = match node.op_type.as_str() {
             "Constant" => {
                 let tensor = attribute(node, "value").and_then(|a| a.t.as_ref()).ok_or("no tensor in it")?;
                 self.constants.insert(output(node)?, tensor);
                 Ok(())
             }
-            "QuantizeLinear" => self.quantise(node),
-            "DequantizeLinear" => self.dequantise(node),
+            "QuantizeLinear" => return self.quantise(node),
+            "DequantizeLinear" => return self.dequantise(node),
             "Conv" => self.conv(node),
             "LeakyRelu" => self.unary(node, Unary::Leaky(attribute(node, "alpha").map_or(0.01, |a| a.f))),
             "Relu" => self.unary(node, Unary::Clip(0.0, f32::INFINITY)),
@@ -253,7 +480,8 @@ impl<'a> Reader<'a> {
             "Reshape" | "Transpose" => self.shuffle(node),
             "Resize" => self.resize(node),
             _ => Err("has no INT8 form here".into()),
-        }
+        };
+        Ok(read?)
     }
 
     fn wait(&mut self, node: &'a pb::NodeProto, op: Waiting, inputs: Vec<usize>, shape: [usize; 3], form: Form) -> Result<(), String> {
@@ -280,10 +508,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Scale (finite, above 0) and zero point (in the range of its type, moved to 0..=255) of a (de)quantiser.
-    fn parameters(&self, node: &pb::NodeProto) -> Result<(Vec<f32>, Vec<i32>, bool), String> {
+    fn parameters(&self, node: &pb::NodeProto) -> Result<(Vec<f32>, Vec<i32>, bool), Refusal> {
         let scales = self.floats(node.input.get(1).ok_or("no scale")?)?;
         if scales.is_empty() || !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err("a scale that is not finite and above 0".into());
+            return Err(Refusal::Broken("a scale that is not finite and above 0".into()));
         }
         let (zeros, signed) = match node.input.get(2).filter(|name| !name.is_empty()) {
             None => (vec![0; scales.len()], false),
@@ -293,19 +521,25 @@ impl<'a> Reader<'a> {
             }
         };
         if zeros.len() != scales.len() {
-            return Err("scales and zero points differ in number".into());
+            return Err(Refusal::Broken("scales and zero points differ in number".into()));
         }
         Ok((scales, zeros, signed))
     }
 
-    fn quantise(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
+    fn quantise(&mut self, node: &'a pb::NodeProto) -> Result<(), Refusal> {
         let (scales, zeros, signed) = self.parameters(node)?;
         let (&[scale], &[zero]) = (&scales[..], &zeros[..]) else { return Err("activations quantised by channel".into()) };
         let zero = if signed { zero.saturating_add(128) } else { zero };
         if !(0..=255).contains(&zero) {
-            return Err(format!("zero point {zero} out of range"));
+            return Err(Refusal::Broken(format!("zero point {zero} out of range")));
         }
         let name = node.input.first().ok_or("no input")?.as_str();
+        if let Some(&found) = self.quantised.get(name)
+            && self.same(found.0, scale, zero)
+        {
+            self.codes.insert(output(node)?, found);
+            return Ok(());
+        }
         let value = self.values.get(name).cloned().ok_or_else(|| format!("input `{name}` is not known"))?;
         let found = match value {
             Value::Input if self.input.is_none() => {
@@ -314,6 +548,17 @@ impl<'a> Reader<'a> {
                 (tensor, Form::Plain)
             }
             Value::Input => return Err("the input is quantised twice".into()),
+            Value::Real(real) => {
+                let Real { data_type, shape, .. } = &self.reals[real];
+                let &[1, channels, height, width] = &shape[..] else { return Err(format!("quantises a shape of {shape:?}").into()) };
+                if *data_type != DataType::Float as i32 {
+                    return Err("quantises what is not f32".into());
+                }
+                checked([channels, height, width])?;
+                let output = self.tensor(scale, zero, [channels, height, width]);
+                self.nodes.push(Node { name: label(node).to_owned(), op: Op::Quantise(real), inputs: Vec::new(), output });
+                (output, Form::Plain)
+            }
             Value::Codes(tensor, form) if self.same(tensor, scale, zero) => (tensor, form),
             Value::Codes(tensor, Form::Plain) => {
                 let shape = self.tensors[tensor].shape;
@@ -326,6 +571,13 @@ impl<'a> Reader<'a> {
                     Waiting::Same if self.same(inputs[0], scale, zero) => (inputs[0], form),
                     Waiting::Same => return Err("a channel shuffle between different scales".into()),
                     Waiting::Unary(unary) => (self.table(&name, unary, inputs[0], scale, zero, shape), form),
+                    // A maximum is taken on codes as they are; what follows moves them to the other scale, as two roundings of one value.
+                    Waiting::Op(op @ Op::MaxPool(_)) if !self.same(inputs[0], scale, zero) => {
+                        let Tensor { scale: own, zero: own_zero, .. } = self.tensors[inputs[0]];
+                        let output = self.tensor(own, own_zero, shape);
+                        self.nodes.push(Node { name: name.clone(), op, inputs, output });
+                        (self.table(&name, Unary::Identity, output, scale, zero, shape), form)
+                    }
                     Waiting::Op(op) => {
                         let output = self.tensor(scale, zero, shape);
                         self.nodes.push(Node { name, op, inputs, output });
@@ -334,10 +586,7 @@ impl<'a> Reader<'a> {
                 }
             }
         };
-        // A second quantiser of the same value with the same parameters finds its codes.
-        if self.same(found.0, scale, zero) {
-            self.values.insert(name, Value::Codes(found.0, found.1));
-        }
+        self.quantised.insert(name, found);
         self.codes.insert(output(node)?, found);
         Ok(())
     }
@@ -358,7 +607,7 @@ impl<'a> Reader<'a> {
         output
     }
 
-    fn dequantise(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
+    fn dequantise(&mut self, node: &'a pb::NodeProto) -> Result<(), Refusal> {
         let name = node.input.first().ok_or("no input")?.as_str();
         let value = match (self.codes.get(name), self.constants.get(name)) {
             (Some(&(tensor, form)), _) => {
@@ -382,7 +631,7 @@ impl<'a> Reader<'a> {
                 codes.iter_mut().for_each(|code| *code = code.saturating_sub(zeros[0]));
                 Value::Constant { codes, scales, shape }
             }
-            (None, None) => return Err(format!("input `{name}` is not known")),
+            (None, None) => return Err(format!("input `{name}` is not known").into()),
         };
         self.values.insert(output(node)?, value);
         Ok(())

@@ -1,17 +1,20 @@
 //! The engine: a model file to a session that one thread can run. The only room that runs tract.
 //!
-//! A quantised graph runs in INT8 on our own kernels; any other, and one with a node that has no integer form, runs in tract's float
-//! arithmetic. Either way heads come out as codes behind the same [`Session`].
+//! A quantised graph runs in INT8 on our own kernels, its nodes without an integer form in tract's float arithmetic between them; a graph
+//! that is not quantised runs in tract's altogether. Either way heads come out behind the same [`Session`].
 
 mod float;
 mod graph;
+mod leftover;
 mod plan;
+mod qoperator;
 
 use crate::detection::{HeadTensor, Heads};
 use crate::kernels::Isa;
 use crate::model::{ModelError, ModelFile};
 use float::Float;
-use plan::Plan;
+use graph::Refusal;
+use plan::{Plan, Value};
 use prost::Message;
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -55,7 +58,7 @@ pub struct Session {
 
 enum Memory {
     Float(float::Memory),
-    Int8(Vec<u8>),
+    Int8(plan::Memory),
 }
 
 /// The input, to be filled with a picture.
@@ -127,19 +130,26 @@ impl Engine {
             Arithmetic::Best if Isa::best() == Isa::SCALAR => Err("no INT8 kernels for this CPU yet".to_owned()),
             Arithmetic::Best => Ok(Isa::best()),
         };
+        let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason };
+        let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
+        proto.graph.iter_mut().for_each(qoperator::rewrite);
+        let read = match graph::read(&proto, || float::facts(&proto)) {
+            Err(Refusal::Broken(reason)) => return Err(graph(reason)),
+            Err(Refusal::Form(reason)) => Err(reason),
+            Ok(read) => Ok(read),
+        };
         let int8 = isa.and_then(|isa| {
-            let proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| e.to_string())?;
-            let graph = graph::read(proto.graph.as_ref().ok_or("no graph")?)?;
-            if shape.is_some_and(|shape| shape[1..] != graph.tensors[graph.input].shape) {
-                return Err(format!("the input is {:?} in the graph", graph.tensors[graph.input].shape));
+            let plan = Plan::new(&read?, isa)?;
+            if shape.is_some_and(|shape| shape[1..] != plan.input_shape) {
+                return Err(format!("the input is {:?} in the graph", plan.input_shape));
             }
-            Plan::new(&graph, isa)
+            Ok(plan)
         });
         match int8 {
             Ok(plan) => Ok(Self { kind: Kind::Int8(Arc::new(plan)), order: Vec::new(), float_because: None }),
-            Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(ModelError::Graph { path: file.path.clone(), reason }),
+            Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
             Err(reason) => {
-                let float = Float::load(file, shape)?;
+                let float = Float::load(file, &proto, shape)?;
                 Ok(Self { kind: Kind::Float(Arc::new(float)), order: Vec::new(), float_because: Some(reason) })
             }
         }
@@ -149,7 +159,7 @@ impl Engine {
     fn outputs(&self) -> Vec<(String, Vec<usize>)> {
         match &self.kind {
             Kind::Float(float) => float.outputs.clone(),
-            Kind::Int8(plan) => plan.output_tensors.iter().map(|(name, t)| (name.clone(), [&[1][..], &t.shape].concat())).collect(),
+            Kind::Int8(plan) => plan.outputs.iter().map(|output| (output.name.clone(), output.shape.clone())).collect(),
         }
     }
 
@@ -159,8 +169,24 @@ impl Engine {
         match &self.kind {
             Kind::Float(_) => format!("float ({})", self.float_because.as_deref().unwrap_or_default()),
             Kind::Int8(plan) => {
-                format!("INT8, {}: 100 % of {:.0} million multiply-adds", plan.isa(), plan.macs as f64 / 1e6)
+                let all = plan.macs + plan.leftovers.iter().map(|node| node.macs).sum::<u64>();
+                // Rounded down: 100 % is all.
+                let share = (plan.macs as f64 / all as f64 * 1e3).floor() / 10.0;
+                let nodes = match plan.leftovers.len() {
+                    0 => String::new(),
+                    n => format!("; nodes in float: {n}"),
+                };
+                format!("INT8, {}: {share} % of {:.0} million multiply-adds{nodes}", plan.isa(), all as f64 / 1e6)
             }
+        }
+    }
+
+    /// Nodes that run in float within an INT8 plan: operator, name and why, in the order in which they run.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<&str> {
+        match &self.kind {
+            Kind::Float(_) => Vec::new(),
+            Kind::Int8(plan) => plan.leftovers.iter().map(|node| node.text.as_str()).collect(),
         }
     }
 
@@ -169,7 +195,7 @@ impl Engine {
     pub fn input_quantisation(&self) -> Option<(f32, i32)> {
         match &self.kind {
             Kind::Float(_) => None,
-            Kind::Int8(plan) => Some((plan.input_tensor.scale, plan.input_tensor.zero)),
+            Kind::Int8(plan) => plan.input_tensor().map(|tensor| (tensor.scale, tensor.zero)),
         }
     }
 
@@ -205,16 +231,20 @@ impl Session {
         let filled = match (&self.engine.kind, &mut self.memory) {
             (Kind::Float(float), Memory::Float(memory)) => float.run(memory, order, &mut self.heads, |values| fill(Input::Real(values)))?,
             (Kind::Int8(plan), Memory::Int8(memory)) => {
-                let view = plan.input(memory);
-                let (row, pixel, origin) = (view.geometry.row(), view.geometry.channels, view.geometry.origin());
-                let filled = fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?;
+                let filled = match plan.input(memory) {
+                    Some(view) => {
+                        let (row, pixel, origin) = (view.geometry.row(), view.geometry.channels, view.geometry.origin());
+                        fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?
+                    }
+                    None => plan.real_input(memory, |values| fill(Input::Real(values)))??,
+                };
                 match &self.pool {
-                    Some(pool) => pool.install(|| plan.run(memory, pool.current_num_threads())),
-                    None => plan.run(memory, 1),
+                    Some(pool) => pool.install(|| plan.run(memory, pool.current_num_threads()))?,
+                    None => plan.run(memory, 1)?,
                 }
                 for (level, &(class, bbox)) in self.heads.levels.iter_mut().zip(order) {
-                    copy_head(plan, memory, class, &mut level.0);
-                    copy_head(plan, memory, bbox, &mut level.1);
+                    copy_head(plan, memory, class, &mut level.0)?;
+                    copy_head(plan, memory, bbox, &mut level.1)?;
                 }
                 filled
             }
@@ -224,18 +254,31 @@ impl Session {
     }
 }
 
-/// An output's codes, pixel after pixel as they lie.
-fn copy_head(plan: &Plan, memory: &[u8], index: usize, head: &mut HeadTensor) {
-    let tensor = &plan.output_tensors[index].1;
-    let [channels, height, width] = tensor.shape;
-    let view = plan.output(memory, index);
+/// An output's codes, pixel after pixel as they lie, or its real values.
+fn copy_head(plan: &Plan, memory: &plan::Memory, index: usize, head: &mut HeadTensor) -> Result<(), String> {
+    let output = &plan.outputs[index];
+    let &[1, channels, height, width] = &output.shape[..] else {
+        return Err(format!("output `{}` has shape {:?}, not [1, c, h, w]", output.name, output.shape));
+    };
+    (head.channels, head.height, head.width) = (channels, height, width);
     head.codes.clear();
     head.values.clear();
-    for y in 0..height {
-        for x in 0..width {
-            head.codes.extend_from_slice(view.pixel(y, x));
+    match plan.output(memory, index)? {
+        Value::Codes(view, tensor) => {
+            for y in 0..height {
+                for x in 0..width {
+                    head.codes.extend_from_slice(view.pixel(y, x));
+                }
+            }
+            (head.scale, head.zero_point, head.interleaved) = (tensor.scale, tensor.zero, true);
+        }
+        Value::Real(values) => {
+            head.values.extend_from_slice(values);
+            (head.scale, head.zero_point, head.interleaved) = (0.0, 0, false);
         }
     }
-    (head.scale, head.zero_point) = (tensor.scale, tensor.zero);
-    (head.channels, head.height, head.width, head.interleaved) = (channels, height, width, true);
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! A quantised graph made ready to run: weights packed, planes laid out in one arena, steps in order.
 
+use super::float::{Part, RealTensor};
 use super::graph::{Conv, Graph, Op, Tensor, table};
+use super::leftover::{Leftover, Source};
 use crate::kernels::{self, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut};
 use std::ops::Range;
 
@@ -35,12 +37,41 @@ enum Work {
     Zip([Option<Box<[u8; 256]>>; 2]),
 }
 
-struct Step {
+enum Step {
+    Codes(CodesStep),
+    /// Real values to codes: each divided by the scale, rounded to even, moved.
+    Quantise {
+        real: usize,
+        scale: f32,
+        zero: i32,
+        output: Place,
+    },
+    /// Nodes in float, from codes dequantised on the way in, and real values.
+    Float {
+        part: Part,
+        inputs: Vec<Input>,
+        outputs: Vec<usize>,
+    },
+}
+
+struct CodesStep {
     work: Work,
     inputs: Vec<Place>,
     output: Place,
     /// Bands of rows worth a thread each.
     pieces: usize,
+}
+
+/// What a float step reads.
+enum Input {
+    Codes { place: Place, tensor: Tensor },
+    Real(usize),
+}
+
+/// What one session owns: the planes and the values in float.
+pub struct Memory {
+    arena: Vec<u8>,
+    reals: Vec<Option<RealTensor>>,
 }
 
 /// A graph ready to run; shared by all sessions.
@@ -49,14 +80,40 @@ pub struct Plan {
     steps: Vec<Step>,
     planes: Vec<Plane>,
     arena: usize,
-    input: Place,
-    outputs: Vec<Place>,
-    /// Multiply-adds of one run.
+    /// How many values in float there are.
+    reals: usize,
+    /// The picture's place and tensor; none: it is the first of the values in float.
+    input: Option<(Place, Tensor)>,
+    /// Channels, height and width of the picture.
+    pub input_shape: [usize; 3],
+    /// Graph outputs in the file's order.
+    pub outputs: Vec<Output>,
+    /// Multiply-adds of one run in INT8.
     pub macs: u64,
-    /// The picture's tensor.
-    pub input_tensor: Tensor,
-    /// Name and tensor of each output.
-    pub output_tensors: Vec<(String, Tensor)>,
+    /// What runs in float.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// An output of the graph.
+pub struct Output {
+    /// Its name in the ONNX file.
+    pub name: String,
+    /// `[1, channels, height, width]`, or as a float node made it.
+    pub shape: Vec<usize>,
+    found: Found,
+}
+
+enum Found {
+    Codes { place: Place, tensor: Tensor },
+    Real(usize),
+}
+
+/// An output after a run.
+pub enum Value<'a> {
+    /// Codes in their plane, and what they mean.
+    Codes(View<'a>, &'a Tensor),
+    /// Real values in `c, y, x` order.
+    Real(&'a [f32]),
 }
 
 /// Work below which another thread costs more than it gives: about 3 µs of it.
@@ -83,23 +140,43 @@ impl Plan {
         self.isa.name()
     }
 
-    /// A new arena.
-    pub fn memory(&self) -> Vec<u8> {
-        vec![0; self.arena]
+    /// Memory for one session.
+    pub fn memory(&self) -> Memory {
+        Memory { arena: vec![0; self.arena], reals: (0..self.reals).map(|_| None).collect() }
     }
 
-    /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel.
-    pub fn input<'a>(&self, memory: &'a mut [u8]) -> ViewMut<'a> {
-        let plane = &self.planes[self.input.plane];
-        let data = &mut memory[plane.at..plane.at + plane.geometry.bytes()];
-        let mut view = ViewMut::new(data, plane.geometry, self.input.first, self.input.channels);
+    /// What a picture's codes mean; none where it is read in float.
+    pub fn input_tensor(&self) -> Option<&Tensor> {
+        self.input.as_ref().map(|(_, tensor)| tensor)
+    }
+
+    /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel. None where it is read in float.
+    pub fn input<'a>(&self, memory: &'a mut Memory) -> Option<ViewMut<'a>> {
+        let (place, _) = self.input.as_ref()?;
+        let plane = &self.planes[place.plane];
+        let data = &mut memory.arena[plane.at..plane.at + plane.geometry.bytes()];
+        let mut view = ViewMut::new(data, plane.geometry, place.first, place.channels);
         view.fill(plane.border);
-        view
+        Some(view)
+    }
+
+    /// Lets `fill` write the picture in float.
+    ///
+    /// # Errors
+    /// The float engine's word.
+    pub fn real_input<T>(&self, memory: &mut Memory, fill: impl FnOnce(&mut [f32]) -> T) -> Result<T, String> {
+        memory.reals[0].insert(RealTensor::zero(&[&[1][..], &self.input_shape].concat())?).write(fill)
     }
 
     /// Output `index` after a run.
-    pub fn output<'a>(&self, memory: &'a [u8], index: usize) -> View<'a> {
-        self.view(memory, self.outputs[index], 0)
+    ///
+    /// # Errors
+    /// If it is in float and was not made, or is not f32.
+    pub fn output<'a>(&'a self, memory: &'a Memory, index: usize) -> Result<Value<'a>, String> {
+        match &self.outputs[index].found {
+            Found::Codes { place, tensor } => Ok(Value::Codes(self.view(&memory.arena, *place, 0), tensor)),
+            Found::Real(real) => Ok(Value::Real(memory.reals[*real].as_ref().ok_or("an output was not made")?.values()?)),
+        }
     }
 
     /// Some rows of a step's output.
@@ -117,27 +194,69 @@ impl Plan {
         }
     }
 
-    /// Runs every step; the input's plane holds a picture. Steps are split over up to `threads` threads of the pool this is called in.
-    pub fn run(&self, memory: &mut [u8], threads: usize) {
+    /// Runs every step; the input holds a picture. Steps are split over up to `threads` threads of the pool this is called in.
+    ///
+    /// # Errors
+    /// The float engine's word on a node without an integer form. Graphs without one have no errors.
+    pub fn run(&self, memory: &mut Memory, threads: usize) -> Result<(), String> {
         for (number, step) in self.steps.iter().enumerate() {
-            let plane = &self.planes[step.output.plane];
-            let (start, end) = (plane.at, plane.at + plane.geometry.bytes());
-            // An input lies wholly before or after the output in the arena: both are alive now.
-            let (before, rest) = memory.split_at_mut(start);
-            let (data, after) = rest.split_at_mut(end - start);
-            let (before, after) = (&*before, &*after);
-            let input = |i: usize| {
-                let place = step.inputs[i];
-                if self.planes[place.plane].at < start { self.view(before, place, 0) } else { self.view(after, place, end) }
-            };
-            let mut output = ViewMut::new(data, plane.geometry, step.output.first, step.output.channels);
-            if plane.lives.start == number && !plane.given {
-                output.fill_halo(plane.border);
+            match step {
+                Step::Codes(step) => self.run_codes(number, step, &mut memory.arena, threads),
+                Step::Quantise { real, scale, zero, output } => {
+                    let values = memory.reals[*real].as_ref().ok_or("a value was not made")?.values()?;
+                    let plane = &self.planes[output.plane];
+                    let data = &mut memory.arena[plane.at..plane.at + plane.geometry.bytes()];
+                    let mut view = ViewMut::new(data, plane.geometry, output.first, output.channels);
+                    view.fill_halo(plane.border);
+                    let size = plane.geometry.width * plane.geometry.height;
+                    if values.len() != size * output.channels {
+                        return Err(format!("a value of {} numbers, not {}", values.len(), size * output.channels));
+                    }
+                    for (channel, values) in values.chunks_exact(size).enumerate() {
+                        for (cell, value) in values.iter().enumerate() {
+                            let code = ((value / scale).round_ties_even() + *zero as f32).clamp(0.0, 255.0) as u8;
+                            view.pixel(cell / plane.geometry.width, cell % plane.geometry.width)[channel] = code;
+                        }
+                    }
+                }
+                Step::Float { part, inputs, outputs } => {
+                    let input = |input: &Input| match input {
+                        Input::Codes { place, tensor } => {
+                            let view = self.view(&memory.arena, *place, 0);
+                            let mut real = RealTensor::zero(&[&[1][..], &tensor.shape].concat())?;
+                            real.write(|values| dequantise(&view, tensor, values))?;
+                            Ok(real)
+                        }
+                        Input::Real(real) => memory.reals[*real].clone().ok_or_else(|| "a value was not made".to_owned()),
+                    };
+                    let found = part.run(inputs.iter().map(input).collect::<Result<_, String>>()?)?;
+                    for (&real, value) in outputs.iter().zip(found) {
+                        memory.reals[real] = Some(value);
+                    }
+                }
             }
-            let inputs = [input(0), input(step.inputs.len() - 1)];
-            let pieces = threads.min(step.pieces);
-            in_bands(pieces, output, &|output| self.work(&step.work, &inputs, output));
         }
+        Ok(())
+    }
+
+    fn run_codes(&self, number: usize, step: &CodesStep, arena: &mut [u8], threads: usize) {
+        let plane = &self.planes[step.output.plane];
+        let (start, end) = (plane.at, plane.at + plane.geometry.bytes());
+        // An input lies wholly before or after the output in the arena: both are alive now.
+        let (before, rest) = arena.split_at_mut(start);
+        let (data, after) = rest.split_at_mut(end - start);
+        let (before, after) = (&*before, &*after);
+        let input = |i: usize| {
+            let place = step.inputs[i];
+            if self.planes[place.plane].at < start { self.view(before, place, 0) } else { self.view(after, place, end) }
+        };
+        let mut output = ViewMut::new(data, plane.geometry, step.output.first, step.output.channels);
+        if plane.lives.start == number && !plane.given {
+            output.fill_halo(plane.border);
+        }
+        let inputs = [input(0), input(step.inputs.len() - 1)];
+        let pieces = threads.min(step.pieces);
+        in_bands(pieces, output, &|output| self.work(&step.work, &inputs, output));
     }
 
     /// A place in a piece of the arena that begins at `from`.
@@ -149,6 +268,16 @@ impl Plan {
             geometry: plane.geometry,
             first: place.first,
             channels: place.channels,
+        }
+    }
+}
+
+/// Codes of a plane as real values in `c, y, x` order.
+fn dequantise(view: &View<'_>, tensor: &Tensor, values: &mut [f32]) {
+    let [_, height, width] = tensor.shape;
+    for cell in 0..height * width {
+        for (channel, &code) in view.pixel(cell / width, cell % width).iter().enumerate() {
+            values[channel * height * width + cell] = (i32::from(code) - tensor.zero) as f32 * tensor.scale;
         }
     }
 }
@@ -168,10 +297,12 @@ fn in_bands(pieces: usize, mut output: ViewMut<'_>, work: &(impl Fn(&mut ViewMut
 
 /// A step before its weights are packed: which node, and which of its copies.
 struct Draft {
+    /// Number of the node, or of the float part.
     node: usize,
     kind: Kind,
     inputs: Vec<Place>,
-    output: Place,
+    /// None for a float part.
+    output: Option<Place>,
 }
 
 enum Kind {
@@ -180,6 +311,8 @@ enum Kind {
     Part(usize),
     /// Concatenation and shuffle in one.
     Zip,
+    /// Nodes in float; the places are of the codes among its inputs, in their order.
+    Float,
 }
 
 struct Layout {
@@ -191,18 +324,21 @@ struct Layout {
 impl Layout {
     fn new(graph: &Graph) -> Self {
         let mut layout = Self { places: vec![None; graph.tensors.len()], planes: Vec::new(), drafts: Vec::new() };
-        let input = layout.plane_of(graph, graph.input, 4);
-        layout.places[graph.input] = Some(input);
+        if let Source::Codes(tensor) = graph.input {
+            layout.places[tensor] = Some(layout.plane_of(graph, tensor, 4));
+        }
         // A concatenation of two equal halves that only a shuffle reads is one step with it.
         let zipped = |node: usize| {
             let concat = &graph.nodes[node];
             let halves = concat.inputs.len() == 2 && graph.tensors[concat.inputs[0]].shape == graph.tensors[concat.inputs[1]].shape;
             let mut readers = graph.nodes.iter().filter(|n| n.inputs.contains(&concat.output));
             let only_shuffle = matches!((readers.next(), readers.next()), (Some(reader), None) if matches!(reader.op, Op::Shuffle));
-            halves && only_shuffle && graph.outputs.iter().all(|(_, tensor)| *tensor != concat.output)
+            let read_in_float = graph.parts.iter().any(|part| part.inputs.contains(&Source::Codes(concat.output)));
+            halves && only_shuffle && !read_in_float && graph.outputs.iter().all(|(_, source)| *source != Source::Codes(concat.output))
         };
         let mut unzipped: Vec<Option<usize>> = vec![None; graph.tensors.len()];
         for (number, node) in graph.nodes.iter().enumerate() {
+            layout.parts_before(graph, number);
             let place = |layout: &Self, tensor: usize| layout.places[tensor].expect("written before it is read");
             match &node.op {
                 Op::Concat if zipped(number) => unzipped[node.output] = Some(number),
@@ -212,7 +348,7 @@ impl Layout {
                     for (part, &tensor) in node.inputs.iter().enumerate() {
                         let from = place(&layout, tensor);
                         let to = Place { first, channels: from.channels, ..output };
-                        layout.drafts.push(Draft { node: number, kind: Kind::Part(part), inputs: vec![from], output: to });
+                        layout.drafts.push(Draft { node: number, kind: Kind::Part(part), inputs: vec![from], output: Some(to) });
                         first += from.channels;
                     }
                     layout.places[node.output] = Some(output);
@@ -228,7 +364,7 @@ impl Layout {
                             (number, vec![Place { channels: half, ..whole }, second])
                         }
                     };
-                    layout.drafts.push(Draft { node: concat, kind: Kind::Zip, inputs, output });
+                    layout.drafts.push(Draft { node: concat, kind: Kind::Zip, inputs, output: Some(output) });
                     layout.places[node.output] = Some(output);
                 }
                 Op::Slice(first) if same(graph, node.inputs[0], node.output) => {
@@ -242,12 +378,22 @@ impl Layout {
                     if let Op::Slice(first) = op {
                         inputs[0] = Place { first: inputs[0].first + first, channels: output.channels, ..inputs[0] };
                     }
-                    layout.drafts.push(Draft { node: number, kind: Kind::Node, inputs, output });
+                    layout.drafts.push(Draft { node: number, kind: Kind::Node, inputs, output: Some(output) });
                     layout.places[node.output] = Some(output);
                 }
             }
         }
+        layout.parts_before(graph, graph.nodes.len());
         layout
+    }
+
+    /// Float parts that run before integer node `number`.
+    fn parts_before(&mut self, graph: &Graph, number: usize) {
+        for (index, part) in graph.parts.iter().enumerate().filter(|(_, part)| part.before == number) {
+            let codes = |source: &Source| if let Source::Codes(tensor) = source { self.places[*tensor] } else { None };
+            let inputs = part.inputs.iter().filter_map(codes).collect();
+            self.drafts.push(Draft { node: index, kind: Kind::Float, inputs, output: None });
+        }
     }
 
     /// A plane of its own for a tensor, pixels of a multiple of `align` bytes.
@@ -259,9 +405,24 @@ impl Layout {
     }
 
     fn finish(mut self, graph: &Graph, isa: Isa) -> Result<Plan, String> {
-        let outputs: Vec<Place> = graph.outputs.iter().map(|(_, tensor)| self.places[*tensor].expect("every node was placed")).collect();
-        let input = self.places[graph.input].expect("placed first");
-        self.live(&outputs, input);
+        let place = |tensor: usize| self.places[tensor].expect("every node was placed");
+        let output = |(name, source): &(String, Source)| match *source {
+            Source::Codes(tensor) => {
+                let (place, tensor) = (place(tensor), graph.tensors[tensor].clone());
+                let shape = [&[1][..], &tensor.shape].concat();
+                Output { name: name.clone(), shape, found: Found::Codes { place, tensor } }
+            }
+            Source::Real(real) => Output { name: name.clone(), shape: graph.reals[real].shape.clone(), found: Found::Real(real) },
+        };
+        let outputs: Vec<Output> = graph.outputs.iter().map(output).collect();
+        let (input, input_shape) = match graph.input {
+            Source::Codes(tensor) => (Some((place(tensor), graph.tensors[tensor].clone())), graph.tensors[tensor].shape),
+            Source::Real(real) => {
+                let &[1, channels, height, width] = &graph.reals[real].shape[..] else { return Err("a picture without four sides".into()) };
+                (None, [channels, height, width])
+            }
+        };
+        self.live(&outputs, input.as_ref().map(|(place, _)| *place));
         self.pad(graph)?;
         let arena = self.arrange();
         if arena > MAX_ARENA {
@@ -270,48 +431,74 @@ impl Layout {
         let mut macs = 0;
         let mut steps = Vec::new();
         for draft in self.drafts {
+            let Some(output) = draft.output else {
+                let part = &graph.parts[draft.node];
+                let mut places = draft.inputs.into_iter();
+                let input = |source: &Source| match *source {
+                    Source::Codes(tensor) => {
+                        let place = places.next().ok_or("an input of a float node was not placed")?;
+                        Ok(Input::Codes { place, tensor: graph.tensors[tensor].clone() })
+                    }
+                    Source::Real(real) => Ok(Input::Real(real)),
+                };
+                let inputs = part.inputs.iter().map(input).collect::<Result<_, String>>()?;
+                steps.push(Step::Float { part: Part::new(&part.model)?, inputs, outputs: part.outputs.clone() });
+                continue;
+            };
             let node = &graph.nodes[draft.node];
+            if let Op::Quantise(real) = node.op {
+                let Tensor { scale, zero, .. } = graph.tensors[node.output];
+                steps.push(Step::Quantise { real, scale, zero, output });
+                continue;
+            }
             let before = macs;
             let work = work(graph, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
-            let bytes = self.planes[draft.output.plane].geometry.bytes() as u64;
+            let bytes = self.planes[output.plane].geometry.bytes() as u64;
             let pieces = ((macs - before) / MACS_A_PIECE).max(bytes / BYTES_A_PIECE).max(1) as usize;
-            steps.push(Step { work, inputs: draft.inputs, output: draft.output, pieces });
+            steps.push(Step::Codes(CodesStep { work, inputs: draft.inputs, output, pieces }));
         }
-        let output_tensors = graph.outputs.iter().map(|(name, tensor)| (name.clone(), graph.tensors[*tensor].clone())).collect();
-        let input_tensor = graph.tensors[graph.input].clone();
-        Ok(Plan { isa, steps, planes: self.planes, arena, input, outputs, macs, input_tensor, output_tensors })
+        if macs == 0 && !graph.leftovers.is_empty() {
+            return Err(format!("no convolution has an integer form: {}", graph.leftovers[0].text));
+        }
+        let (reals, leftovers) = (graph.reals.len(), graph.leftovers.clone());
+        Ok(Plan { isa, steps, planes: self.planes, arena, reals, input, input_shape, outputs, macs, leftovers })
     }
 
     /// From the first step that writes each plane to the last that reads it.
-    fn live(&mut self, outputs: &[Place], input: Place) {
+    fn live(&mut self, outputs: &[Output], input: Option<Place>) {
         let end = self.drafts.len();
         for (number, draft) in self.drafts.iter().enumerate() {
-            for place in draft.inputs.iter().chain([&draft.output]) {
+            for place in draft.inputs.iter().chain(&draft.output) {
                 let lives = &mut self.planes[place.plane].lives;
                 // An empty range has not begun.
                 let start = if lives.end == 0 { number } else { lives.start };
                 *lives = start..number + 1;
             }
         }
-        for place in outputs {
-            self.planes[place.plane].lives.end = end + 1;
+        for output in outputs {
+            if let Found::Codes { place, .. } = &output.found {
+                self.planes[place.plane].lives.end = end + 1;
+            }
         }
         // The picture is written before the first step, and its halo with it.
-        self.planes[input.plane].lives.start = 0;
-        self.planes[input.plane].given = true;
+        if let Some(input) = input {
+            self.planes[input.plane].lives.start = 0;
+            self.planes[input.plane].given = true;
+        }
     }
 
     /// Halos as wide as the windows over them reach.
     fn pad(&mut self, graph: &Graph) -> Result<(), String> {
         let mut padded = vec![None; self.planes.len()];
         for draft in &self.drafts {
+            let Some(output) = draft.output else { continue };
             let node = &graph.nodes[draft.node];
             let (shape, lowest) = match &node.op {
                 Op::Conv(conv) => (conv.shape, false),
                 Op::MaxPool(shape) => (*shape, true),
                 _ => continue,
             };
-            let out = self.planes[draft.output.plane].geometry;
+            let out = self.planes[output.plane].geometry;
             let plane = &mut self.planes[draft.inputs[0].plane];
             let beyond = |out: usize, size: usize| ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size);
             let halo = shape.pad.max(beyond(out.height, plane.geometry.height)).max(beyond(out.width, plane.geometry.width));
@@ -373,7 +560,8 @@ fn moved(graph: &Graph, from: usize, to: usize) -> Option<Box<[u8; 256]>> {
 
 fn work(graph: &Graph, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
     let node = &graph.nodes[draft.node];
-    let (from, to) = (node.inputs[0], node.output);
+    let from = *node.inputs.first().ok_or("has no input")?;
+    let to = node.output;
     Ok(match (&draft.kind, &node.op) {
         (Kind::Zip, Op::Concat) => Work::Zip([moved(graph, from, to), moved(graph, node.inputs[1], to)]),
         (Kind::Zip, _) => Work::Zip([moved(graph, from, to), moved(graph, from, to)]),
@@ -414,7 +602,7 @@ fn work(graph: &Graph, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
         }
         (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, from, to), twice: true },
         (Kind::Node, Op::Table(table)) => Work::Copy { table: Some(table.clone()), twice: false },
-        (Kind::Node, Op::Slice(_) | Op::Concat | Op::Shuffle) => Work::Copy { table: moved(graph, from, to), twice: false },
+        (Kind::Node | Kind::Float, _) => Work::Copy { table: moved(graph, from, to), twice: false },
     })
 }
 
