@@ -1,9 +1,10 @@
-//! `retinad bench`: one model, any ONNX, on one or more threads.
+//! `retinad bench`: one model, any ONNX, on one or more threads; and which setting of threads and workers suits this machine.
 
 use super::BAD_SETTINGS;
-use crate::engine::{Arithmetic, Engine};
+use crate::engine::{Arithmetic, Engine, Session};
 use crate::kernels::Isa;
 use crate::model::ModelFile;
+use crate::settings;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -14,9 +15,9 @@ pub struct BenchArguments {
     /// The ONNX file
     #[arg(long)]
     model: PathBuf,
-    /// Threads for one frame, 1 to 64 (models that run in float use one)
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    threads: u16,
+    /// Only this many threads for one frame, 1 to 64 (models that run in float use one); without it every setting that fits the cores
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
     /// Timed runs, after three to warm up
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
@@ -37,7 +38,8 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let start = Instant::now();
     let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
-    let mut session = engine.session(usize::from(arguments.threads)).map_err(|e| (BAD_SETTINGS, e))?;
+    let threads = arguments.threads.map_or(1, usize::from);
+    let mut session = engine.session(threads).map_err(|e| (BAD_SETTINGS, e))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let (mut times, mut cpu) = (Vec::new(), Vec::new());
     for run in 0..arguments.runs + 3 {
@@ -51,21 +53,94 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     // JSON keeps the order of the runs.
     let mut sorted = times.clone();
     sorted.sort_by(f64::total_cmp);
-    let at = |share: f64| sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1];
-    let (median, p99) = (at(0.5), at(0.99));
+    let (median, p99) = (quantile(&sorted, 0.5), quantile(&sorted, 0.99));
+    drop(session);
+    let settings = match arguments.threads {
+        None => each_setting(&engine, arguments.runs).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?,
+        Some(_) => Vec::new(),
+    };
+    let best = best_settings(&settings);
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({"model": file.path, "threads": arguments.threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu})
+            serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
         );
     } else {
-        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, arguments.threads);
+        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, threads);
         println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
         for node in engine.leftovers() {
             println!("in float: {node}");
         }
+        if let Some((fastest, busiest)) = best {
+            println!("\nworkers  threads  one frame, ms  frames a second");
+            for setting in &settings {
+                println!("{:>7}  {:>7}  {:>13.1}  {:>15.1}", setting.workers, setting.threads, setting.median_ms, setting.frames_per_s);
+            }
+            println!("lowest latency: detector.workers = {}, detector.threads = {}", fastest.workers, fastest.threads);
+            println!("most frames a second: detector.workers = {}, detector.threads = {}", busiest.workers, busiest.threads);
+        }
     }
     Ok(())
+}
+
+/// Value at `share` of sorted numbers.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1]
+}
+
+/// What one setting of workers and threads gave.
+struct Setting {
+    workers: usize,
+    threads: usize,
+    /// One frame at a time, nothing beside it.
+    median_ms: f64,
+    /// All workers busy.
+    frames_per_s: f64,
+}
+
+impl Setting {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({"workers": self.workers, "threads": self.threads, "median_ms": self.median_ms, "frames_per_s": self.frames_per_s})
+    }
+}
+
+/// Those of lowest latency and of most frames a second.
+fn best_settings(settings: &[Setting]) -> Option<(&Setting, &Setting)> {
+    let fastest = settings.iter().min_by(|a, b| a.median_ms.total_cmp(&b.median_ms))?;
+    let busiest = settings.iter().max_by(|a, b| a.frames_per_s.total_cmp(&b.frames_per_s))?;
+    Some((fastest, busiest))
+}
+
+/// Tries each number of workers that the cores allow, the cores shared evenly among them as `threads = "auto"` does.
+fn each_setting(engine: &Engine, runs: u32) -> Result<Vec<Setting>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut settings: Vec<Setting> = Vec::new();
+    for workers in 1..=cores {
+        let threads = settings::shared(cores, workers);
+        // More workers with as many threads each are the better use of the cores.
+        if workers < cores && settings::shared(cores, workers + 1) == threads {
+            continue;
+        }
+        let mut sessions = (0..workers).map(|_| engine.session(threads)).collect::<Result<Vec<_>, _>>()?;
+        let mut times = Vec::new();
+        for run in 0..runs + 3 {
+            let from = Instant::now();
+            sessions[0].run(|_| Ok(()))?;
+            if run >= 3 {
+                times.push(from.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        let all = |session: &mut Session| (0..runs).try_for_each(|_| session.run(|_| Ok(())).map(|_| ()));
+        let from = Instant::now();
+        std::thread::scope(|scope| {
+            let started: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(|| all(session))).collect();
+            started.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a worker panicked".to_owned())?)
+        })?;
+        let frames_per_s = f64::from(runs) * workers as f64 / from.elapsed().as_secs_f64();
+        settings.push(Setting { workers, threads, median_ms: quantile(&times, 0.5), frames_per_s });
+    }
+    Ok(settings)
 }
 
 /// Processor time of this process so far, all threads, milliseconds.

@@ -76,7 +76,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     if !coco || work.len() < 20 {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let mut detector = Detector::new(&model, settings.detector.threads).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let mut detector = Detector::new(&model, settings.detector.threads(1)).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let (mut failed, mut lines, mut results) = (0, String::new(), Vec::new());
     for item in &work {
         bar.inc(1);

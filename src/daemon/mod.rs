@@ -132,7 +132,8 @@ pub fn run(
         cameras: ids.clone(),
     })?;
     let dispatcher = Arc::new(Dispatcher::new(ids.len()));
-    let workers = start_workers(settings.detector.workers, settings.detector.threads, model, &dispatcher)?;
+    let threads = settings.detector.threads(settings.detector.workers);
+    let workers = start_workers(settings.detector.workers, threads, model, &dispatcher)?;
     let overrides = Overrides::load(state_folder(settings));
     let mut desk = Desk::new(node.clone(), settings.clone(), Arc::clone(model), publisher.outbox(), overrides, Arc::clone(&workers.state));
     let mut sequencer = Sequencer::new(ids.len());
@@ -144,7 +145,7 @@ pub fn run(
         let supervisor = cameras::Supervisor { index, id, settings, enabled, dispatcher: Arc::clone(&dispatcher), news, stop };
         supervisors.push(supervisor.start()?);
     }
-    tracing::info!(node, cameras = ids.len(), workers = settings.detector.workers, model = model.manifest.name, "started");
+    tracing::info!(node, cameras = ids.len(), workers = settings.detector.workers, threads, model = model.manifest.name, "started");
     let clock = tick(Duration::from_secs(1));
     let (mut last_health, mut health_due) = (Instant::now(), true);
     let mut connected = false;

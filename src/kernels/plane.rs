@@ -131,10 +131,45 @@ impl<'a> ViewMut<'a> {
     }
 }
 
+/// Widest window: the graph reader refuses wider ones.
+pub const MAX_KERNEL: usize = 16;
+
+/// Offsets of a window's taps, kept inline: a run of the engine allocates nothing.
+pub(super) struct Taps {
+    offsets: [usize; MAX_KERNEL * MAX_KERNEL],
+    count: usize,
+}
+
+impl Taps {
+    /// Taps of a `kernel` × `kernel` window over rows of `row` bytes and pixels of `pixel` bytes, from its first.
+    fn new(kernel: usize, row: usize, pixel: usize) -> Self {
+        assert!(kernel <= MAX_KERNEL, "a window of {kernel} pixels, at most {MAX_KERNEL}");
+        let mut offsets = [0; MAX_KERNEL * MAX_KERNEL];
+        for (tap, offset) in offsets[..kernel * kernel].iter_mut().enumerate() {
+            *offset = tap / kernel * row + tap % kernel * pixel;
+        }
+        Self { offsets, count: kernel * kernel }
+    }
+
+    /// In whole groups of four. Taps past the last are the first again: they meet zero weights, and any readable address does for them.
+    #[cfg(target_arch = "x86_64")]
+    pub fn by_fours(&self) -> &[usize] {
+        &self.offsets[..self.count.next_multiple_of(4)]
+    }
+}
+
+impl std::ops::Deref for Taps {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.offsets[..self.count]
+    }
+}
+
 /// A sliding window from one plane over another, in offsets that were checked once: no kernel checks again.
 pub(super) struct Window {
     /// Input offset of each tap, from the window's first.
-    pub taps: Vec<usize>,
+    pub taps: Taps,
     /// Output rows, and pixels across.
     pub size: (Range<usize>, usize),
     /// Input offset of the window's first tap for the first pixel of the first row, and its steps down and across.
@@ -166,10 +201,9 @@ impl Window {
         let start = (to.halo + rows.start) * to.row();
         assert!(output.base <= start && last <= output.base + output.data.len(), "an output smaller than its geometry");
         let row = from.row();
-        let taps = (0..shape.kernel).flat_map(|y| (0..shape.kernel).map(move |x| y * row + x * from.channels)).collect();
         let first = from.origin() + input.first - shape.pad * (row + from.channels);
         Self {
-            taps,
+            taps: Taps::new(shape.kernel, row, from.channels),
             input: (first + rows.start * shape.stride * row, shape.stride * row, shape.stride * from.channels),
             output: (start - output.base + to.halo * to.channels + output.first, to.row(), to.channels),
             size: (rows, to.width),

@@ -81,18 +81,24 @@ pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input:
 }
 
 pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
-    let mut spare = [vec![0; a.channels], vec![0; b.channels]];
+    // Channels at a time, so that translated codes need no more than this.
+    const PIECE: usize = 128;
+    let mut spare = [[0; PIECE]; 2];
     for y in output.rows.clone() {
         for x in 0..output.geometry.width {
-            let mut pixels = [a.pixel(y, x), b.pixel(y, x)];
-            for ((pixel, spare), table) in pixels.iter_mut().zip(&mut spare).zip(tables) {
-                if let Some(table) = table {
-                    translate(table, pixel, spare);
-                    *pixel = spare;
+            let pieces = a.pixel(y, x).chunks(PIECE).zip(b.pixel(y, x).chunks(PIECE));
+            for ((a, b), pairs) in pieces.zip(output.pixel(y, x).chunks_mut(2 * PIECE)) {
+                let mut pieces = [a, b];
+                for ((piece, spare), table) in pieces.iter_mut().zip(&mut spare).zip(tables) {
+                    if let Some(table) = table {
+                        let spare = &mut spare[..piece.len()];
+                        translate(table, piece, spare);
+                        *piece = spare;
+                    }
                 }
-            }
-            for ((pair, &first), &second) in output.pixel(y, x).chunks_exact_mut(2).zip(pixels[0]).zip(pixels[1]) {
-                pair.copy_from_slice(&[first, second]);
+                for ((pair, &first), &second) in pairs.chunks_exact_mut(2).zip(pieces[0]).zip(pieces[1]) {
+                    pair.copy_from_slice(&[first, second]);
+                }
             }
         }
     }

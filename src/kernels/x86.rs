@@ -183,9 +183,7 @@ pub fn depthwise_avx512(weights: &PackedDepthwise, window: &Window, input: &View
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn depthwise_pixels_avx512(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
     let groups = window.taps.len().div_ceil(4);
-    // Taps past the last one meet zero weights; any readable address does for them.
-    let mut taps = window.taps.clone();
-    taps.resize(groups * 4, window.taps[0]);
+    let taps = window.taps.by_fours();
     let epilogue = Epilogue512::new(&w.requantise);
     for block in 0..w.wide() / DEPTHWISE_BLOCK {
         let channel = block * DEPTHWISE_BLOCK;
@@ -202,11 +200,11 @@ unsafe fn depthwise_pixels_avx512(w: &PackedDepthwise, window: &Window, input: *
             while left > 0 {
                 if left >= 2 {
                     let (from, to) = pixels.take::<2>();
-                    depthwise_tile_avx512::<2>(input, output, &from, &to, channel, &taps, weights, &bias, &multipliers, epilogue, mask);
+                    depthwise_tile_avx512::<2>(input, output, &from, &to, channel, taps, weights, &bias, &multipliers, epilogue, mask);
                     left -= 2;
                 } else {
                     let (from, to) = pixels.take::<1>();
-                    depthwise_tile_avx512::<1>(input, output, &from, &to, channel, &taps, weights, &bias, &multipliers, epilogue, mask);
+                    depthwise_tile_avx512::<1>(input, output, &from, &to, channel, taps, weights, &bias, &multipliers, epilogue, mask);
                     left -= 1;
                 }
             }
@@ -298,7 +296,7 @@ unsafe fn max_pool_pixels_avx512(window: &Window, channels: usize, input: *const
             unsafe {
                 let at = input.add(from + channel);
                 let mut best = _mm512_setzero_si512();
-                for &tap in &window.taps {
+                for &tap in window.taps.iter() {
                     best = _mm512_max_epu8(best, _mm512_maskz_loadu_epi8(mask, at.add(tap).cast()));
                 }
                 _mm512_mask_storeu_epi8(output.add(to + channel).cast(), mask, best);
@@ -405,9 +403,7 @@ pub fn depthwise_avx_vnni(weights: &PackedDepthwise, window: &Window, input: &Vi
 unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
     const HALF: usize = DEPTHWISE_BLOCK / 2;
     let groups = window.taps.len().div_ceil(4);
-    // Taps past the last one meet zero weights; any readable address does for them.
-    let mut taps = window.taps.clone();
-    taps.resize(groups * 4, window.taps[0]);
+    let taps = window.taps.by_fours();
     let epilogue = Epilogue256::new(&w.requantise);
     for channel in (0..w.channels).step_by(HALF) {
         let (block, half) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK / HALF);

@@ -1,6 +1,6 @@
 //! Reading and checking: file, environment, flags; each error names file, line, key, value and what is allowed.
 
-use super::{CameraKind, CameraSettings, Settings};
+use super::{CameraKind, CameraSettings, Settings, Threads};
 use std::path::{Path, PathBuf};
 
 /// Where the daemon looks when no `--config` is given.
@@ -157,10 +157,13 @@ fn check(settings: &Settings, place: impl Fn(&str) -> String) -> Result<(), Sett
         return refuse("node", format!("{:?}", settings.node), ID);
     }
     let detector = &settings.detector;
-    for (key, value) in [("detector.workers", detector.workers), ("detector.threads", detector.threads)] {
-        if !(1..=64).contains(&value) {
-            return refuse(key, value.to_string(), "1 to 64");
-        }
+    if !(1..=64).contains(&detector.workers) {
+        return refuse("detector.workers", detector.workers.to_string(), "1 to 64");
+    }
+    if let Threads::Count(count) = detector.threads
+        && !(1..=64).contains(&count)
+    {
+        return refuse("detector.threads", count.to_string(), "1 to 64, or \"auto\"");
     }
     if !(0.05..=0.99).contains(&detector.min_score) {
         return refuse("detector.min_score", detector.min_score.to_string(), "0.05 to 0.99");
@@ -263,6 +266,17 @@ mod tests {
     fn wrong_type_names_line() {
         let error = with_file("[detector]\nworkers = \"many\"\n", &[]).expect_err("wrong type");
         assert!(error.starts_with("r.toml:2:"), "{error}");
+    }
+
+    #[test]
+    fn threads_are_a_number_or_auto() {
+        assert_eq!(with_file("[detector]\nthreads = \"auto\"\n", &[]).expect("valid").detector.threads, Threads::Auto);
+        assert_eq!(with_file("", &[("RETINAD__DETECTOR__THREADS", "auto")]).expect("valid").detector.threads, Threads::Auto);
+        assert_eq!((super::super::shared(4, 1), super::super::shared(4, 3), super::super::shared(2, 8)), (4, 1, 1));
+        for wrong in ["\"all\"", "0", "65", "-1", "1.5", "[]"] {
+            let error = with_file(&format!("[detector]\nthreads = {wrong}\n"), &[]).expect_err(wrong);
+            assert!(error.starts_with("r.toml:2") && error.contains("1 to 64, or \"auto\""), "{error}");
+        }
     }
 
     #[test]

@@ -38,16 +38,72 @@ pub struct DetectorSettings {
     pub model: PathBuf,
     /// Frames worked on at once, 1 to 64.
     pub workers: usize,
-    /// Threads for one frame, 1 to 64; models that run in float use one whatever this says.
-    pub threads: usize,
+    /// Threads for one frame; models that run in float use one whatever this says.
+    pub threads: Threads,
     /// Detections below this score are not published, 0.05 to 0.99.
     pub min_score: f32,
 }
 
 impl Default for DetectorSettings {
     fn default() -> Self {
-        Self { model: "models/retinad-m-320-int8.onnx".into(), workers: 1, threads: 1, min_score: 0.5 }
+        Self { model: "models/retinad-m-320-int8.onnx".into(), workers: 1, threads: Threads::Count(1), min_score: 0.5 }
     }
+}
+
+/// `detector.threads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ThreadsText", into = "ThreadsText")]
+pub enum Threads {
+    /// The cores, shared evenly among the workers: the lowest latency that does not make workers wait for each other.
+    Auto,
+    /// This many, 1 to 64.
+    Count(usize),
+}
+
+/// How [`Threads`] stands in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "1 to 64, or \"auto\"")]
+enum ThreadsText {
+    Count(usize),
+    Word(String),
+}
+
+impl TryFrom<ThreadsText> for Threads {
+    type Error = String;
+
+    fn try_from(text: ThreadsText) -> Result<Self, String> {
+        match text {
+            ThreadsText::Count(count) => Ok(Self::Count(count)),
+            ThreadsText::Word(word) if word == "auto" => Ok(Self::Auto),
+            ThreadsText::Word(word) => Err(format!("threads = \"{word}\" is not allowed: 1 to 64, or \"auto\"")),
+        }
+    }
+}
+
+impl From<Threads> for ThreadsText {
+    fn from(threads: Threads) -> Self {
+        match threads {
+            Threads::Auto => Self::Word("auto".into()),
+            Threads::Count(count) => Self::Count(count),
+        }
+    }
+}
+
+impl DetectorSettings {
+    /// Threads for one frame on this machine, with `workers` frames at once.
+    #[must_use]
+    pub fn threads(&self, workers: usize) -> usize {
+        match self.threads {
+            Threads::Auto => shared(std::thread::available_parallelism().map_or(1, usize::from), workers),
+            Threads::Count(count) => count,
+        }
+    }
+}
+
+/// Threads a worker when `cores` are shared evenly: all of them for one worker, never fewer than one.
+#[must_use]
+pub fn shared(cores: usize, workers: usize) -> usize {
+    (cores / workers.max(1)).clamp(1, 64)
 }
 
 /// `[mqtt]`.
