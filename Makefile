@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test bench bench-peers deny setup rust
+.PHONY: demo test bench bench-peers resnet fuzz deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -43,6 +43,20 @@ bench-peers: setup
 	test -x target/peers/bin/python || python3 -m venv target/peers
 	target/peers/bin/pip install --quiet -r benches/peers.txt
 	target/peers/bin/python benches/peers.py
+
+# A large model to time beside the small ones: target/resnet50-fpn-320-int8.onnx, for bench-peers. Downloads torch (1 GB).
+resnet: TEST_PACKAGES := python3-venv
+resnet: setup
+	test -x target/recipe/bin/python || python3 -m venv target/recipe
+	target/recipe/bin/pip install --quiet -r models/recipe/requirements.txt torchvision==0.29.2
+	target/recipe/bin/python models/recipe/resnet50_fpn.py --out target/resnet50-fpn-320-int8.onnx
+
+# Random ONNX bytes through load and one run (cargo install cargo-fuzz); FUZZ_SECONDS=60 make fuzz for a short one.
+FUZZ_SECONDS ?= 600
+fuzz:
+	mkdir -p target/fuzz-corpus
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz onnx target/fuzz-corpus tests/fuzz/seeds -- \
+	  -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=3000 -timeout=20
 
 # Licences, sources and known advisories of every dependency (cargo install cargo-deny).
 deny:

@@ -4,6 +4,7 @@
 use super::leftover::{Facts, Real};
 use crate::detection::{HeadTensor, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -124,6 +125,60 @@ pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
         found.insert(tensor.name.clone(), Real { name: tensor.name.clone(), data_type: tensor.data_type, shape });
     }
     Ok(found)
+}
+
+/// Replaces what only shapes decide, such as the sizes an exporter computes for a Resize, by constants. Needs shapes that are fixed; a
+/// graph that cannot be read stays as it is, and whoever reads it next says why.
+pub fn fold_shapes(proto: &mut pb::ModelProto) {
+    let shaped = |graph: &pb::GraphProto| graph.node.iter().any(|node| node.op_type == "Shape");
+    if !proto.graph.as_ref().is_some_and(shaped) {
+        return;
+    }
+    let Ok(mut model) = inferred(proto) else { return };
+    if model.analyse(false).is_err() {
+        return;
+    }
+    let Some(graph) = proto.graph.as_mut() else { return };
+    let mut known = HashMap::new();
+    for (outlet, name) in &model.outlet_labels {
+        let value = model.outlet_fact(*outlet).ok().and_then(|fact| fact.value.concretize());
+        if let Some(tensor) = value.and_then(|value| constant(name, &value)) {
+            known.insert(name.clone(), tensor);
+        }
+    }
+    // What a DequantizeLinear gives is known too, but stays: the codes before it are what counts.
+    let real = |node: &pb::NodeProto| node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear";
+    let dequantised: HashSet<String> = graph.node.iter().filter(|node| real(node)).flat_map(|node| node.output.clone()).collect();
+    graph.node.retain(|node| {
+        let folds = !real(node)
+            && !node.output.is_empty()
+            && node.output.iter().all(|name| known.contains_key(name))
+            && (node.op_type == "Shape" || !node.input.iter().any(|name| dequantised.contains(name)));
+        if folds {
+            graph.initializer.extend(node.output.iter().filter_map(|name| known.remove(name)));
+        }
+        !folds
+    });
+}
+
+/// Most numbers of a folded value: shapes and sizes are far below it.
+const MAX_FOLDED: usize = 64;
+
+fn constant(name: &str, value: &Tensor) -> Option<pb::TensorProto> {
+    if value.len() > MAX_FOLDED {
+        return None;
+    }
+    let dims = value.shape().iter().map(|&side| side as i64).collect();
+    let mut tensor = pb::TensorProto { name: name.to_owned(), dims, ..Default::default() };
+    if value.datum_type() == DatumType::F32 {
+        tensor.data_type = DataType::Float as i32;
+        tensor.float_data = value.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec();
+    } else {
+        let numbers = value.cast_to::<i64>().ok()?;
+        tensor.data_type = DataType::Int64 as i32;
+        tensor.int64_data = numbers.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec();
+    }
+    Some(tensor)
 }
 
 fn onnx_type(kind: DatumType) -> Option<DataType> {

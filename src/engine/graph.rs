@@ -461,6 +461,20 @@ impl<'a, 'f> Reader<'a, 'f> {
                 let unary = Unary::Clip(limit(1, f32::NEG_INFINITY)?, limit(2, f32::INFINITY)?);
                 self.unary(node, unary)
             }
+            // Another name for the same value.
+            "Identity" | "Dropout" => {
+                let name = node.input.first().ok_or("no input")?.as_str();
+                let to = output(node)?;
+                if let Some(tensor) = self.constants.get(name).copied() {
+                    self.constants.insert(to, tensor);
+                } else if let Some(found) = self.codes.get(name).copied() {
+                    self.codes.insert(to, found);
+                } else {
+                    let value = self.values.get(name).cloned().ok_or_else(|| format!("input `{name}` is not known"))?;
+                    self.values.insert(to, value);
+                }
+                Ok(())
+            }
             "Sigmoid" => self.unary(node, Unary::Sigmoid),
             "MaxPool" => {
                 let input = self.plain(node, 0)?;

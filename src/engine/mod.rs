@@ -133,6 +133,7 @@ impl Engine {
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
         proto.graph.iter_mut().for_each(qoperator::rewrite);
+        float::fold_shapes(&mut proto);
         let read = match graph::read(&proto, || float::facts(&proto)) {
             Err(Refusal::Broken(reason)) => return Err(graph(reason)),
             Err(Refusal::Form(reason)) => Err(reason),

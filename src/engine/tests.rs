@@ -242,8 +242,8 @@ fn codes_are_those_of_the_float_evaluation_but_for_ties() {
     }
 }
 
-#[test]
-fn nodes_without_an_integer_form_run_in_float_between_the_others() {
+/// Float nodes before, between and after the integer ones.
+fn leftovers() -> ModelFile {
     let mut w = Writer::new(Form::default());
     // The picture is read in float too, so it comes in float.
     let bent = w.node("Tanh", &["picture"], vec![]);
@@ -260,7 +260,12 @@ fn nodes_without_an_integer_form_run_in_float_between_the_others() {
     let coded = w.dequantise(&sum);
     // An output that is not quantised: its convolution runs in float.
     let logits = w.real_conv(&sum, [8, 4], 1);
-    let file = w.file(&[(&coded, [1, 8, 12, 10]), (&logits, [1, 4, 12, 10])]);
+    w.file(&[(&coded, [1, 8, 12, 10]), (&logits, [1, 4, 12, 10])])
+}
+
+#[test]
+fn nodes_without_an_integer_form_run_in_float_between_the_others() {
+    let file = leftovers();
     let (engine, int8) = run(&file, Arithmetic::Int8(Isa::best()));
     let ops: Vec<&str> = engine.leftovers().iter().map(|text| text.split(' ').next().unwrap_or("")).collect();
     assert_eq!(ops, ["Tanh", "Sin", "HardSwish", "Conv"], "{:?}", engine.leftovers());
@@ -277,8 +282,8 @@ fn nodes_without_an_integer_form_run_in_float_between_the_others() {
     }
 }
 
-#[test]
-fn a_maximum_between_scales_and_codes_read_twice_are_exact() {
+/// A maximum whose result has another scale, and a result with two quantisers.
+fn maximum() -> ModelFile {
     let mut w = Writer::new(Form::default());
     let picture = w.quantise("picture", 1.0 / 127.0, 128);
     let real = w.real_conv(&picture, [3, 8], 1);
@@ -289,7 +294,12 @@ fn a_maximum_between_scales_and_codes_read_twice_are_exact() {
     let pooled = w.quantise(&pooled, 0.043, 90);
     let sum = w.add(&coarse, &pooled, 0.19, 125);
     let output = w.dequantise(&sum);
-    let file = w.file(&[(&output, [1, 8, 12, 10])]);
+    w.file(&[(&output, [1, 8, 12, 10])])
+}
+
+#[test]
+fn a_maximum_between_scales_and_codes_read_twice_are_exact() {
+    let file = maximum();
     let (engine, int8) = run(&file, Arithmetic::Int8(Isa::best()));
     assert!(engine.leftovers().is_empty(), "{:?}", engine.leftovers());
     let (_, float) = run(&file, Arithmetic::Float);
@@ -333,4 +343,47 @@ fn faults_name_the_node() {
         w.dequantise(&a)
     });
     assert!(shapes.contains("Conv_"), "{shapes}");
+}
+
+/// Writes the small graphs for `tests/fuzz`: `RETINAD_SEEDS=tests/fuzz/seeds cargo test --release --lib write_fuzz_seeds -- --ignored`.
+#[test]
+#[ignore = "writes files"]
+fn write_fuzz_seeds() {
+    let folder = std::path::PathBuf::from(std::env::var("RETINAD_SEEDS").expect("RETINAD_SEEDS names a folder"));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let forms = [Form::default(), Form { signed_activations: true, unsigned_weights: true, qoperator: false }];
+    for (number, form) in forms.into_iter().chain([Form { qoperator: true, ..Form::default() }]).enumerate() {
+        std::fs::write(folder.join(format!("plain{number}.onnx")), plain(form).bytes).expect("written");
+    }
+    std::fs::write(folder.join("leftovers.onnx"), leftovers().bytes).expect("written");
+    std::fs::write(folder.join("maximum.onnx"), maximum().bytes).expect("written");
+}
+
+#[test]
+fn sizes_that_only_shapes_decide_are_folded() {
+    let mut w = Writer::new(Form::default());
+    let picture = w.quantise("picture", 1.0 / 127.0, 128);
+    let small = w.real_conv(&picture, [3, 8], 3);
+    let small = w.quantise(&small, 0.05, 120);
+    let real = w.dequantise(&small);
+    // As exporters write an upsampling to the size of another map: its shape, doubled here.
+    let shape = w.node("Shape", &[&real], vec![]);
+    let twice = w.constant("twice", DataType::Int64, vec![4], |t| t.int64_data = vec![1, 1, 2, 2]);
+    let sizes = w.node("Mul", &[&shape, &twice], vec![]);
+    let text = |name: &str, s: &str| pb::AttributeProto {
+        name: name.into(),
+        r#type: pb::attribute_proto::AttributeType::String as i32,
+        s: s.into(),
+        ..Default::default()
+    };
+    let attributes = vec![text("mode", "nearest"), text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor")];
+    let same = w.node("Identity", &[&real], vec![]);
+    let large = w.node("Resize", &[&same, "", "", &sizes], attributes);
+    let large = w.quantise(&large, 0.05, 120);
+    let output = w.dequantise(&large);
+    let file = w.file(&[(&output, [1, 8, 24, 20])]);
+    let (engine, int8) = run(&file, Arithmetic::Int8(Isa::best()));
+    assert!(engine.leftovers().is_empty(), "{:?}", engine.leftovers());
+    assert_eq!((int8[0].height, int8[0].width), (24, 20));
+    assert_eq!(int8[0].value(3, 0), int8[0].value(3, 21), "a pixel is written four times");
 }
