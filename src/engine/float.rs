@@ -281,11 +281,5 @@ fn copy_head(output: &TValue, quantisation: Option<Quantisation>, head: &mut Hea
 
 /// The whole chain of an engine error on one line.
 fn one_line(error: &TractError) -> String {
-    let mut text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.len() > 400 {
-        let cut = (0..=400).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-        text.truncate(cut);
-        text.push_str(" ...");
-    }
-    text
+    super::one_line(&format!("{error:#}"))
 }

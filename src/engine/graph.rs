@@ -401,6 +401,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             self.made_by.push(own);
         }
         let text = format!("{} `{}`: {}", node.op_type, label(node), self.floats.reasons[&number]);
+        let text = super::one_line(&text);
         self.leftovers.push(Leftover { text, macs: macs(node, facts) });
         Ok(Reading::Done)
     }

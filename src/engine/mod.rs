@@ -130,7 +130,7 @@ impl Engine {
             Arithmetic::Best if Isa::best() == Isa::SCALAR => Err("no INT8 kernels for this CPU yet".to_owned()),
             Arithmetic::Best => Ok(Isa::best()),
         };
-        let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason };
+        let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
         proto.graph.iter_mut().for_each(qoperator::rewrite);
         float::fold_shapes(&mut proto);
@@ -151,7 +151,7 @@ impl Engine {
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
             Err(reason) => {
                 let float = Float::load(file, &proto, shape)?;
-                Ok(Self { kind: Kind::Float(Arc::new(float)), order: Vec::new(), float_because: Some(reason) })
+                Ok(Self { kind: Kind::Float(Arc::new(float)), order: Vec::new(), float_because: Some(one_line(&reason)) })
             }
         }
     }
@@ -253,6 +253,18 @@ impl Session {
         };
         Ok((filled, &self.heads))
     }
+}
+
+/// Words of an error on one line of at most 400 bytes: names in a model file may hold anything.
+fn one_line(text: &str) -> String {
+    let clean = text.replace(char::is_control, " ");
+    let mut line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() > 400 {
+        let cut = (0..=400).rev().find(|&i| line.is_char_boundary(i)).unwrap_or(0);
+        line.truncate(cut);
+        line.push_str(" ...");
+    }
+    line
 }
 
 /// An output's codes, pixel after pixel as they lie, or its real values.

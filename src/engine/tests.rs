@@ -331,6 +331,12 @@ fn faults_name_the_node() {
         });
         assert!(bad.contains("QuantizeLinear_0") && bad.contains("scale"), "{bad}");
     }
+    let ugly = fault(&|w| {
+        let picture = w.quantise("picture", 0.01, 128);
+        let real = w.node("Two\nlines\u{1b}[31m", &[&picture.0], vec![]);
+        w.dequantise(&Codes(real, 0.01, 128))
+    });
+    assert!(ugly.contains("Two lines") && !ugly.contains('\u{1b}'), "{ugly}");
     let lost = fault(&|w| {
         let picture = w.quantise("picture", 0.01, 128);
         w.conv(&picture, [3, 8], 3, 0.05, 120);
