@@ -4,8 +4,10 @@
 use super::leftover::{Facts, Real};
 use crate::detection::{HeadTensor, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
@@ -27,7 +29,8 @@ impl Float {
     /// # Errors
     /// [`ModelError::Graph`].
     pub fn load(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> Result<Self, ModelError> {
-        let (plan, names) = build(file, proto, shape)?;
+        let gave_up = |reason| ModelError::Graph { path: file.path.clone(), reason };
+        let (plan, names) = guarded(|| Ok(build(file, proto, shape))).map_err(gave_up)??;
         let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
         let fact = plan.model().input_fact(0).map_err(graph)?;
         let input_shape = fact.shape.as_concrete().map(<[usize]>::to_vec).ok_or_else(|| ModelError::Graph {
@@ -66,7 +69,7 @@ impl Float {
             }
         };
         let kept: Arc<Tensor> = Arc::new(input);
-        let outputs = self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e))?;
+        let outputs = guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
         *memory = Arc::try_unwrap(kept).ok();
         for (level, &(class, bbox)) in heads.levels.iter_mut().zip(order) {
             copy_head(&outputs[class], self.quantisation[class], &mut level.0)?;
@@ -105,13 +108,45 @@ fn inferred(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
     tract_onnx::onnx().model_for_proto_model(proto).map_err(|e| one_line(&e))
 }
 
+/// As [`inferred`], with what follows from the input's shape.
+fn analysed(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
+    guarded(|| {
+        let mut model = inferred(proto)?;
+        model.analyse(false).map_err(|e| one_line(&e))?;
+        Ok(model)
+    })
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `work` gives; tract's panic on a graph it did not expect is an error like any other, and prints nothing.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(false);
+    done.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(super::one_line(&format!("the float engine gave up: {}", words.unwrap_or("no reason given"))))
+    })
+}
+
 /// Types and shapes of all values, as far as they are fixed.
 ///
 /// # Errors
 /// The engine's word on a graph it cannot read.
 pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
-    let mut model = inferred(proto)?;
-    model.analyse(false).map_err(|e| one_line(&e))?;
+    let model = analysed(proto)?;
     let mut found = Facts::new();
     for (outlet, name) in &model.outlet_labels {
         let fact = model.outlet_fact(*outlet).map_err(|e| one_line(&e))?;
@@ -134,10 +169,7 @@ pub fn fold_shapes(proto: &mut pb::ModelProto) {
     if !proto.graph.as_ref().is_some_and(shaped) {
         return;
     }
-    let Ok(mut model) = inferred(proto) else { return };
-    if model.analyse(false).is_err() {
-        return;
-    }
+    let Ok(model) = analysed(proto) else { return };
     let Some(graph) = proto.graph.as_mut() else { return };
     let mut known = HashMap::new();
     for (outlet, name) in &model.outlet_labels {
@@ -234,8 +266,10 @@ impl Part {
     /// # Errors
     /// The engine's word, which names the node.
     pub fn new(proto: &pb::ModelProto) -> Result<Self, String> {
-        let plan = inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
-        plan.map(Self).map_err(|e| one_line(&e))
+        guarded(|| {
+            let plan = inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
+            plan.map(Self).map_err(|e| one_line(&e))
+        })
     }
 
     /// Runs it.
@@ -243,7 +277,8 @@ impl Part {
     /// # Errors
     /// The engine's word.
     pub fn run(&self, inputs: Vec<RealTensor>) -> Result<impl Iterator<Item = RealTensor> + use<>, String> {
-        let outputs = self.0.run(inputs.into_iter().map(|real| real.0.into_tvalue()).collect()).map_err(|e| one_line(&e))?;
+        let inputs = inputs.into_iter().map(|real| real.0.into_tvalue()).collect();
+        let outputs = guarded(|| self.0.run(inputs).map_err(|e| one_line(&e)))?;
         Ok(outputs.into_iter().map(|value| RealTensor(value.into_arc_tensor())))
     }
 }

@@ -452,7 +452,7 @@ impl Layout {
                 continue;
             }
             let before = macs;
-            let work = work(graph, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
+            let work = work(graph, isa, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
             let bytes = self.planes[output.plane].geometry.bytes() as u64;
             let pieces = ((macs - before) / MACS_A_PIECE).max(bytes / BYTES_A_PIECE).max(1) as usize;
             steps.push(Step::Codes(CodesStep { work, inputs: draft.inputs, output, pieces }));
@@ -558,7 +558,7 @@ fn moved(graph: &Graph, from: usize, to: usize) -> Option<Box<[u8; 256]>> {
     (!same(graph, from, to)).then(|| table(&graph.tensors[from], &graph.tensors[to], |x| x))
 }
 
-fn work(graph: &Graph, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
+fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
     let node = &graph.nodes[draft.node];
     let from = *node.inputs.first().ok_or("has no input")?;
     let to = node.output;
@@ -580,7 +580,7 @@ fn work(graph: &Graph, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
                 let packed = PackedConv::new(&conv.weights, input.shape[0], conv.shape, &conv.bias, input.zero, requantise)
                     .map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
-                Work::Conv(packed)
+                Work::Conv(packed.only_for(isa))
             }
         }
         (Kind::Node, Op::MaxPool(shape)) => {

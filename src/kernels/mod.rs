@@ -94,6 +94,12 @@ impl Isa {
         found.map(|i| available[i]).ok_or_else(|| format!("`{name}` is not an instruction set of this CPU; it has {}", names.join(", ")))
     }
 
+    /// Whether its convolutions read weights in the order for SMULL.
+    #[cfg(target_arch = "aarch64")]
+    fn reads_pairs(self) -> bool {
+        self.0 == Set::Neon
+    }
+
     /// Its name, as `retinad check` and `bench` print it.
     #[must_use]
     pub fn name(self) -> &'static str {

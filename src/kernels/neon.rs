@@ -9,167 +9,288 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise};
-use super::plane::{View, ViewMut, Window};
+use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, pair_bytes};
+use super::plane::{Pixels, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
-/// Pixels of a tile: the partial sums of two times sixteen outputs fill half of the registers.
-const PIXELS: usize = 2;
+/// What every tile of one convolution shares.
+struct Job<'a> {
+    weights: &'a PackedConv,
+    window: &'a Window,
+    input: *const u8,
+    output: *mut u8,
+}
+
+/// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
+const PASS: usize = 16 << 10;
+
+/// Runs tiles of `$wide` pixels of output rows `$rows` through `$tile`, and what is left one by one.
+macro_rules! by_tiles {
+    ($window:expr, $rows:expr, $wide:ident, $tile:ident [$($generic:tt),*] ($($argument:expr),*)) => {{
+        let mut left = $rows.len() * $window.size.1;
+        let mut pixels = Pixels::from_row($window, $rows.start);
+        while left >= $wide {
+            $tile::<$wide, $($generic),*>($($argument,)* &pixels.take());
+            left -= $wide;
+        }
+        while left > 0 {
+            $tile::<1, $($generic),*>($($argument,)* &pixels.take());
+            left -= 1;
+        }
+    }};
+}
+
+/// Output rows in groups whose input fits a pass.
+fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    let rows = window.size.0.clone();
+    let group = (PASS / window.input.1.max(1)).max(1);
+    rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
+}
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let pixels: Vec<(usize, usize)> = window.pixels().collect();
-    for block in 0..weights.outputs.div_ceil(BLOCK) {
-        let mut chunks = pixels.chunks_exact(PIXELS);
-        let tile = if weights.narrow { conv_tile::<PIXELS, true> } else { conv_tile::<PIXELS, false> };
-        // SAFETY: see the module's words.
-        unsafe {
-            for chunk in &mut chunks {
-                tile(weights, block, &window.taps, input.data.as_ptr(), output.data.as_mut_ptr(), chunk);
+    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    let (block, width) = match (weights.pairs.is_empty(), leaky(&weights.requantise)) {
+        (true, true) => (block_wide::<PIXELS, true> as Block, BLOCK),
+        (true, false) => (block_wide::<PIXELS, false> as Block, BLOCK),
+        (false, true) => (block::<PIXELS, true> as Block, 8),
+        (false, false) => (block::<PIXELS, false> as Block, 8),
+    };
+    for rows in passes(window) {
+        for channel in (0..weights.outputs).step_by(width) {
+            // SAFETY: see the module's words.
+            unsafe { block(&job, &rows, channel) };
+        }
+    }
+}
+
+/// Some outputs, from a channel on, of some rows.
+type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
+
+fn leaky(requantise: &Requantise) -> bool {
+    requantise.slope != 1.0
+}
+
+type Offsets<const P: usize> = ([usize; P], [usize; P]);
+
+unsafe fn block<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, P, tile[LEAKY](job, channel)) }
+}
+
+unsafe fn block_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, P, tile_wide[LEAKY](job, channel)) }
+}
+
+/// Eight outputs of `P` pixels, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others, SADALP into four partial sums of
+/// each output.
+#[inline]
+unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+    let w = job.weights;
+    // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
+    // zero weights; stores are cut to the channels.
+    unsafe {
+        let flip = vdupq_n_u8(0x80);
+        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
+        let mut line = w.pairs.as_ptr().add(channel / 8 * job.window.taps.len() * pair_bytes(w.inputs));
+        let mut sums = [[vdupq_n_s32(0); 8]; P];
+        let half = matches!(w.inputs % 16, 1..=8);
+        let whole = w.inputs.div_ceil(16) - usize::from(half);
+        for &offset in job.window.taps.iter() {
+            for step in 0..whole {
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
+                for o in 0..8 {
+                    multiply(&mut sums, o, vld1q_s8(line.add(16 * o)), &x);
+                }
+                line = line.add(128);
             }
-            for pixel in chunks.remainder().chunks(1) {
-                conv_tile::<1, false>(weights, block, &window.taps, input.data.as_ptr(), output.data.as_mut_ptr(), pixel);
+            if half {
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * whole));
+                for o in (0..8).step_by(2) {
+                    // Two outputs' eight weights in one load.
+                    multiply_halves(&mut sums, o, vld1q_s8(line.add(8 * o)), &x);
+                }
+                line = line.add(64);
+            }
+        }
+        let count = (w.outputs - channel).min(8);
+        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            let four = |o: usize| vpaddq_s32(vpaddq_s32(sums[p][o], sums[p][o + 1]), vpaddq_s32(sums[p][o + 2], sums[p][o + 3]));
+            epilogue.store([vaddq_s32(four(0), bias[0]), vaddq_s32(four(4), bias[1])], job.output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// Pixels of a tile for SMULL: their sums fill half of the registers. With three the compiler spills some, which costs more than the
+/// loads saved.
+const PIXELS: usize = 2;
+
+/// Sixteen products of output `o` and each pixel, into its four partial sums. Two pixels are written as one block, because a compiler
+/// that may reorder puts all products first and spills the sums.
+#[inline(always)]
+fn multiply<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, column: int8x16_t, x: &[int8x16_t; P]) {
+    // SAFETY: registers only; every aarch64 has these.
+    unsafe {
+        if P == PIXELS {
+            std::arch::asm!(
+                "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
+                "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
+                "smlal2 {t0:v}.8h, {w:v}.16b, {x0:v}.16b",
+                "smlal2 {t1:v}.8h, {w:v}.16b, {x1:v}.16b",
+                "sadalp {s0:v}.4s, {t0:v}.8h",
+                "sadalp {s1:v}.4s, {t1:v}.8h",
+                w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
+                s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
+                t0 = out(vreg) _, t1 = out(vreg) _,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        } else {
+            for p in 0..P {
+                let products = vmlal_high_s8(vmull_s8(vget_low_s8(column), vget_low_s8(x[p])), column, x[p]);
+                sums[p][o] = vpadalq_s16(sums[p][o], products);
             }
         }
     }
 }
 
-/// Sixteen outputs of `P` pixels. Weights lie as `[tap][step][16 outputs][4 inputs]`: a load holds four inputs of four outputs.
-#[inline]
-unsafe fn conv_tile<const P: usize, const NARROW: bool>(
-    w: &PackedConv,
-    block: usize,
-    taps: &[usize],
-    input: *const u8,
-    output: *mut u8,
-    pixels: &[(usize, usize)],
-) {
-    let channel = block * BLOCK;
-    // SAFETY: blocks of weights and bias are whole; pixels are proved by the window; stores are cut to the channels.
+/// Eight products each of outputs `o` and `o + 1` and each pixel; the low half of `columns` is the first's.
+#[inline(always)]
+fn multiply_halves<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, columns: int8x16_t, x: &[int8x16_t; P]) {
+    // SAFETY: registers only; every aarch64 has these.
     unsafe {
-        let mut line = w.data.as_ptr().add(block * taps.len() * w.steps * 64);
+        let second = vextq_s8::<8>(columns, columns);
+        for (o, column) in [(o, columns), (o + 1, second)] {
+            if P == PIXELS {
+                std::arch::asm!(
+                    "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
+                    "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
+                    "sadalp {s0:v}.4s, {t0:v}.8h",
+                    "sadalp {s1:v}.4s, {t1:v}.8h",
+                    w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
+                    s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
+                    t0 = out(vreg) _, t1 = out(vreg) _,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            } else {
+                for p in 0..P {
+                    sums[p][o] = vpadalq_s16(sums[p][o], vmull_s8(vget_low_s8(column), vget_low_s8(x[p])));
+                }
+            }
+        }
+    }
+}
+
+/// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
+#[inline]
+unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+    let w = job.weights;
+    // SAFETY: as in `tile`.
+    unsafe {
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
         let flip = vdup_n_u8(0x80);
         // Of each output two partial sums: of the first and of the last two of each four inputs.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; P];
-        for &offset in taps {
-            let rows: [*const u8; P] = std::array::from_fn(|p| input.add(pixels[p].0 + offset));
-            let four = |row: *const u8, step: usize| {
-                let four = row.add(4 * step).cast::<u32>().read_unaligned();
-                vreinterpret_s8_u8(veor_u8(vreinterpret_u8_u32(vdup_n_u32(four)), flip))
-            };
-            let mut step = 0;
-            while NARROW && step + 2 <= w.steps {
-                let codes: [[int8x8_t; 2]; P] = std::array::from_fn(|p| [four(rows[p], step), four(rows[p], step + 1)]);
-                for q in 0..4 {
-                    let columns = [vld1q_s8(line.add(16 * q)), vld1q_s8(line.add(64 + 16 * q))];
-                    for p in 0..P {
-                        let low = vmull_s8(vget_low_s8(columns[0]), codes[p][0]);
-                        let high = vmull_s8(vget_high_s8(columns[0]), codes[p][0]);
-                        sums[p][q][0] = vpadalq_s16(sums[p][q][0], vmlal_s8(low, vget_low_s8(columns[1]), codes[p][1]));
-                        sums[p][q][1] = vpadalq_s16(sums[p][q][1], vmlal_s8(high, vget_high_s8(columns[1]), codes[p][1]));
-                    }
-                }
-                line = line.add(128);
-                step += 2;
-            }
-            while step < w.steps {
-                let codes: [int8x8_t; P] = std::array::from_fn(|p| four(rows[p], step));
-                for q in 0..4 {
-                    let column = vld1q_s8(line.add(16 * q));
-                    for p in 0..P {
-                        let low = vmull_s8(vget_low_s8(column), codes[p]);
-                        let high = vmull_s8(vget_high_s8(column), codes[p]);
-                        sums[p][q][0] = vpadalq_s16(sums[p][q][0], low);
-                        sums[p][q][1] = vpadalq_s16(sums[p][q][1], high);
-                    }
-                }
-                line = line.add(64);
-                step += 1;
-            }
-        }
-        let count = (w.outputs - channel).min(BLOCK);
-        for p in 0..P {
-            let quads: [int32x4_t; 4] = std::array::from_fn(|q| {
-                let pairs = vpaddq_s32(sums[p][q][0], sums[p][q][1]);
-                vaddq_s32(pairs, vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)))
-            });
-            store(quads, &w.requantise, channel, output.add(pixels[p].1 + channel), count);
-        }
-    }
-}
-
-/// Pixels of a tile with dot products.
-const DOT_PIXELS: usize = 5;
-
-pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let pixels: Vec<(usize, usize)> = window.pixels().collect();
-    for block in 0..weights.outputs.div_ceil(BLOCK) {
-        let mut chunks = pixels.chunks_exact(DOT_PIXELS);
-        // SAFETY: see the module's words; `Isa` found dot products.
-        unsafe {
-            for chunk in &mut chunks {
-                conv_tile_dot::<DOT_PIXELS>(weights, block, &window.taps, input.data.as_ptr(), output.data.as_mut_ptr(), chunk);
-            }
-            for pixel in chunks.remainder().chunks(1) {
-                conv_tile_dot::<1>(weights, block, &window.taps, input.data.as_ptr(), output.data.as_mut_ptr(), pixel);
-            }
-        }
-    }
-}
-
-/// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
-#[inline]
-#[target_feature(enable = "dotprod")]
-unsafe fn conv_tile_dot<const P: usize>(
-    w: &PackedConv,
-    block: usize,
-    taps: &[usize],
-    input: *const u8,
-    output: *mut u8,
-    pixels: &[(usize, usize)],
-) {
-    let channel = block * BLOCK;
-    // SAFETY: blocks of weights and bias are whole; pixels are proved by the window; stores are cut to the channels. Sixteen inputs are
-    // read at once only where there are as many.
-    unsafe {
-        let mut line = w.data.as_ptr().add(block * taps.len() * w.steps * 64);
-        let flip = vdupq_n_u8(0x80);
-        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
-        let mut sums = [bias; P];
-        for &offset in taps {
-            let rows: [*const u8; P] = std::array::from_fn(|p| input.add(pixels[p].0 + offset));
-            let mut step = 0;
-            while step + 4 <= w.steps {
-                let codes: [int8x16_t; P] = std::array::from_fn(|p| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(rows[p].add(4 * step)), flip)));
-                for q in 0..4 {
-                    let columns: [int8x16_t; 4] = std::array::from_fn(|i| vld1q_s8(line.add(64 * i + 16 * q)));
-                    for p in 0..P {
-                        sums[p][q] = dot_lane::<0>(sums[p][q], columns[0], codes[p]);
-                        sums[p][q] = dot_lane::<1>(sums[p][q], columns[1], codes[p]);
-                        sums[p][q] = dot_lane::<2>(sums[p][q], columns[2], codes[p]);
-                        sums[p][q] = dot_lane::<3>(sums[p][q], columns[3], codes[p]);
-                    }
-                }
-                line = line.add(256);
-                step += 4;
-            }
-            while step < w.steps {
-                let codes: [int8x16_t; P] = std::array::from_fn(|p| {
-                    let four = rows[p].add(4 * step).cast::<u32>().read_unaligned();
-                    vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(vdupq_n_u32(four)), flip))
+        for &offset in job.window.taps.iter() {
+            for step in 0..w.steps {
+                let codes: [int8x8_t; P] = std::array::from_fn(|p| {
+                    let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
+                    vreinterpret_s8_u8(veor_u8(vreinterpret_u8_u32(vdup_n_u32(four)), flip))
                 });
                 for q in 0..4 {
                     let column = vld1q_s8(line.add(16 * q));
                     for p in 0..P {
-                        sums[p][q] = dot_lane::<0>(sums[p][q], column, codes[p]);
+                        sums[p][q][0] = vpadalq_s16(sums[p][q][0], vmull_s8(vget_low_s8(column), codes[p]));
+                        sums[p][q][1] = vpadalq_s16(sums[p][q][1], vmull_s8(vget_high_s8(column), codes[p]));
                     }
                 }
                 line = line.add(64);
-                step += 1;
             }
         }
         let count = (w.outputs - channel).min(BLOCK);
+        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
         for p in 0..P {
-            store(sums[p], &w.requantise, channel, output.add(pixels[p].1 + channel), count);
+            let quads = std::array::from_fn(|q| {
+                vaddq_s32(vpaddq_s32(sums[p][q][0], sums[p][q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)))
+            });
+            epilogue.store(quads, job.output.add(to[p] + channel), count);
+        }
+    }
+}
+
+pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    let (whole, half) = if leaky(&weights.requantise) {
+        (block_dot::<5, 4, true> as Block, block_dot::<8, 2, true> as Block)
+    } else {
+        (block_dot::<5, 4, false> as Block, block_dot::<8, 2, false> as Block)
+    };
+    for rows in passes(window) {
+        for channel in (0..weights.outputs).step_by(BLOCK) {
+            let block = if weights.outputs - channel > 8 { whole } else { half };
+            // SAFETY: see the module's words; `Isa` found dot products.
+            unsafe { block(&job, &rows, channel) };
+        }
+    }
+}
+
+#[target_feature(enable = "dotprod")]
+unsafe fn block_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, P, tile_dot [Q, LEAKY] (job, channel)) }
+}
+
+/// `Q` times four outputs of `P` pixels: each dot product takes four inputs of four outputs.
+#[inline]
+#[target_feature(enable = "dotprod")]
+unsafe fn tile_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+    let w = job.weights;
+    // SAFETY: as in `tile`.
+    unsafe {
+        let flip = vdupq_n_u8(0x80);
+        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
+        let bias: [int32x4_t; Q] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut sums = [bias; P];
+        for &offset in job.window.taps.iter() {
+            for step in 0..w.steps / 4 {
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
+                dots::<0, P, Q>(&mut sums, line, &x);
+                dots::<1, P, Q>(&mut sums, line.add(64), &x);
+                dots::<2, P, Q>(&mut sums, line.add(128), &x);
+                dots::<3, P, Q>(&mut sums, line.add(192), &x);
+                line = line.add(256);
+            }
+            let rest = w.steps % 4;
+            if rest > 0 {
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + w.steps / 4 * 16));
+                dots::<0, P, Q>(&mut sums, line, &x);
+                if rest > 1 {
+                    dots::<1, P, Q>(&mut sums, line.add(64), &x);
+                }
+                if rest > 2 {
+                    dots::<2, P, Q>(&mut sums, line.add(128), &x);
+                }
+                line = line.add(64 * rest);
+            }
+        }
+        let count = (w.outputs - channel).min(4 * Q);
+        let epilogue = Epilogue::<Q, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// One step of four inputs, those at `4 * LANE` of each sixteen codes, into all sums of a tile.
+#[inline(always)]
+unsafe fn dots<const LANE: i32, const P: usize, const Q: usize>(sums: &mut [[int32x4_t; Q]; P], line: *const i8, codes: &[int8x16_t; P]) {
+    // SAFETY: a step's weights are 64 bytes.
+    let columns: [int8x16_t; Q] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
+    for p in 0..P {
+        for q in 0..Q {
+            sums[p][q] = dot_lane::<LANE>(sums[p][q], columns[q], codes[p]);
         }
     }
 }
@@ -192,50 +313,170 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
     sums
 }
 
-/// Sixteen sums to `count` codes at `to`.
-#[inline]
-unsafe fn store(sums: [int32x4_t; 4], requantise: &Requantise, channel: usize, to: *mut u8, count: usize) {
-    let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
-    // SAFETY: multipliers hold whole blocks from `channel`; `count` codes are written.
-    unsafe {
-        let codes: [int16x4_t; 4] = std::array::from_fn(|q| {
-            let multiplier = vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q));
-            let t = vmulq_f32(vcvtq_f32_s32(sums[q]), multiplier);
-            let t = vmaxq_f32(t, vmulq_f32(vdupq_n_f32(requantise.slope), t));
-            let t = vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high));
-            vmovn_s32(vaddq_s32(vcvtnq_s32_f32(t), vdupq_n_s32(requantise.zero)))
-        });
-        let bytes = vcombine_u8(vqmovun_s16(vcombine_s16(codes[0], codes[1])), vqmovun_s16(vcombine_s16(codes[2], codes[3])));
-        if count == BLOCK {
-            vst1q_u8(to, bytes);
-        } else {
-            let mut spare = [0u8; BLOCK];
-            vst1q_u8(spare.as_mut_ptr(), bytes);
-            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+/// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
+#[derive(Clone, Copy)]
+struct Epilogue<const Q: usize, const LEAKY: bool> {
+    multipliers: [float32x4_t; Q],
+    /// LeakyReLU's, where it is not 1.
+    slope: float32x4_t,
+    zero: int16x8_t,
+    low: uint8x16_t,
+    high: uint8x16_t,
+}
+
+impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
+    /// # Safety
+    /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
+    #[inline(always)]
+    unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+        // SAFETY: the caller's word; the rest is registers only.
+        unsafe {
+            Self {
+                multipliers: std::array::from_fn(|q| vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q))),
+                slope: vdupq_n_f32(requantise.slope),
+                zero: vdupq_n_s16(requantise.zero as i16),
+                low: vdupq_n_u8(requantise.range[0] as u8),
+                high: vdupq_n_u8(requantise.range[1] as u8),
+            }
+        }
+    }
+
+    /// Sums to `count` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
+    /// narrowings saturate here.
+    ///
+    /// # Safety
+    /// `count` codes, at most `4 * Q`, may be written.
+    #[inline(always)]
+    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut u8, count: usize) {
+        const { assert!(Q == 2 || Q == 4) };
+        // SAFETY: the caller's word; the rest is registers only.
+        unsafe {
+            let code = |q: usize| {
+                let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
+                vcvtnq_s32_f32(if LEAKY { vmaxq_f32(t, vmulq_f32(self.slope, t)) } else { t })
+            };
+            let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
+            let first = vqmovun_s16(eight(0));
+            let bytes = if Q == 4 { vqmovun_high_s16(first, eight(Q - 2)) } else { vcombine_u8(first, first) };
+            let bytes = vminq_u8(vmaxq_u8(bytes, self.low), self.high);
+            if count == 4 * Q {
+                if Q == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
+            } else {
+                let mut spare = [0u8; BLOCK];
+                vst1q_u8(spare.as_mut_ptr(), bytes);
+                std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+            }
         }
     }
 }
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    for (from, to) in window.pixels() {
+    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
+    let block = if leaky(&w.requantise) { depthwise_block::<4, true> } else { depthwise_block::<4, false> };
+    for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
-            // SAFETY: weights and bias are padded to whole blocks; the pixel is proved by the window; stores are cut to the channels.
-            unsafe {
-                let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
-                for (tap, offset) in window.taps.iter().enumerate() {
-                    // A code of up to 255 times a weight fits 16 bits, so the product is taken there.
-                    let codes = vld1q_u8(input.data.as_ptr().add(from + offset + channel));
-                    let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
-                    let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), vmovl_s8(vget_low_s8(column)));
-                    let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), vmovl_s8(vget_high_s8(column)));
-                    sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
-                    sums[1] = vaddw_s16(sums[1], vget_high_s16(low));
-                    sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
-                    sums[3] = vaddw_s16(sums[3], vget_high_s16(high));
-                }
-                let count = (w.channels - channel).min(BLOCK);
-                store(sums, &w.requantise, channel, output.data.as_mut_ptr().add(to + channel), count);
+            // SAFETY: see the module's words.
+            unsafe { block(w, window, input, output, &rows, channel) };
+        }
+    }
+}
+
+unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
+    w: &PackedDepthwise,
+    window: &Window,
+    input: *const u8,
+    output: *mut u8,
+    rows: &std::ops::Range<usize>,
+    channel: usize,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        if w.flipped_bias.is_empty() {
+            by_tiles!(window, rows, P, depthwise_tile_wide[LEAKY](w, window, input, output, channel));
+        } else {
+            by_tiles!(window, rows, P, depthwise_tile[LEAKY](w, window, input, output, channel));
+        }
+    }
+}
+
+/// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
+#[inline]
+unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
+    w: &PackedDepthwise,
+    window: &Window,
+    input: *const u8,
+    output: *mut u8,
+    channel: usize,
+    (from, to): &Offsets<P>,
+) {
+    // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
+    unsafe {
+        let flip = vdupq_n_u8(0x80);
+        let rows: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(rows[p].add(offset)), flip));
+        let mut line = w.data.as_ptr().add(channel);
+        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut sums = [bias; P];
+        let widen = |sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t| {
+            sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+            sums[1] = vaddw_high_s16(sums[1], low);
+            sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+            sums[3] = vaddw_high_s16(sums[3], high);
+        };
+        let mut pairs = window.taps.chunks_exact(2);
+        for pair in &mut pairs {
+            let (first, second) = (vld1q_s8(line), vld1q_s8(line.add(w.wide())));
+            line = line.add(2 * w.wide());
+            for p in 0..P {
+                let (a, b) = (codes(p, pair[0]), codes(p, pair[1]));
+                let low = vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(first)), vget_low_s8(b), vget_low_s8(second));
+                let high = vmlal_high_s8(vmull_high_s8(a, first), b, second);
+                widen(&mut sums[p], low, high);
             }
+        }
+        for &offset in pairs.remainder() {
+            let last = vld1q_s8(line);
+            for p in 0..P {
+                let a = codes(p, offset);
+                widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
+            }
+        }
+        let count = (w.channels - channel).min(BLOCK);
+        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            epilogue.store(sums[p], output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// As [`depthwise_tile`], for weights of which some are -128: one tap at a time, codes as they are.
+#[inline]
+unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
+    w: &PackedDepthwise,
+    window: &Window,
+    input: *const u8,
+    output: *mut u8,
+    channel: usize,
+    (from, to): &Offsets<P>,
+) {
+    // SAFETY: as in `depthwise_tile`.
+    unsafe {
+        let count = (w.channels - channel).min(BLOCK);
+        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
+            for (tap, offset) in window.taps.iter().enumerate() {
+                // A code of up to 255 times a weight fits 16 bits, so the product is taken there.
+                let codes = vld1q_u8(input.add(from[p] + offset + channel));
+                let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
+                let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), vmovl_s8(vget_low_s8(column)));
+                let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), vmovl_s8(vget_high_s8(column)));
+                sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+                sums[1] = vaddw_high_s16(sums[1], low);
+                sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+                sums[3] = vaddw_high_s16(sums[3], high);
+            }
+            epilogue.store(sums, output.add(to[p] + channel), count);
         }
     }
 }

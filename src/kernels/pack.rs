@@ -1,5 +1,7 @@
 //! Weights in the order in which kernels read them, with the input's zero point folded into the bias.
 
+use super::Isa;
+
 /// Output channels of a block.
 pub const BLOCK: usize = 16;
 /// Input channels that one step multiplies.
@@ -40,6 +42,12 @@ pub enum PackError {
         /// Which.
         channel: usize,
     },
+    /// A multiplier that is not finite: the scales are too far apart.
+    #[error("output channel {channel}: its scales are too far apart")]
+    Multiplier {
+        /// Which.
+        channel: usize,
+    },
     /// Weights, biases and multipliers of different lengths.
     #[error("weights, biases and multipliers disagree in length")]
     Lengths,
@@ -68,6 +76,12 @@ impl Lines {
         self.0[at / 64].0[at % 64]
     }
 
+    /// Whether there is nothing in it.
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first byte; `bytes` of `zeroed` follow.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub fn as_ptr(&self) -> *const i8 {
@@ -87,9 +101,10 @@ pub struct PackedConv {
     /// `bias` for codes moved down by 128.
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
-    /// No weight is -128.
+    /// For SMULL, where no weight is -128: `[block of 8 outputs][tap]`, and of each `[input / 16][8][16]`, the last one `[8][8]` where eight
+    /// inputs or fewer are left. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
-    pub(super) narrow: bool,
+    pub(super) pairs: Lines,
     shape: ConvShape,
 }
 
@@ -107,6 +122,9 @@ pub struct PackedDepthwise {
     pub(super) interleaved_bias: Vec<i32>,
     pub(super) interleaved_multipliers: Vec<f32>,
     pub(super) channels: usize,
+    /// `bias` for codes moved down by 128; empty if a weight is -128.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) flipped_bias: Vec<i32>,
     shape: ConvShape,
 }
 
@@ -127,10 +145,41 @@ fn fold(weights: &[Vec<i8>], bias: &[i32], zero_point: i32) -> Result<Vec<i32>, 
     weights.iter().zip(bias).enumerate().map(each).collect()
 }
 
+/// `bias` for codes moved down by 128, which is within 32 bits: `fold` left room for twice 255 times the sum of all weights.
+#[cfg(target_arch = "aarch64")]
+fn flipped(bias: &[i32], rows: &[Vec<i8>]) -> Vec<i32> {
+    let sums = rows.iter().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>()).chain(std::iter::repeat(0));
+    bias.iter().zip(sums).map(|(bias, sum)| bias + 128 * sum).collect()
+}
+
 fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
     let mut values = values.to_vec();
     values.resize(values.len().next_multiple_of(to), with);
     values
+}
+
+/// Bytes of one tap of a block of 8 outputs in the order of `pairs`: whole sixteens, and a half where eight inputs or fewer are left.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn pair_bytes(inputs: usize) -> usize {
+    8 * inputs.next_multiple_of(8)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn pairs(rows: &[Vec<i8>], inputs: usize, taps: usize) -> Lines {
+    let bytes = pair_bytes(inputs);
+    let mut data = Lines::zeroed(rows.len().div_ceil(8) * taps * bytes);
+    for (output, row) in rows.iter().enumerate() {
+        for input in 0..inputs {
+            let sixteen = input / 16 * 16;
+            // The last part of a row may be a half.
+            let wide = if inputs - sixteen <= 8 { 8 } else { 16 };
+            for tap in 0..taps {
+                let at = (output / 8 * taps + tap) * bytes + sixteen * 8 + output % 8 * wide + input % 16;
+                data.set(at, row[input * taps + tap]);
+            }
+        }
+    }
+    data
 }
 
 impl PackedConv {
@@ -150,6 +199,9 @@ impl PackedConv {
         if weights.len() != outputs * inputs * taps || requantise.multipliers.len() != outputs || weights.is_empty() {
             return Err(PackError::Lengths);
         }
+        if let Some(channel) = requantise.multipliers.iter().position(|m| !m.is_finite()) {
+            return Err(PackError::Multiplier { channel });
+        }
         let rows: Vec<Vec<i8>> = weights.chunks_exact(inputs * taps).map(<[i8]>::to_vec).collect();
         let bias = padded(&fold(&rows, bias, zero_point)?, BLOCK, 0);
         let steps = inputs.div_ceil(STEP);
@@ -164,11 +216,7 @@ impl PackedConv {
         }
         let requantise = Requantise { multipliers: padded(&requantise.multipliers, BLOCK, 0.0), ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let flipped_bias = {
-            // Within 32 bits: `fold` left room for twice 255 times the sum of all weights.
-            let sums = rows.iter().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>()).chain(std::iter::repeat(0));
-            bias.iter().zip(sums).map(|(bias, sum)| bias + 128 * sum).collect()
-        };
+        let flipped_bias = flipped(&bias, &rows);
         Ok(Self {
             data,
             bias,
@@ -179,9 +227,22 @@ impl PackedConv {
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
             #[cfg(target_arch = "aarch64")]
-            narrow: !weights.contains(&i8::MIN),
+            pairs: if weights.contains(&i8::MIN) { Lines::zeroed(0) } else { pairs(&rows, inputs, taps) },
             shape,
         })
+    }
+
+    /// The same without what only other instruction sets read.
+    #[must_use]
+    #[cfg_attr(not(target_arch = "aarch64"), allow(unused_mut, unused_variables, reason = "one order for all of x86-64"))]
+    pub fn only_for(mut self, isa: Isa) -> Self {
+        #[cfg(target_arch = "aarch64")]
+        if isa.reads_pairs() && !self.pairs.is_empty() {
+            self.data = Lines::zeroed(0);
+        } else {
+            self.pairs = Lines::zeroed(0);
+        }
+        self
     }
 
     /// The window.
@@ -212,6 +273,9 @@ impl PackedDepthwise {
         if weights.len() != channels * taps || requantise.multipliers.len() != channels || weights.is_empty() {
             return Err(PackError::Lengths);
         }
+        if let Some(channel) = requantise.multipliers.iter().position(|m| !m.is_finite()) {
+            return Err(PackError::Multiplier { channel });
+        }
         let rows: Vec<Vec<i8>> = weights.chunks_exact(taps).map(<[i8]>::to_vec).collect();
         let bias = padded(&fold(&rows, bias, zero_point)?, DEPTHWISE_BLOCK, 0);
         let multipliers = padded(&requantise.multipliers, DEPTHWISE_BLOCK, 0.0);
@@ -232,7 +296,20 @@ impl PackedDepthwise {
             }
         }
         let requantise = Requantise { multipliers, ..requantise };
-        Ok(Self { data, interleaved, bias, requantise, interleaved_bias, interleaved_multipliers, channels, shape })
+        #[cfg(target_arch = "aarch64")]
+        let flipped_bias = if weights.contains(&i8::MIN) { Vec::new() } else { flipped(&bias, &rows) };
+        Ok(Self {
+            data,
+            interleaved,
+            bias,
+            requantise,
+            interleaved_bias,
+            interleaved_multipliers,
+            channels,
+            #[cfg(target_arch = "aarch64")]
+            flipped_bias,
+            shape,
+        })
     }
 
     /// The window.

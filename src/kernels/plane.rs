@@ -231,3 +231,49 @@ impl Window {
         self.size.0.clone().flat_map(move |y| (0..self.size.1).map(move |x| (self.input_at(y, x), self.output_at(y, x))))
     }
 }
+
+/// Offsets of output pixels in input and output, some at a time.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) struct Pixels<'a> {
+    window: &'a Window,
+    y: usize,
+    /// Of the next pixel.
+    from: usize,
+    to: usize,
+    /// Pixels left in its row.
+    left: usize,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl<'a> Pixels<'a> {
+    /// From the first of the window.
+    #[cfg(target_arch = "x86_64")]
+    pub fn new(window: &'a Window) -> Self {
+        Self::from_row(window, window.size.0.start)
+    }
+
+    /// From the first of row `y`.
+    pub fn from_row(window: &'a Window, y: usize) -> Self {
+        Self { window, y, from: window.input_at(y, 0), to: window.output_at(y, 0), left: window.size.1 }
+    }
+
+    /// The next `P` pixels, row after row; the caller counts them.
+    #[inline(always)]
+    pub fn take<const P: usize>(&mut self) -> ([usize; P], [usize; P]) {
+        let (across, out) = (self.window.input.2, self.window.output.2);
+        if self.left > P {
+            let found = (std::array::from_fn(|p| self.from + p * across), std::array::from_fn(|p| self.to + p * out));
+            (self.from, self.to, self.left) = (self.from + P * across, self.to + P * out, self.left - P);
+            return found;
+        }
+        let (mut from, mut to) = ([0; P], [0; P]);
+        for (from, to) in from.iter_mut().zip(&mut to) {
+            (*from, *to) = (self.from, self.to);
+            (self.from, self.to, self.left) = (self.from + across, self.to + out, self.left - 1);
+            if self.left == 0 {
+                *self = Self::from_row(self.window, self.y + 1);
+            }
+        }
+        (from, to)
+    }
+}

@@ -8,38 +8,11 @@
 
 use super::Sum;
 use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise};
-use super::plane::{View, ViewMut, Window};
+use super::plane::{Pixels, View, ViewMut, Window};
 use std::arch::x86_64::*;
 
 /// Bytes of weights of a block of outputs and one step.
 const LINE: usize = 64;
-
-/// Offsets of some output pixels in input and output.
-struct Pixels<'a> {
-    window: &'a Window,
-    y: usize,
-    x: usize,
-}
-
-impl<'a> Pixels<'a> {
-    fn new(window: &'a Window) -> Self {
-        Self { window, y: window.size.0.start, x: 0 }
-    }
-
-    /// The next `P` pixels, row after row; the caller counts them.
-    fn take<const P: usize>(&mut self) -> ([usize; P], [usize; P]) {
-        let (mut from, mut to) = ([0; P], [0; P]);
-        for (from, to) in from.iter_mut().zip(&mut to) {
-            *from = self.window.input_at(self.y, self.x);
-            *to = self.window.output_at(self.y, self.x);
-            self.x += 1;
-            if self.x == self.window.size.1 {
-                (self.x, self.y) = (0, self.y + 1);
-            }
-        }
-        (from, to)
-    }
-}
 
 /// What every tile of one convolution shares.
 struct Job<'a> {
