@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test bench bench-peers resnet fuzz deny setup rust
+.PHONY: demo test bench bench-peers bench-arm resnet fuzz deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -43,6 +43,15 @@ bench-peers: setup
 	test -x target/peers/bin/python || python3 -m venv target/peers
 	target/peers/bin/pip install --quiet -r benches/peers.txt
 	target/peers/bin/python benches/peers.py
+
+# Instructions a frame and cycles of the inner loops on ARM, under emulation; ARM=... names the program built for aarch64.
+ARM ?= target/aarch64-unknown-linux-gnu/release/retinad
+bench-arm: TEST_PACKAGES := qemu-user gcc binutils-aarch64-linux-gnu llvm-19
+bench-arm: setup
+	@test -x $(ARM) || { echo "$(ARM): not there; build the program for aarch64 first, or name it: make bench-arm ARM=..."; exit 1; }
+	{ echo "# On ARM, by emulation"; echo; echo "Written by \`make bench-arm\`; do not edit. Counts and tables, not times."; echo; \
+	  cross/count/count.sh $(ARM) $(MODEL) $(wildcard ../shared/data/bench/*.onnx); echo; python3 cross/count/loops.py $(ARM); } > target/arm.md
+	mv target/arm.md benches/RESULTS-ARM.md
 
 # A large model to time beside the small ones: target/resnet50-fpn-320-int8.onnx, for bench-peers. Downloads torch (1 GB).
 resnet: TEST_PACKAGES := python3-venv

@@ -10,11 +10,11 @@ models=()
 for model in "$@"; do models+=("$(realpath "$model")"); done
 mkdir -p "$here/../../target/count"
 cd "$here/../../target/count"
-runs=${RUNS:-4}
+runs=${RUNS:-2}
 packages=(libc6 libstdc++6 libgcc-s1 zlib1g libexpat1 libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libpython3.11-minimal
     libpython3.11-stdlib python3.11-minimal)
 if [ ! -d root/usr/lib/python3/dist-packages/onnxruntime ]; then
-    echo "fetching: ${packages[*]} for arm64, onnxruntime for aarch64"
+    echo "fetching: ${packages[*]} for arm64, onnxruntime for aarch64" >&2
     rm -rf root debs wheels && mkdir -p root debs wheels
     dpkg --print-foreign-architectures | grep -q arm64 || { dpkg --add-architecture arm64 && apt-get update -qq; }
     (cd debs && apt-get download -qq "${packages[@]/%/:arm64}")

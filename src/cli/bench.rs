@@ -55,6 +55,8 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     sorted.sort_by(f64::total_cmp);
     let (median, p99) = (quantile(&sorted, 0.5), quantile(&sorted, 0.99));
     drop(session);
+    // Measured beside the runs, on the same core at the same clock, as far as the machine allows.
+    let peak = engine.peak().map(|(peak, macs)| (peak / 1e9, macs as f64 / (median * 1e-3) / peak / threads as f64));
     let settings = match arguments.threads {
         None => each_setting(&engine, arguments.runs).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?,
         Some(_) => Vec::new(),
@@ -63,11 +65,14 @@ pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
+            serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "peak_gmac_s": peak.map(|(peak, _)| peak), "share_of_peak": peak.map(|(_, share)| share), "isas": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>(), "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
         );
     } else {
         println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, threads);
         println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
+        if let Some((peak, share)) = peak {
+            println!("{:.0} % of this core's own INT8 peak, {peak:.0} thousand million multiply-adds a second", share * 100.0);
+        }
         for node in engine.leftovers() {
             println!("in float: {node}");
         }

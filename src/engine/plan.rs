@@ -140,6 +140,11 @@ impl Plan {
         self.isa.name()
     }
 
+    /// Multiply-adds a second of one core in this plan's instruction set: [`kernels::peak`].
+    pub fn peak(&self) -> Option<f64> {
+        kernels::peak(self.isa)
+    }
+
     /// Memory for one session.
     pub fn memory(&self) -> Memory {
         Memory { arena: vec![0; self.arena], reals: (0..self.reals).map(|_| None).collect() }

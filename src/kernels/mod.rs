@@ -194,6 +194,34 @@ pub fn zip(isa: Isa, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>
     scalar::zip(translate, tables, a, b, output);
 }
 
+/// Multiply-adds a second of one core in a loop of registers only: what convolutions could reach if loads, stores and requantising cost
+/// nothing. The best of some short rounds, 20 ms in all; `None` for the portable set.
+#[must_use]
+pub fn peak(isa: Isa) -> Option<f64> {
+    const ROUNDS: usize = 10;
+    /// Steps of a round, about 2 ms.
+    const STEPS: usize = 200_000;
+    let round: fn(usize) -> u64 = match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Vnni => x86::spin_avx512,
+        #[cfg(target_arch = "x86_64")]
+        Set::AvxVnni => x86::spin_avx_vnni,
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => x86::spin_avx2,
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon => neon::spin,
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => neon::spin_dot,
+        Set::Scalar => return None,
+    };
+    let once = || {
+        let from = std::time::Instant::now();
+        let macs = round(STEPS);
+        macs as f64 / from.elapsed().as_secs_f64()
+    };
+    (0..ROUNDS).map(|_| once()).max_by(f64::total_cmp)
+}
+
 /// How two summands become one.
 #[derive(Debug, Clone, Copy)]
 pub struct Sum {

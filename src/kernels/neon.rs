@@ -523,3 +523,38 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     }
     super::scalar::translate(table, &from[whole..length], &mut to[whole..length]);
 }
+
+/// Sums that run beside each other in [`spin`] and [`spin_dot`].
+const SPUN: usize = 16;
+
+/// Runs `steps` steps of SMULL, SMLAL2 and SADALP in registers; returns their multiply-adds.
+pub fn spin(steps: usize) -> u64 {
+    // SAFETY: registers only; every aarch64 has these.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 8]; PIXELS];
+        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), [vdupq_n_s8(std::hint::black_box(5)); PIXELS]);
+        for _ in 0..steps {
+            for o in 0..8 {
+                multiply(&mut sums, o, a, &b);
+            }
+        }
+        std::hint::black_box(sums);
+    }
+    (steps * 8 * PIXELS * 16) as u64
+}
+
+/// As [`spin`], of SDOT.
+pub fn spin_dot(steps: usize) -> u64 {
+    // SAFETY: registers only; `Isa` found dot products.
+    unsafe {
+        let mut sums = [vdupq_n_s32(0); SPUN];
+        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = dot_lane::<0>(*sum, a, b);
+            }
+        }
+        std::hint::black_box(sums);
+    }
+    (steps * SPUN * 16) as u64
+}

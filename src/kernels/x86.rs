@@ -603,3 +603,42 @@ unsafe fn depthwise_pixels_avx2(w: &PackedDepthwise, window: &Window, input: *co
         }
     }
 }
+
+// ---- the peak of each set ----
+
+/// Sums that run beside each other: enough to hide the latency of a dot product on any core.
+const SPUN: usize = 12;
+
+macro_rules! spin {
+    ($name:ident, $features:literal, $width:literal, $zero:ident, $set:ident, |$sum:ident, $a:ident, $b:ident| $step:expr) => {
+        /// Runs `steps` steps of the set's products in registers; returns their multiply-adds.
+        pub fn $name(steps: usize) -> u64 {
+            #[target_feature(enable = $features)]
+            fn run(steps: usize) -> u64 {
+                let mut sums = [$zero(); SPUN];
+                let ($a, $b) = ($set(std::hint::black_box(3)), $set(std::hint::black_box(5)));
+                for _ in 0..steps {
+                    for $sum in &mut sums {
+                        *$sum = $step;
+                    }
+                }
+                std::hint::black_box(sums);
+                (steps * SPUN * $width) as u64
+            }
+            // SAFETY: the set's token proves that the CPU has it.
+            unsafe { run(steps) }
+        }
+    };
+}
+
+spin!(spin_avx512, "avx512f,avx512bw,avx512vl,avx512vnni", 64, _mm512_setzero_si512, _mm512_set1_epi8, |sum, a, b| _mm512_dpbusd_epi32(
+    *sum, a, b
+));
+spin!(spin_avx_vnni, "avx2,avxvnni", 32, _mm256_setzero_si256, _mm256_set1_epi8, |sum, a, b| _mm256_dpbusd_avx_epi32(*sum, a, b));
+// Every product is of registers that an empty block may have changed, or it would be taken out of the loop.
+spin!(spin_avx2, "avx2", 16, _mm256_setzero_si256, _mm256_set1_epi8, |sum, a, b| {
+    let mut fresh = a;
+    // SAFETY: nothing is done.
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) fresh, options(nomem, nostack, preserves_flags)) };
+    _mm256_add_epi32(*sum, _mm256_madd_epi16(fresh, b))
+});
