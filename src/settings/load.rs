@@ -272,7 +272,7 @@ mod tests {
     fn threads_are_a_number_or_auto() {
         assert_eq!(with_file("[detector]\nthreads = \"auto\"\n", &[]).expect("valid").detector.threads, Threads::Auto);
         assert_eq!(with_file("", &[("RETINAD__DETECTOR__THREADS", "auto")]).expect("valid").detector.threads, Threads::Auto);
-        assert_eq!((super::super::shared(4, 1), super::super::shared(4, 3), super::super::shared(2, 8)), (4, 1, 1));
+        assert_eq!((crate::settings::shared(4, 1), crate::settings::shared(4, 3), crate::settings::shared(2, 8)), (4, 1, 1));
         for wrong in ["\"all\"", "0", "65", "-1", "1.5", "[]"] {
             let error = with_file(&format!("[detector]\nthreads = {wrong}\n"), &[]).expect_err(wrong);
             assert!(error.starts_with("r.toml:2") && error.contains("1 to 64, or \"auto\""), "{error}");
