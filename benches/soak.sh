@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Long runs of the real daemon against a real Mosquitto, on the demo pictures as fast as two workers take them.
 #   benches/soak.sh memory [FRAMES]    resident memory at the half and at the end (default 10000 frames)
+#   benches/soak.sh workers [FRAMES]   resident memory with one worker, two and three (default 2000 frames each)
 #   benches/soak.sh broker [SECONDS]   frame rate and memory before, while and after the broker is gone (default 60 s)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +16,6 @@ trap 'kill $daemon $listener $broker 2>/dev/null || true; wait 2>/dev/null || tr
 printf 'listener %s 127.0.0.1\nallow_anonymous true\nuser root\n' "$port" > "$folder/mosquitto.conf"
 cat > "$folder/retinad.toml" <<TOML
 node = "soak"
-[detector]
-workers = 2
 [mqtt]
 host = "127.0.0.1"
 port = $port
@@ -41,10 +40,28 @@ start_listener() {
 rss() { awk '/^VmRSS/ {printf "%.1f", $2 / 1024}' "/proc/$daemon/status"; }
 # Frames so far: the highest frame number heard, from 0.
 frames() { grep -o '"seq":[0-9]*' "$folder/heard" | tail -1 | cut -d: -f2; }
+start_daemon() { # workers
+    RETINAD__DETECTOR__WORKERS=$1 target/release/retinad run --config "$folder/retinad.toml" 2> "$folder/log" &
+    daemon=$!
+}
 start_broker
 start_listener
-target/release/retinad run --config "$folder/retinad.toml" 2> "$folder/log" &
-daemon=$!
+if [ "$mode" = workers ]; then
+    for workers in 1 2 3; do
+        : > "$folder/heard"
+        start_daemon $workers
+        until [ "$(frames || echo 0)" -ge "${amount:-2000}" ] 2> /dev/null; do
+            sleep 1
+            kill -0 "$daemon" || { cat "$folder/log" >&2; exit 1; }
+        done
+        now=$(rss)
+        echo "workers: $workers, $now MB${before:+, $(echo "$before $now" | awk '{printf "%.1f", $2 - $1}') MB more}"
+        before=$now
+        kill "$daemon" && wait "$daemon" || true
+    done
+    exit 0
+fi
+start_daemon 2
 
 if [ "$mode" = memory ]; then
     total=${amount:-10000}
