@@ -156,7 +156,9 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::Neon | Set::NeonDot => neon::depthwise(weights, &window, input, output),
+        Set::Neon => neon::depthwise(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => neon::depthwise_dot(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
     }
 }

@@ -370,6 +370,108 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
     }
 }
 
+pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
+    let block = if leaky(&w.requantise) { depthwise_block_dot::<4, true> } else { depthwise_block_dot::<4, false> };
+    for rows in passes(window) {
+        for channel in (0..w.channels).step_by(BLOCK) {
+            // SAFETY: see the module's words; `Isa` found dot products.
+            unsafe { block(w, window, input, output, &rows, channel) };
+        }
+    }
+}
+
+#[target_feature(enable = "dotprod")]
+unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
+    w: &PackedDepthwise,
+    window: &Window,
+    input: *const u8,
+    output: *mut u8,
+    rows: &std::ops::Range<usize>,
+    channel: usize,
+) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(window, rows, P, depthwise_tile_dot[LEAKY](w, window, input, output, channel)) }
+}
+
+/// Sixteen channels of `P` pixels: the codes of four taps side by side are what one dot product takes; what is left tap by tap.
+#[inline]
+#[target_feature(enable = "dotprod")]
+unsafe fn depthwise_tile_dot<const P: usize, const LEAKY: bool>(
+    w: &PackedDepthwise,
+    window: &Window,
+    input: *const u8,
+    output: *mut u8,
+    channel: usize,
+    (from, to): &Offsets<P>,
+) {
+    // SAFETY: as in `depthwise_tile`.
+    unsafe {
+        let flip = vdupq_n_u8(0x80);
+        let pixels: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(pixels[p].add(offset)), flip));
+        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut sums = [bias; P];
+        let mut line = w.quads.as_ptr().add(channel / BLOCK * (window.taps.len() / 4) * 64);
+        let mut groups = window.taps.chunks_exact(4);
+        for taps in &mut groups {
+            let columns: [int8x16_t; 4] = std::array::from_fn(|q| vld1q_s8(line.add(16 * q)));
+            line = line.add(64);
+            for p in 0..P {
+                let [a, b, c, d]: [int8x16_t; 4] = std::array::from_fn(|tap| codes(p, taps[tap]));
+                let pair = |codes: int8x16_t| vreinterpretq_s16_s8(codes);
+                let (low, high) = ((pair(vzip1q_s8(a, b)), pair(vzip1q_s8(c, d))), (pair(vzip2q_s8(a, b)), pair(vzip2q_s8(c, d))));
+                let quads = [vzip1q_s16(low.0, low.1), vzip2q_s16(low.0, low.1), vzip1q_s16(high.0, high.1), vzip2q_s16(high.0, high.1)];
+                for q in 0..4 {
+                    sums[p][q] = dot(sums[p][q], columns[q], vreinterpretq_s8_s16(quads[q]));
+                }
+            }
+        }
+        let done = window.taps.len() / 4 * 4;
+        for (tap, &offset) in groups.remainder().iter().enumerate() {
+            let column = vld1q_s8(w.data.as_ptr().add((done + tap) * w.wide() + channel));
+            for p in 0..P {
+                let a = codes(p, offset);
+                widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(column)), vmull_high_s8(a, column));
+            }
+        }
+        let count = (w.channels - channel).min(BLOCK);
+        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            epilogue.store(sums[p], output.add(to[p] + channel), count);
+        }
+    }
+}
+
+/// `sums + dot` of each four bytes; the intrinsic is not stable yet.
+#[inline(always)]
+fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: registers only; callers have dot products.
+    unsafe {
+        std::arch::asm!(
+            ".arch_extension dotprod",
+            "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+            inout(vreg) sums,
+            in(vreg) a,
+            in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sums
+}
+
+/// Adds sixteen products of 16 bits to sums of 32.
+#[inline(always)]
+fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
+    // SAFETY: registers only; every aarch64 has these.
+    unsafe {
+        sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+        sums[1] = vaddw_high_s16(sums[1], low);
+        sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+        sums[3] = vaddw_high_s16(sums[3], high);
+    }
+}
+
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
     let block = if leaky(&w.requantise) { depthwise_block::<4, true> } else { depthwise_block::<4, false> };
@@ -391,7 +493,7 @@ unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
 ) {
     // SAFETY: as the caller's.
     unsafe {
-        if w.flipped_bias.is_empty() {
+        if !w.narrow {
             by_tiles!(window, rows, P, depthwise_tile_wide[LEAKY](w, window, input, output, channel));
         } else {
             by_tiles!(window, rows, P, depthwise_tile[LEAKY](w, window, input, output, channel));
@@ -417,12 +519,6 @@ unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
-        let widen = |sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t| {
-            sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
-            sums[1] = vaddw_high_s16(sums[1], low);
-            sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
-            sums[3] = vaddw_high_s16(sums[3], high);
-        };
         let mut pairs = window.taps.chunks_exact(2);
         for pair in &mut pairs {
             let (first, second) = (vld1q_s8(line), vld1q_s8(line.add(w.wide())));
@@ -471,10 +567,7 @@ unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
                 let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), vmovl_s8(vget_low_s8(column)));
                 let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), vmovl_s8(vget_high_s8(column)));
-                sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
-                sums[1] = vaddw_high_s16(sums[1], low);
-                sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
-                sums[3] = vaddw_high_s16(sums[3], high);
+                widen(&mut sums, low, high);
             }
             epilogue.store(sums, output.add(to[p] + channel), count);
         }

@@ -122,9 +122,15 @@ pub struct PackedDepthwise {
     pub(super) interleaved_bias: Vec<i32>,
     pub(super) interleaved_multipliers: Vec<f32>,
     pub(super) channels: usize,
-    /// `bias` for codes moved down by 128; empty if a weight is -128.
+    /// `bias` for codes moved down by 128.
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
+    /// No weight is -128.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) narrow: bool,
+    /// For SDOT, `[block of 16 channels][tap / 4][16][4 taps]`; taps past the last whole four are not in it.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) quads: Lines,
     shape: ConvShape,
 }
 
@@ -162,6 +168,19 @@ fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
 #[cfg(target_arch = "aarch64")]
 pub(super) fn pair_bytes(inputs: usize) -> usize {
     8 * inputs.next_multiple_of(8)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn quads(rows: &[Vec<i8>], taps: usize, wide: usize) -> Lines {
+    let groups = taps / 4;
+    let mut data = Lines::zeroed(wide * groups * 4);
+    for (channel, row) in rows.iter().enumerate() {
+        for (tap, &weight) in row.iter().enumerate().take(groups * 4) {
+            let group = channel / BLOCK * groups + tap / 4;
+            data.set((group * BLOCK + channel % BLOCK) * 4 + tap % 4, weight);
+        }
+    }
+    data
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -297,7 +316,7 @@ impl PackedDepthwise {
         }
         let requantise = Requantise { multipliers, ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let flipped_bias = if weights.contains(&i8::MIN) { Vec::new() } else { flipped(&bias, &rows) };
+        let (flipped_bias, quads) = (flipped(&bias, &rows), quads(&rows, taps, wide));
         Ok(Self {
             data,
             interleaved,
@@ -308,6 +327,10 @@ impl PackedDepthwise {
             channels,
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
+            #[cfg(target_arch = "aarch64")]
+            narrow: !weights.contains(&i8::MIN),
+            #[cfg(target_arch = "aarch64")]
+            quads,
             shape,
         })
     }
