@@ -6,15 +6,15 @@ use crate::kernels::Isa;
 use crate::model::ModelFile;
 use crate::settings;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `retinad bench`.
 #[derive(Args)]
 pub struct BenchArguments {
-    /// The ONNX file
+    /// The ONNX file; without it the one in the settings
     #[arg(long)]
-    model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Only this many threads for one frame, 1 to 64 (models that run in float use one); without it every setting that fits the cores
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
@@ -34,8 +34,8 @@ fn arithmetic(name: &str) -> Result<Arithmetic, String> {
 }
 
 /// Runs the model on a mid-grey input and prints the median and the 99th percentile.
-pub fn bench(arguments: &BenchArguments) -> Result<(), (u8, String)> {
-    let file = ModelFile::read(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), (u8, String)> {
+    let file = ModelFile::read(model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let start = Instant::now();
     let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let threads = arguments.threads.map_or(1, usize::from);

@@ -51,7 +51,7 @@ enum Command {
     )]
     Check(ModelArgument),
     /// Time a model, any ONNX file
-    #[command(after_help = "Example: retinad bench --model models/retinad-m-320-int8.onnx --json")]
+    #[command(after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json")]
     Bench(bench::BenchArguments),
 }
 
@@ -98,7 +98,10 @@ pub fn run() -> ExitCode {
             load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| detect::detect(&s, &arguments))
         }
         Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check::check(&s)),
-        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Bench(arguments) => match &arguments.model {
+            Some(model) => bench::bench(model, &arguments),
+            None => load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| bench::bench(&s.detector.model, &arguments)),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
