@@ -27,12 +27,13 @@ const GROUND: [&str; 3] = ["settings", "error", "lib"];
 /// Neighbours that may know each other: `tuning` uses `pipeline`'s hook and `evaluation`'s AP.
 const NEIGHBOURS: [(&str, &str); 2] = [("tuning", "pipeline"), ("tuning", "evaluation")];
 /// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
-const LIBRARIES: [(&str, &[&str]); 5] = [
+const LIBRARIES: [(&str, &[&str]); 6] = [
     ("tract_", &["engine/", "model/"]),
     ("nokhwa::", &["capture/v4l2.rs"]),
     ("rumqttc::", &["publish/link.rs"]),
     ("rumqttd::", &["publish/broker.rs"]),
     ("config::", &["settings/"]),
+    ("sd_notify::", &["daemon/service.rs"]),
 ];
 
 fn floor(room: &str) -> Option<u8> {

@@ -3,12 +3,14 @@
 mod bench;
 mod check;
 mod detect;
+mod log;
+mod manual;
 mod watch;
 
 use crate::daemon;
 use crate::detector::DetectorModel;
 use crate::settings::{self, Settings};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,7 +23,7 @@ pub const BAD_SETTINGS: u8 = 78;
 
 /// Finds people, cats, cars and more in camera pictures, on this machine's CPU.
 #[derive(Parser)]
-#[command(version, after_help = "Example: retinad run --config config/demo.toml")]
+#[command(name = "retinad", version, after_help = "Example: retinad run --config config/demo.toml")]
 struct Arguments {
     /// Settings file; without it /etc/retinad/retinad.toml where that exists
     #[arg(long, global = true)]
@@ -53,6 +55,12 @@ enum Command {
     /// Time a model, any ONNX file
     #[command(after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json")]
     Bench(bench::BenchArguments),
+    /// Write the manual pages
+    #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
+    Man(manual::ManArguments),
+    /// Print the completions of a shell
+    #[command(after_help = "Example: retinad completions bash > ~/.local/share/bash-completion/completions/retinad")]
+    Completions(manual::CompletionsArguments),
 }
 
 /// Arguments of `retinad run`.
@@ -84,7 +92,7 @@ pub fn run() -> ExitCode {
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
         settings::load(config.as_deref(), &environment, &flags)
     };
-    start_log();
+    let journal = log::start();
     let none = ModelArgument { model: None };
     let done = match arguments.command {
         Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
@@ -102,27 +110,16 @@ pub fn run() -> ExitCode {
             Some(model) => bench::bench(model, &arguments),
             None => load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| bench::bench(&s.detector.model, &arguments)),
         },
+        Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
+        Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
             if !message.is_empty() {
-                eprintln!("retinad: {message}");
+                if journal { eprintln!("<3>{message}") } else { eprintln!("retinad: {message}") }
             }
             ExitCode::from(code)
         }
     }
-}
-
-/// Log lines to stderr; without time and colour where systemd's journal keeps the time.
-fn start_log() {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RETINAD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,retinad=info,rumqttd=off"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().init() } else { log.init() }
 }

@@ -2,8 +2,9 @@
 //!
 //! Runs on one thread; owns its state. It writes to the outbox and never waits for the broker.
 
-use super::cameras::News;
+use super::cameras::{Counted, News};
 use super::overrides::{Overrides, Threshold};
+use super::progress::Progress;
 use crate::detection::{Outcome, Verdict};
 use crate::detector::DetectorModel;
 use crate::health::{self, CameraHealth};
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant, SystemTime};
 struct CameraState {
     id: String,
     enabled: Arc<AtomicBool>,
+    counted: Arc<Counted>,
+    /// Frames counted at the last look.
+    frames: u64,
+    progress: Progress,
     online: bool,
     ended: bool,
     threshold: f32,
@@ -55,14 +60,18 @@ impl Desk {
         workers: Arc<WorkerState>,
     ) -> Self {
         let delay = Duration::from_secs_f32(settings.mqtt.off_delay_s);
+        let now = Instant::now();
         let cameras = settings
             .cameras
-            .keys()
-            .map(|id| {
+            .iter()
+            .map(|(id, camera)| {
                 let set = overrides.of(id, settings.detector.min_score);
                 CameraState {
                     id: id.clone(),
                     enabled: Arc::new(AtomicBool::new(set.detect.unwrap_or(true))),
+                    counted: Arc::default(),
+                    frames: 0,
+                    progress: Progress::new(camera, settings.cameras.len(), now),
                     online: false,
                     ended: false,
                     threshold: set.threshold.map_or(settings.detector.min_score, |t| t.value),
@@ -107,6 +116,42 @@ impl Desk {
         self.cameras.iter().map(|camera| Arc::clone(&camera.enabled)).collect()
     }
 
+    /// What the cameras' supervisors count, in the settings' order.
+    pub fn counters(&self) -> Vec<Arc<Counted>> {
+        self.cameras.iter().map(|camera| Arc::clone(&camera.counted)).collect()
+    }
+
+    /// Whether every camera moves: its frames come out as outcomes, or it is away and tried again. A camera that is switched off moves
+    /// while it gives frames.
+    pub fn moves(&mut self, now: Instant) -> bool {
+        let mut all = true;
+        for camera in &mut self.cameras {
+            let frames = camera.counted.frames.load(Ordering::Relaxed);
+            if frames != camera.frames && !camera.enabled.load(Ordering::Relaxed) {
+                camera.progress.moved(now);
+            }
+            camera.frames = frames;
+            all &= !camera.progress.stuck(now);
+        }
+        all
+    }
+
+    /// Frames detected on since the start, over all cameras.
+    pub fn detected(&self) -> u64 {
+        self.cameras.iter().map(|camera| camera.health.detected).sum()
+    }
+
+    /// One line on how it goes, for `systemctl status`.
+    pub fn status_line(&self, fps: f64, connected: bool, workers: usize) -> String {
+        let online = self.cameras.iter().filter(|camera| camera.online).count();
+        let broker = if connected { "connected" } else { "not reachable" };
+        let mut line = format!("{fps:.1} frames a second, {online} of {} cameras online, broker {broker}", self.cameras.len());
+        if workers < self.settings.detector.workers {
+            line += &format!(", throttled to {workers} of {} workers", self.settings.detector.workers);
+        }
+        line
+    }
+
     /// Whether every camera is a replay that is over.
     pub fn all_ended(&self) -> bool {
         self.cameras.iter().all(|camera| camera.ended)
@@ -133,6 +178,7 @@ impl Desk {
     pub fn accept(&mut self, outcome: &Outcome) {
         let now = Instant::now();
         let Some(camera) = self.cameras.get_mut(outcome.camera) else { return };
+        camera.progress.moved(now);
         camera.health.frames_in += 1 + outcome.superseded_before;
         camera.health.superseded += outcome.superseded_before;
         let found = match &outcome.verdict {
@@ -196,24 +242,30 @@ impl Desk {
     /// Takes what a camera's thread reports. Returns whether its status changed.
     pub fn camera_news(&mut self, index: usize, news: News) -> bool {
         let Some(camera) = self.cameras.get_mut(index) else { return false };
-        let before = camera.status();
+        let (before, now) = (camera.status(), Instant::now());
         match news {
             News::Online => {
+                camera.progress.moved(now);
                 tracing::info!(camera = camera.id, "camera gives frames");
                 camera.health.reopens += u64::from(!camera.last_reason.is_empty());
                 camera.online = true;
             }
-            News::Offline(reason) => {
+            News::Offline { reason, retry_in } => {
+                camera.progress.away(now, retry_in);
                 // Once per change of state.
                 if camera.online || camera.last_reason != reason {
                     tracing::warn!(camera = camera.id, reason, "camera gives no frames; it will be opened again");
                 }
                 (camera.online, camera.last_reason) = (false, reason);
             }
-            News::Damaged => camera.health.decode_errors += 1,
+            News::Damaged => {
+                camera.health.decode_errors += 1;
+                camera.progress.moved(now);
+            }
             News::Ended => {
                 tracing::info!(camera = camera.id, "replay is over");
                 (camera.online, camera.ended) = (false, true);
+                camera.progress.ended();
             }
         }
         let camera = &self.cameras[index];
@@ -227,6 +279,10 @@ impl Desk {
         match command.change {
             Change::Detect(on) => {
                 camera.enabled.store(on, Ordering::Relaxed);
+                // Frames that came while it was off left no outcome.
+                if camera.online {
+                    camera.progress.moved(Instant::now());
+                }
                 // On is what the settings say.
                 self.overrides.change(&camera.id, |o| o.detect = (!on).then_some(false));
                 tracing::info!(camera = camera.id, on, "detection switched");

@@ -5,6 +5,8 @@
 mod cameras;
 mod desk;
 mod overrides;
+mod progress;
+mod service;
 
 use crate::detector::DetectorModel;
 use crate::pipeline::{Dispatcher, Sequencer, start_workers};
@@ -13,6 +15,7 @@ use crate::settings::{Settings, SettingsError, is_id};
 use crossbeam_channel::{bounded, select, tick, unbounded};
 use desk::Desk;
 use overrides::Overrides;
+use service::Service;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub enum DaemonError {
 /// Time for workers to finish their frame, and for the outbox to be flushed: 2 s together.
 const DRAIN: Duration = Duration::from_millis(900);
 const FLUSH: Duration = Duration::from_millis(1000);
+/// Start-up is over after this time, though no camera has answered.
+const LONGEST_START: Duration = Duration::from_secs(15);
 /// Least time between two health messages.
 const HEALTH_GAP: Duration = Duration::from_secs(5);
 
@@ -140,15 +145,18 @@ pub fn run(
     let (news_in, news) = bounded(64);
     let (stop_cameras, stop) = bounded::<()>(0);
     let mut supervisors = Vec::new();
-    for (index, ((id, camera), enabled)) in settings.cameras.iter().zip(desk.switches()).enumerate() {
+    let shared = desk.switches().into_iter().zip(desk.counters());
+    for (index, ((id, camera), (enabled, counted))) in settings.cameras.iter().zip(shared).enumerate() {
         let (id, settings, news, stop) = (id.clone(), camera.clone(), news_in.clone(), stop.clone());
-        let supervisor = cameras::Supervisor { index, id, settings, enabled, dispatcher: Arc::clone(&dispatcher), news, stop };
+        let supervisor = cameras::Supervisor { index, id, settings, enabled, counted, dispatcher: Arc::clone(&dispatcher), news, stop };
         supervisors.push(supervisor.start()?);
     }
     tracing::info!(node, cameras = ids.len(), workers = settings.detector.workers, threads, model = model.manifest.name, "started");
     let clock = tick(Duration::from_secs(1));
     let (mut last_health, mut health_due) = (Instant::now(), true);
-    let mut connected = false;
+    let (mut connected, started) = (false, Instant::now());
+    let (mut service, mut rate) = (Service::default(), Rate { since: started, detected: 0, fps: 0.0 });
+    let mut stuck = false;
     loop {
         select! {
             recv(workers.outcomes) -> message => match message {
@@ -156,7 +164,10 @@ pub fn run(
                 Err(_) => break,
             },
             recv(news) -> message => if let Ok((index, news)) = message {
-                health_due |= desk.camera_news(index, news);
+                let changed = desk.camera_news(index, news);
+                service.ready();
+                service.status(Instant::now(), changed, || desk.status_line(rate.fps, connected, settings.detector.workers));
+                health_due |= changed;
                 if once && desk.all_ended() {
                     break;
                 }
@@ -165,15 +176,39 @@ pub fn run(
                 desk.command(command);
             },
             recv(signal) -> message => match message {
-                Ok(signals::HUP) => match reload() {
-                    Ok(new) => desk.reload(new),
-                    Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay"),
-                },
+                Ok(signals::HUP) => {
+                    service.reloading();
+                    match reload() {
+                        Ok(new) => desk.reload(new),
+                        Err(error) => tracing::error!(%error, "settings not reloaded; the old ones stay"),
+                    }
+                    service.reloaded();
+                }
                 _ => break,
             },
-            recv(clock) -> _ => {}
+            recv(clock) -> _ => {
+                let now = Instant::now();
+                // A camera whose driver does not even answer an open must not hold up what waits for us.
+                if now.saturating_duration_since(started) > LONGEST_START {
+                    service.ready();
+                }
+                let moves = desk.moves(now);
+                if moves {
+                    service.alive();
+                } else if !stuck {
+                    tracing::error!("frames are taken and do not come out; under systemd the watchdog restarts the service");
+                }
+                stuck = !moves;
+                service.status(now, false, || {
+                    rate.look(now, desk.detected());
+                    desk.status_line(rate.fps, connected, settings.detector.workers)
+                });
+            }
         }
         let stats = publisher.stats();
+        if stats.connected != connected {
+            service.status(Instant::now(), true, || desk.status_line(rate.fps, stats.connected, settings.detector.workers));
+        }
         health_due |= stats.connected != connected || last_health.elapsed() >= desk.health_interval();
         connected = stats.connected;
         if health_due && (last_health.elapsed() >= HEALTH_GAP || stats.connects <= 1) {
@@ -182,6 +217,7 @@ pub fn run(
         }
     }
     tracing::info!("stopping");
+    service.stopping();
     drop((stop_cameras, news));
     dispatcher.close();
     let until = Instant::now() + DRAIN;
@@ -198,6 +234,24 @@ pub fn run(
         tracing::warn!(left, "messages not acknowledged by the broker");
     }
     Ok(())
+}
+
+/// Frames detected on, a second.
+struct Rate {
+    since: Instant,
+    detected: u64,
+    fps: f64,
+}
+
+impl Rate {
+    /// Takes the frames detected on since the start and sets the rate since the last look.
+    fn look(&mut self, now: Instant, detected: u64) {
+        let seconds = now.saturating_duration_since(self.since).as_secs_f64();
+        if seconds > 0.5 {
+            self.fps = (detected - self.detected) as f64 / seconds;
+            (self.since, self.detected) = (now, detected);
+        }
+    }
 }
 
 /// Numbers of the signals that are handled (POSIX; the same on every Linux).

@@ -190,8 +190,10 @@ fn check(settings: &Settings, place: impl Fn(&str) -> String) -> Result<(), Sett
         if !is_id(id) || ["bridge", "status"].contains(&id.as_str()) {
             return refuse(&format!("cameras.{id}"), format!("{id:?}"), &format!("{ID}; `bridge` and `status` are taken"));
         }
-        if !(0.0..=240.0).contains(&camera.fps) {
-            return refuse(&key("fps"), camera.fps.to_string(), "0 to 240");
+        for (name, value) in [("fps", camera.fps), ("max_fps", camera.max_fps)] {
+            if !(0.0..=240.0).contains(&value) {
+                return refuse(&key(name), value.to_string(), "0 to 240");
+            }
         }
         if !(1.0..=600.0).contains(&camera.timeout_s) {
             return refuse(&key("timeout_s"), camera.timeout_s.to_string(), "1 to 600");

@@ -195,6 +195,8 @@ pub struct CameraSettings {
     pub height: u32,
     /// v4l2: frames a second asked for; replay: frames a second given, 0 = as fast as taken.
     pub fps: f32,
+    /// Frames a second that are detected on, at most, 0 to 240; 0: as many as come and the workers manage.
+    pub max_fps: f32,
     /// v4l2: `mjpeg`, `yuyv`, `nv12`, `rgb`, `grey`; stream: `mjpeg`, `y4m`, `i420`.
     pub format: String,
     /// stream: `http://...` address of a multipart MJPEG stream; empty: use `command`.
@@ -239,6 +241,7 @@ impl Default for CameraSettings {
             width: 640,
             height: 480,
             fps: 15.0,
+            max_fps: 0.0,
             format: "mjpeg".into(),
             url: String::new(),
             command: Vec::new(),

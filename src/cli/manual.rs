@@ -1,0 +1,34 @@
+//! `retinad man` and `retinad completions`: what a package installs beside the program.
+
+use super::SOME_FAILED;
+use clap::{Args, Command};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Arguments of `retinad man`.
+#[derive(Args)]
+pub struct ManArguments {
+    /// Folder for the pages, retinad.1 and one for each command
+    folder: PathBuf,
+}
+
+/// Arguments of `retinad completions`.
+#[derive(Args)]
+pub struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Writes `retinad.1`, `retinad-run.1` and so on.
+pub fn man(command: Command, arguments: &ManArguments) -> Result<(), (u8, String)> {
+    let folder = &arguments.folder;
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+    written.map_err(|e| (SOME_FAILED, format!("{}: {e}", folder.display())))
+}
+
+/// Prints the completions.
+pub fn completions(mut command: Command, arguments: &CompletionsArguments) -> Result<(), (u8, String)> {
+    clap_complete::generate(arguments.shell, &mut command, "retinad", &mut std::io::stdout());
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Whether a camera's share of the pipeline moves: the watchdog is fed only while every camera's does. Pure: time is an argument.
+
+use crate::settings::{CameraKind, CameraSettings};
+use std::time::{Duration, Instant};
+
+/// Longest time from a frame's capture to its outcome that is not a hang, for each camera that shares the workers.
+const WORK: Duration = Duration::from_secs(10);
+
+/// Until when the next sign of life must come; none after a replay's end.
+pub struct Progress {
+    patience: Duration,
+    due: Option<Instant>,
+}
+
+impl Progress {
+    /// For one of `cameras` cameras, which share the workers; its first sign must come as soon as any later one.
+    pub fn new(settings: &CameraSettings, cameras: usize, now: Instant) -> Self {
+        let replayed = if settings.kind == CameraKind::Replay { settings.fps } else { 0.0 };
+        let between = [replayed, settings.max_fps].into_iter().filter(|fps| *fps > 0.0).map(|fps| 1.0 / fps).sum::<f32>();
+        let patience = Duration::from_secs_f32(settings.timeout_s + between) + WORK * u32::try_from(cameras).unwrap_or(u32::MAX);
+        Self { patience, due: Some(now + patience) }
+    }
+
+    /// A frame came out, or the camera came back.
+    pub fn moved(&mut self, now: Instant) {
+        self.due = Some(now + self.patience);
+    }
+
+    /// The camera is away and will be tried again after `retry_in`.
+    pub fn away(&mut self, now: Instant, retry_in: Duration) {
+        self.due = Some(now + retry_in + self.patience);
+    }
+
+    /// Nothing more is to come.
+    pub fn ended(&mut self) {
+        self.due = None;
+    }
+
+    /// Whether the sign is overdue.
+    pub fn stuck(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| now > due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_never_comes_out_is_stuck_and_a_camera_away_is_not() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let settings = CameraSettings { timeout_s: 5.0, max_fps: 0.5, ..CameraSettings::default() };
+        let mut camera = Progress::new(&settings, 2, start);
+        // 5 s of silence, 2 s between frames, 10 s of work for each of two cameras.
+        assert!(!camera.stuck(at(27)) && camera.stuck(at(28)));
+        camera.moved(at(20));
+        assert!(!camera.stuck(at(47)) && camera.stuck(at(48)));
+        camera.away(at(50), Duration::from_secs(20));
+        assert!(!camera.stuck(at(97)) && camera.stuck(at(98)));
+        camera.ended();
+        assert!(!camera.stuck(at(10_000)));
+    }
+}
