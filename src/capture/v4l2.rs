@@ -135,7 +135,7 @@ fn explain(error: &str) -> String {
     if error.contains("os error 16") {
         format!("busy, another program uses it ({error})")
     } else if error.contains("os error 13") {
-        format!("no permission: add the user to the group video ({error})")
+        format!("no permission: add the user to the group video: sudo usermod -aG video NAME, then log in again ({error})")
     } else if error.contains("os error 2)") {
         format!("no such device ({error}); {}", present())
     } else {

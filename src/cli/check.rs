@@ -3,6 +3,7 @@
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::daemon;
 use crate::detector::DetectorModel;
+use crate::health;
 use crate::image;
 use crate::publish;
 use crate::settings::{self, CameraSettings, Settings};
@@ -10,7 +11,7 @@ use crate::settings::{self, CameraSettings, Settings};
 /// Prints the effective settings, then one line each for model, cameras and broker.
 pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
     print!("{}", settings::masked_toml(settings));
-    let model = DetectorModel::load(&settings.detector.model).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let manifest = &model.manifest;
     println!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
     println!("        runs in {}", model.arithmetic());
@@ -43,6 +44,12 @@ pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
                 failed.push("broker".into());
             }
         }
+    }
+    let words = health::supply_and_heat();
+    let temperature = health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
+    println!("machine {}  {temperature}", if words.is_empty() { "ok" } else { "--" });
+    for word in words {
+        println!("        {word}");
     }
     if failed.is_empty() { Ok(()) } else { Err((super::UNREACHABLE, format!("not reachable: {}", failed.join(", ")))) }
 }

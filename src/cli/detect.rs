@@ -62,7 +62,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     {
         return Err(usage("give pictures, or --format coco with --annotations and --images"));
     }
-    let model = DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let coco = arguments.format == Format::Coco;
     let min_score = arguments.min_score.unwrap_or(if coco { 0.05 } else { settings.detector.min_score });
     let (work, categories) = match (&arguments.annotations, &arguments.images) {

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 /// Exit code where some input failed (named on stderr).
 pub const SOME_FAILED: u8 = 1;
+/// Exit code where the system refused a thread or the like; systemd tries again.
+pub const SYSTEM: u8 = 71;
 /// Exit code where something needed is not reachable.
 pub const UNREACHABLE: u8 = 69;
 /// Exit code where settings or model file cannot be used; systemd does not restart on it.
@@ -96,8 +98,11 @@ pub fn run() -> ExitCode {
     let none = ModelArgument { model: None };
     let done = match arguments.command {
         Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
-            let model = DetectorModel::load(&settings.detector.model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
-            daemon::run(&settings, &model, || load(&arguments.model), arguments.once).map_err(|e| (BAD_SETTINGS, e.to_string()))
+            let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+            daemon::run(&settings, &model, || load(&arguments.model), arguments.once).map_err(|e| {
+                let code = if matches!(e, daemon::DaemonError::Thread(_)) { SYSTEM } else { BAD_SETTINGS };
+                (code, e.to_string())
+            })
         }),
         Command::Watch(arguments) => {
             load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| watch::watch(&settings, &arguments))

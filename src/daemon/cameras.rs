@@ -27,9 +27,9 @@ pub enum News {
     Ended,
 }
 
-/// Waits between attempts to open a camera, doubling.
+/// Waits between attempts to open a camera, doubling. The longest is what a replugged camera is at most away.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// What a supervisor counts, for the desk to read.
 #[derive(Debug, Default)]

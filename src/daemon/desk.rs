@@ -42,6 +42,7 @@ pub struct Desk {
     overrides: Overrides,
     workers: Arc<WorkerState>,
     restart_required: bool,
+    throttled: bool,
     cameras: Vec<CameraState>,
     started: Instant,
     started_wall: SystemTime,
@@ -94,6 +95,7 @@ impl Desk {
             overrides,
             workers,
             restart_required,
+            throttled: false,
             cameras,
             started,
             started_wall,
@@ -142,14 +144,30 @@ impl Desk {
     }
 
     /// One line on how it goes, for `systemctl status`.
-    pub fn status_line(&self, fps: f64, connected: bool, workers: usize) -> String {
+    pub fn status_line(&self, fps: f64, connected: bool) -> String {
         let online = self.cameras.iter().filter(|camera| camera.online).count();
         let broker = if connected { "connected" } else { "not reachable" };
         let mut line = format!("{fps:.1} frames a second, {online} of {} cameras online, broker {broker}", self.cameras.len());
-        if workers < self.settings.detector.workers {
-            line += &format!(", throttled to {workers} of {} workers", self.settings.detector.workers);
+        if self.throttled {
+            line += ", CPU throttled";
         }
         line
+    }
+
+    /// Holds the workers to the settings' `cpu_quota`, and to half of what they may otherwise while the firmware throttles the CPU.
+    pub fn hold_workers(&mut self, throttled: bool) {
+        let detector = &self.settings.detector;
+        let (workers, share) = held(detector.workers, detector.cpu_quota, throttled);
+        self.workers.allowed.store(workers, Ordering::Relaxed);
+        self.workers.share.store(share, Ordering::Relaxed);
+        if throttled != std::mem::replace(&mut self.throttled, throttled) {
+            if throttled {
+                let temperature_c = health::temperature();
+                tracing::warn!(workers, share_percent = share, temperature_c, "the firmware throttles the CPU; workers rest");
+            } else {
+                tracing::info!(workers, share_percent = share, "the CPU is throttled no more");
+            }
+        }
     }
 
     /// Whether every camera is a replay that is over.
@@ -328,7 +346,7 @@ impl Desk {
             }
         }
         // What needs a restart stays as it runs, so that health and info tell what is.
-        let detector = DetectorSettings { min_score: new.detector.min_score, ..old.detector.clone() };
+        let detector = DetectorSettings { min_score: new.detector.min_score, cpu_quota: new.detector.cpu_quota, ..old.detector.clone() };
         self.settings = Settings { node: old.node.clone(), cameras: old.cameras.clone(), detector, ..new };
         self.restart_required = restart;
         self.outbox.state("bridge/info", self.info().to_string());
@@ -353,6 +371,8 @@ impl Desk {
                 problems.push(format!("camera_offline:{}", camera.id));
             }
             let status = camera.status();
+            let paced = camera.counted.paced.load(Ordering::Relaxed);
+            camera.health.frames_in += paced - std::mem::replace(&mut camera.health.paced, paced);
             let mut report = camera.health.report(status, now);
             report["last_frame"] = camera.health.last_frame.map_or(Value::Null, |at| json!(payload::rfc3339(at)));
             cameras.insert(camera.id.clone(), report);
@@ -371,7 +391,7 @@ impl Desk {
         };
         let mut body = json!({"v": 1, "time": payload::rfc3339(SystemTime::now()), "clock_synced": self.clock_synced,
             "uptime_s": self.started.elapsed().as_secs(), "state": state, "problems": problems,
-            "workers": {"total": self.settings.detector.workers, "busy": self.workers.busy.load(Ordering::Relaxed),
+            "workers": {"total": self.settings.detector.workers, "allowed": self.workers.allowed.load(Ordering::Relaxed), "busy": self.workers.busy.load(Ordering::Relaxed),
                 "restarts": self.workers.restarts.load(Ordering::Relaxed)},
             "mqtt": link, "cameras": cameras});
         if let (Value::Object(body), Value::Object(machine)) = (&mut body, health::machine()) {
@@ -411,6 +431,15 @@ impl Desk {
     }
 }
 
+/// Workers that may take frames and the percentage of the time that each may work.
+fn held(workers: usize, quota: u32, throttled: bool) -> (usize, u32) {
+    match (throttled, workers) {
+        (false, _) => (workers, quota),
+        (true, 0 | 1) => (1, quota.div_ceil(2)),
+        (true, _) => (workers / 2, quota),
+    }
+}
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
@@ -422,5 +451,16 @@ impl CameraState {
             (true, true) => "online",
             (true, false) => "offline",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::held;
+
+    #[test]
+    fn throttling_halves_the_work() {
+        assert_eq!((held(4, 80, false), held(4, 80, true), held(3, 100, true)), ((4, 80), (2, 80), (1, 100)));
+        assert_eq!((held(1, 100, true), held(1, 5, true)), ((1, 50), (1, 3)));
     }
 }

@@ -9,6 +9,7 @@ mod progress;
 mod service;
 
 use crate::detector::DetectorModel;
+use crate::health;
 use crate::pipeline::{Dispatcher, Sequencer, start_workers};
 use crate::publish::{PublishError, Publisher, PublisherOptions, topics};
 use crate::settings::{Settings, SettingsError, is_id};
@@ -85,12 +86,21 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
         _ => return Ok(Some((mqtt.username.clone(), String::new()))),
     };
     let failed = |reason: String| DaemonError::Password { path: path.display().to_string(), reason };
-    let mode = std::fs::metadata(&path).map_err(|e| failed(e.to_string()))?.permissions().mode() & 0o777;
+    let mode = std::fs::metadata(&path).map_err(|e| failed(unreadable(&e)))?.permissions().mode() & 0o777;
     if ours && mode & 0o077 != 0 {
         return Err(failed(format!("mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)")));
     }
-    let password = std::fs::read_to_string(&path).map_err(|e| failed(e.to_string()))?;
+    let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e)))?;
     Ok(Some((mqtt.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
+/// The error, and the way out where the service's own user may not read the file.
+fn unreadable(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        format!("{error}; for the service leave it empty and put the password into /etc/retinad/mqtt-password")
+    } else {
+        error.to_string()
+    }
 }
 
 /// Where sets are kept: the settings' folder, else systemd's.
@@ -166,7 +176,7 @@ pub fn run(
             recv(news) -> message => if let Ok((index, news)) = message {
                 let changed = desk.camera_news(index, news);
                 service.ready();
-                service.status(Instant::now(), changed, || desk.status_line(rate.fps, connected, settings.detector.workers));
+                service.status(Instant::now(), changed, || desk.status_line(rate.fps, connected));
                 health_due |= changed;
                 if once && desk.all_ended() {
                     break;
@@ -192,6 +202,7 @@ pub fn run(
                 if now.saturating_duration_since(started) > LONGEST_START {
                     service.ready();
                 }
+                desk.hold_workers(health::throttled() == Some(true));
                 let moves = desk.moves(now);
                 if moves {
                     service.alive();
@@ -201,13 +212,13 @@ pub fn run(
                 stuck = !moves;
                 service.status(now, false, || {
                     rate.look(now, desk.detected());
-                    desk.status_line(rate.fps, connected, settings.detector.workers)
+                    desk.status_line(rate.fps, connected)
                 });
             }
         }
         let stats = publisher.stats();
         if stats.connected != connected {
-            service.status(Instant::now(), true, || desk.status_line(rate.fps, stats.connected, settings.detector.workers));
+            service.status(Instant::now(), true, || desk.status_line(rate.fps, stats.connected));
         }
         health_due |= stats.connected != connected || last_health.elapsed() >= desk.health_interval();
         connected = stats.connected;

@@ -18,6 +18,8 @@ pub struct CameraHealth {
     pub superseded: u64,
     /// Frames that could not be decoded.
     pub decode_errors: u64,
+    /// Frames left out to keep to `max_fps`.
+    pub paced: u64,
     /// Frames a worker failed on.
     pub failed: u64,
     /// Times the camera was opened after the first.
@@ -46,7 +48,7 @@ impl CameraHealth {
         let seconds = now.saturating_duration_since(since).as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 };
         json!({"status": status, "fps_in": rate(self.frames_in - frames), "fps_detect": rate(self.detected - detected),
-            "dropped_stale": self.superseded, "decode_errors": self.decode_errors, "failed": self.failed, "reopens": self.reopens,
+            "dropped_stale": self.superseded, "dropped_paced": self.paced, "decode_errors": self.decode_errors, "failed": self.failed, "reopens": self.reopens,
             "age_ms_p50": percentile(&self.age, 0.5), "age_ms_p95": percentile(&self.age, 0.95),
             "infer_ms_p50": percentile(&self.infer, 0.5), "infer_ms_p95": percentile(&self.infer, 0.95)})
     }
@@ -69,12 +71,56 @@ pub fn machine() -> Value {
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     });
     let load = read("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
-    let temperature = read("/sys/class/thermal/thermal_zone0/temp").and_then(|text| text.trim().parse::<f64>().ok());
     let disk = rustix::fs::statvfs(".").ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) >> 20);
-    json!({"disk_free_mb": disk, "throttled": throttle_bits().map(|bits| bits & THROTTLED_NOW != 0), "rss_mb": rss.map(|kb| (kb / 102.4).round() / 10.0), "load1": load, "cpu_temp_c": temperature.map(|t| (t / 100.0).round() / 10.0)})
+    json!({"disk_free_mb": disk, "throttled": throttled(), "rss_mb": rss.map(|kb| (kb / 102.4).round() / 10.0), "load1": load, "cpu_temp_c": temperature()})
 }
 
-/// Bits of the Raspberry Pi firmware's word on its supply and heat (`get_throttled`).
+/// The hottest of the machine's sensors, degrees Celsius; `None` where there is none.
+#[must_use]
+pub fn temperature() -> Option<f64> {
+    hottest(std::path::Path::new("/sys/class/thermal"))
+}
+
+fn hottest(folder: &std::path::Path) -> Option<f64> {
+    let zones = std::fs::read_dir(folder).ok()?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("thermal_zone"));
+    let degrees = zones.filter_map(|zone| std::fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse::<f64>().ok());
+    degrees.map(|milli| (milli / 100.0).round() / 10.0).max_by(f64::total_cmp)
+}
+
+/// Whether the firmware holds the CPU below its speed now, for heat or for want of power; `None` where there is no such firmware.
+#[must_use]
+pub fn throttled() -> Option<bool> {
+    throttle_bits().map(|bits| bits & THROTTLED_NOW != 0)
+}
+
+/// What is or was wrong with supply and heat since the machine started, for people.
+#[must_use]
+pub fn supply_and_heat() -> Vec<&'static str> {
+    in_words(throttle_bits().unwrap_or(0))
+}
+
+fn in_words(bits: u32) -> Vec<&'static str> {
+    let told = |now: u32, now_text, since: u32, since_text| {
+        if bits & now != 0 {
+            Some(now_text)
+        } else if bits & since != 0 {
+            Some(since_text)
+        } else {
+            None
+        }
+    };
+    let supply = "under-voltage now: the power supply or its cable is too weak";
+    let heat = "throttled now: the CPU is too hot or its supply too weak; cool it, or lower detector.cpu_quota or max_fps";
+    [
+        told(UNDERVOLTAGE_NOW, supply, UNDERVOLTAGE_NOW << 16, "under-voltage since the start: the power supply or its cable is too weak"),
+        told(THROTTLED_NOW, heat, THROTTLED_NOW << 16, "throttled since the start: too hot or supply too weak"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Bits of the Raspberry Pi firmware's word on its supply and heat (`get_throttled`); the same 16 higher: since the start.
 const UNDERVOLTAGE_NOW: u32 = 1;
 const THROTTLED_NOW: u32 = 1 << 2 | 1 << 3;
 
@@ -144,6 +190,23 @@ mod tests {
         let report = camera.report("online", start + Duration::from_secs(10));
         assert_eq!((report["fps_in"].as_f64(), report["fps_detect"].as_f64()), (Some(20.0), Some(10.0)));
         assert_eq!((report["infer_ms_p50"].as_f64(), report["age_ms_p95"].as_f64()), (Some(50.0), Some(190.0)));
+    }
+
+    #[test]
+    fn the_hottest_sensor_and_the_firmwares_word_are_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(hottest(folder.path()), None);
+        for (zone, milli) in
+            [("thermal_zone0", "48312\n"), ("thermal_zone1", "61900\n"), ("thermal_zone2", ""), ("cooling_device0", "99000")]
+        {
+            std::fs::create_dir(folder.path().join(zone)).expect("a zone");
+            std::fs::write(folder.path().join(zone).join("temp"), milli).expect("written");
+        }
+        assert_eq!(hottest(folder.path()), Some(61.9));
+        assert!(in_words(0).is_empty());
+        assert!(in_words(0x50005).iter().all(|word| word.contains(" now: ")), "{:?}", in_words(0x50005));
+        assert!(in_words(0x50000).iter().all(|word| word.contains("since the start")), "{:?}", in_words(0x50000));
+        assert_eq!(in_words(0x4), [in_words(0x50005)[1]]);
     }
 
     #[test]

@@ -100,6 +100,12 @@ impl Dispatcher {
         self.freed.notify_all();
     }
 
+    /// Whether [`Dispatcher::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).closed
+    }
+
     /// Waits until the camera's slot is empty: for a replay that goes as fast as its frames are taken.
     pub fn wait_until_taken(&self, camera: usize) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,9 +7,9 @@ use crate::frame::RawFrame;
 use crossbeam_channel::{Receiver, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Running workers.
 pub struct Workers {
@@ -21,13 +21,46 @@ pub struct Workers {
     pub state: Arc<WorkerState>,
 }
 
-/// What workers count.
-#[derive(Debug, Default)]
+/// What workers count, and what they are held to.
+#[derive(Debug)]
 pub struct WorkerState {
+    /// Workers that may take frames; the others rest. At least 1.
+    pub allowed: AtomicUsize,
+    /// Share of the time that a worker may work, percent, 1 to 100; after each frame it rests for the remainder.
+    pub share: AtomicU32,
     /// Workers at a frame now.
     pub busy: AtomicUsize,
     /// Times a worker panicked and built its detector anew.
     pub restarts: AtomicU64,
+}
+
+/// How often a resting worker looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(100);
+/// Longest rest after one frame.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+impl WorkerState {
+    fn new(count: usize) -> Self {
+        Self { allowed: AtomicUsize::new(count), share: AtomicU32::new(100), busy: AtomicUsize::new(0), restarts: AtomicU64::new(0) }
+    }
+
+    /// How long a worker rests after it worked for `worked`.
+    fn rest(&self, worked: Duration) -> Duration {
+        let share = self.share.load(Ordering::Relaxed).clamp(1, 100);
+        (worked * (100 - share) / share).min(LONGEST_REST)
+    }
+}
+
+/// Waits for `duration`, or until the dispatcher closes.
+fn pause(duration: Duration, dispatcher: &Dispatcher) {
+    let until = Instant::now() + duration;
+    while !dispatcher.is_closed() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
 }
 
 /// Detections of a frame, and the width and height of its picture.
@@ -57,14 +90,18 @@ where
 {
     let (sender, outcomes) = bounded(2 * count);
     let make = Arc::new(make);
-    let state = Arc::new(WorkerState::default());
+    let state = Arc::new(WorkerState::new(count));
     let mut threads = Vec::new();
     for number in 0..count {
         let (make, state, dispatcher, sender) = (Arc::clone(&make), Arc::clone(&state), Arc::clone(dispatcher), sender.clone());
         let body = move || {
             let mut detect = make();
-            while let Some(taken) = dispatcher.take() {
-                let place = taken.place;
+            loop {
+                while number >= state.allowed.load(Ordering::Relaxed).max(1) && !dispatcher.is_closed() {
+                    pause(LOOK, &dispatcher);
+                }
+                let Some(taken) = dispatcher.take() else { return };
+                let (place, from) = (taken.place, Instant::now());
                 state.busy.fetch_add(1, Ordering::Relaxed);
                 let (outcome, panicked) = work(&mut detect, taken);
                 state.busy.fetch_sub(1, Ordering::Relaxed);
@@ -73,8 +110,12 @@ where
                     state.restarts.fetch_add(1, Ordering::Relaxed);
                     detect = make();
                 }
+                let rest = state.rest(from.elapsed());
                 if sender.send((place, outcome)).is_err() {
                     return;
+                }
+                if !rest.is_zero() {
+                    pause(rest, &dispatcher);
                 }
             }
         };
@@ -139,5 +180,39 @@ mod tests {
         for thread in workers.threads {
             thread.join().expect("ends");
         }
+    }
+    #[test]
+    fn workers_rest_for_their_share_and_those_not_allowed_take_nothing() {
+        let state = WorkerState::new(2);
+        assert_eq!(state.rest(Duration::from_secs(1)), Duration::ZERO);
+        state.share.store(25, Ordering::Relaxed);
+        assert_eq!(state.rest(Duration::from_millis(100)), Duration::from_millis(300));
+        assert_eq!(state.rest(Duration::from_secs(100)), LONGEST_REST);
+        let dispatcher = Arc::new(Dispatcher::new(1));
+        let workers = start_with(2, &dispatcher, || {
+            |_: &RawFrame, _: &mut Times| {
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                std::thread::sleep(Duration::from_millis(5));
+                Err(DetectError::Failed(name))
+            }
+        })
+        .expect("threads");
+        workers.state.allowed.store(1, Ordering::Relaxed);
+        let mut by = Vec::new();
+        for _ in 0..60 {
+            let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![0] };
+            dispatcher.offer(0, raw, Instant::now(), SystemTime::now());
+            let outcome = workers.outcomes.recv_timeout(Duration::from_secs(5)).expect("an outcome").1;
+            let Verdict::Failed(name) = outcome.verdict else { panic!("{outcome:?}") };
+            by.push(name);
+        }
+        // Each may have been waiting for a frame when the limit came.
+        assert!(by[1..].iter().filter(|name| *name == "worker-1").count() <= 1, "{by:?}");
+        let from = Instant::now();
+        dispatcher.close();
+        for thread in workers.threads {
+            thread.join().expect("ends");
+        }
+        assert!(from.elapsed() < Duration::from_secs(1));
     }
 }

@@ -21,7 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(30);
 /// Sessions shorter than this, three in a row, look like another client with our id.
 const SHORT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Pause where another client seems to have our id: each attempt throws the other out.
+const TWIN_WAIT: Duration = Duration::from_secs(60);
 /// Requests the library may hold; more than the outbox lets be in flight, so `try_publish` fails only on a burst of samples.
 const REQUESTS: usize = 64;
 
@@ -56,7 +58,7 @@ pub(super) async fn keep(options: PublisherOptions, shared: Arc<Shared>, command
         if short_sessions >= 3 {
             shared.counters.suspect_duplicate.store(true, Ordering::Relaxed);
             tracing::warn!(client_id = client_id(&options), "client id in use? three sessions in a row ended within 5 s");
-            (short_sessions, pause) = (0, LONGEST_WAIT);
+            (short_sessions, pause) = (0, TWIN_WAIT);
         } else if lived >= STEADY && was_connected {
             shared.counters.suspect_duplicate.store(false, Ordering::Relaxed);
         }

@@ -168,6 +168,9 @@ fn check(settings: &Settings, place: impl Fn(&str) -> String) -> Result<(), Sett
     if !(0.05..=0.99).contains(&detector.min_score) {
         return refuse("detector.min_score", detector.min_score.to_string(), "0.05 to 0.99");
     }
+    if !(5..=100).contains(&detector.cpu_quota) {
+        return refuse("detector.cpu_quota", detector.cpu_quota.to_string(), "5 to 100");
+    }
     let mqtt = &settings.mqtt;
     if mqtt.port == 0 {
         return refuse("mqtt.port", "0".into(), "1 to 65535");

@@ -42,11 +42,16 @@ pub struct DetectorSettings {
     pub threads: Threads,
     /// Detections below this score are not published, 0.05 to 0.99.
     pub min_score: f32,
+    /// Share of the time that each worker may work, percent, 5 to 100.
+    pub cpu_quota: u32,
 }
+
+/// Where a package installs models: a relative `detector.model` that is not found is looked for there.
+const SHARED_FOLDER: &str = "/usr/share/retinad";
 
 impl Default for DetectorSettings {
     fn default() -> Self {
-        Self { model: "models/retinad-m-320-int8.onnx".into(), workers: 1, threads: Threads::Count(1), min_score: 0.5 }
+        Self { model: "models/retinad-m-320-int8.onnx".into(), workers: 1, threads: Threads::Count(1), min_score: 0.5, cpu_quota: 100 }
     }
 }
 
@@ -90,6 +95,13 @@ impl From<Threads> for ThreadsText {
 }
 
 impl DetectorSettings {
+    /// The model's file: as set, or for a relative path that is not there, the package's.
+    #[must_use]
+    pub fn model_file(&self) -> PathBuf {
+        let shared = std::path::Path::new(SHARED_FOLDER).join(&self.model);
+        if self.model.is_relative() && !self.model.exists() && shared.exists() { shared } else { self.model.clone() }
+    }
+
     /// Threads for one frame on this machine, with `workers` frames at once.
     #[must_use]
     pub fn threads(&self, workers: usize) -> usize {
