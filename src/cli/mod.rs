@@ -113,7 +113,7 @@ pub fn run() -> ExitCode {
         Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check::check(&s)),
         Command::Bench(arguments) => match &arguments.model {
             Some(model) => bench::bench(model, &arguments),
-            None => load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| bench::bench(&s.detector.model, &arguments)),
+            None => load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| bench::bench(&s.detector.model_file(), &arguments)),
         },
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
