@@ -79,7 +79,8 @@ def whole(folder, model):
             counts[kind] += ours[name].size
             for pair in PAIRS:
                 sums[kind, pair] += np.abs(found[pair[0]][name] - found[pair[1]][name].astype(np.float64)).sum()
-    print(f"{model.name}, {pictures} pictures, mean |difference|\n\n| | {' | '.join(' to '.join(pair) for pair in PAIRS)} |\n|---|{'---|' * len(PAIRS)}")
+    print(f"{model.name}, {pictures} pictures, mean |difference|\n")
+    print(f"| | {' | '.join(' to '.join(pair) for pair in PAIRS)} |\n|---|{'---|' * len(PAIRS)}")
     for kind in counts:
         print(f"| {kind} | {' | '.join(f'{sums[kind, pair] / counts[kind]:.4f}' for pair in PAIRS)} |")
 
@@ -120,7 +121,8 @@ def operators(folder, model):
                 scale, zero = (exact.constants[constant] for constant in behind[name].input[1:3])
                 given[behind[name].output[0]] = np.rint(values / np.float64(scale)) + int(zero)
             exact.run(evaluation[0], given, seen)
-        print(f"\n{title}, each operator to f64 on the same codes\n\n| operator | outputs | apart | share | most | mean, codes |\n|---|---|---|---|---|---|")
+        print(f"\n{title}, each operator to f64 on the same codes\n")
+        print("| operator | outputs | apart | share | most | mean, codes |\n|---|---|---|---|---|---|")
         for kind, (count, apart, most, total) in [*sorted(found.items()), ("all", np.array(list(found.values())).sum(0))]:
             most = max(row[2] for row in found.values()) if kind == "all" else most
             print(f"| {kind} | {count:.0f} | {apart:.0f} | {apart / count:.1e} | {most:.0f} | {total / count:+.1e} |")

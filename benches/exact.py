@@ -48,7 +48,7 @@ class Exact:
                     own = given[to]
                 codes[to] = own
             elif node.op_type == "DequantizeLinear":
-                scale, zero = (self.constants[name].astype(np.float64) for name in node.input[1:3])
+                scale, zero = (self.constants[constant].astype(np.float64) for constant in node.input[1:3])
                 if name in codes:
                     values[to] = Value(None, codes[name] - zero, scale)
                 else:
@@ -115,5 +115,5 @@ def convolution(inputs, attributes):
             total = total + (tap @ window.reshape(len(window), -1)).reshape(outputs, *window.shape[1:])
         else:
             total = total + tap.reshape(-1, 1, 1) * window
-    real = total * (plane.scale * weights.scale.reshape(-1))[:, None, None] if weights.scale.size > 1 else total * (plane.scale * weights.scale.item())
+    real = total * (plane.scale * weights.scale.reshape(-1, 1, 1))
     return real + inputs[2].real.reshape(-1, 1, 1) if len(inputs) > 2 else real

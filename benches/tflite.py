@@ -73,7 +73,7 @@ class File:
         new = schema.OperatorT()
         new.opcodeIndex, new.inputs, new.outputs = self.codes.index(name), inputs, outputs
         kind = "Pool2DOptions" if name == "MAX_POOL_2D" else "".join(word.capitalize() for word in name.split("_")) + "Options"
-        kind = {"Conv2dOptions": "Conv2DOptions", "DepthwiseConv2dOptions": "DepthwiseConv2DOptions", "Padv2Options": "PadV2Options"}.get(kind, kind)
+        kind = kind.replace("2dOptions", "2DOptions").replace("Padv2", "PadV2")
         if hasattr(OPTIONS, kind):
             new.builtinOptionsType = getattr(OPTIONS, kind)
             new.builtinOptions = getattr(schema, kind + "T")()
@@ -394,4 +394,4 @@ if __name__ == "__main__":
         raise SystemExit(f"{sys.argv[1]}: {refusal}") from None
     if len(sys.argv) > 3:
         found = agreement(*sys.argv[1:])
-        print(f"mean |difference| of heads: LiteRT to f64 {found[0]:.4f}, onnxruntime unfused to f64 {found[1]:.4f}, these two {found[2]:.4f}")
+        print("mean |difference| of heads: LiteRT to f64 {:.4f}, onnxruntime unfused to f64 {:.4f}, these two {:.4f}".format(*found))
