@@ -322,7 +322,8 @@ def main():
         text += ["## Share of the core's own peak, bench model, 1 thread", "", "| set | peak, GMAC/s | share |", "|---|---|---|", *peak(args), ""]
     text += [
         "## Sums of u8 codes times s8 weights at the ends of their ranges", "",
-        "Where they saturate, pairs of products are added in 16 bits: faster, and other numbers. Ours are exact on every instruction set.", "", "| runtime | gives | right | |", "|---|---|---|---|", *saturation(args), "",
+        "Where they saturate, pairs of products are added in 16 bits: faster, and other numbers. Ours are exact on every instruction set.", "",
+        "| runtime | gives | right | |", "|---|---|---|---|", *saturation(args), "",
     ]
     args.out.write_text("\n".join(text).rstrip() + "\n")
 
