@@ -55,7 +55,24 @@ struct Job<'a> {
 pub fn conv(weights: &PackedConv, wide: &Wide, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let job = Job { weights, wide, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
     // SAFETY: see the module's words.
-    unsafe { if wide.winograd { conv_winograd(&job) } else { conv_direct(&job) } }
+    unsafe {
+        match (wide.winograd, kind(&weights.requantise, wide.bounded)) {
+            (false, kind::PLAIN) => conv_direct::<{ kind::PLAIN }>(&job),
+            (false, kind::LEAKY) => conv_direct::<{ kind::LEAKY }>(&job),
+            (false, _) => conv_direct::<{ kind::ANY }>(&job),
+            (true, kind::PLAIN) => conv_winograd::<{ kind::PLAIN }>(&job),
+            (true, kind::LEAKY) => conv_winograd::<{ kind::LEAKY }>(&job),
+            (true, _) => conv_winograd::<{ kind::ANY }>(&job),
+        }
+    }
+}
+
+fn kind(requantise: &Requantise, bounded: bool) -> u8 {
+    match (bounded, requantise.slope == 1.0) {
+        (false, _) => kind::ANY,
+        (true, false) => kind::LEAKY,
+        (true, true) => kind::PLAIN,
+    }
 }
 
 /// Rows of `n` pixels in tiles of at most [`TILE`], as even as can be: `$run` with the tile's first pixel and its width as a constant.
@@ -85,13 +102,19 @@ macro_rules! in_tiles {
     }};
 }
 
-/// Products of `P` rows of widened codes with `8 * H` outputs, over `pairs` pairs of inputs.
+/// `start` and the products of `P` rows of widened codes with `8 * H` outputs, over `pairs` pairs of inputs.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn products<const P: usize, const H: usize>(codes: *const i16, row: usize, line: *const i8, pairs: usize) -> [[__m256i; H]; P] {
+unsafe fn products<const P: usize, const H: usize>(
+    start: [__m256i; H],
+    codes: *const i16,
+    row: usize,
+    line: *const i8,
+    pairs: usize,
+) -> [[__m256i; H]; P] {
     // SAFETY: the caller's rows hold `pairs` pairs each, and its weights as many lines.
     unsafe {
-        let mut sums = [[_mm256_setzero_si256(); H]; P];
+        let mut sums = [start; P];
         for pair in 0..pairs {
             let columns: [__m256i; H] = std::array::from_fn(|h| _mm256_load_si256(line.add(pair * LINE + 32 * h).cast()));
             for p in 0..P {
@@ -107,7 +130,7 @@ unsafe fn products<const P: usize, const H: usize>(codes: *const i16, row: usize
 
 /// Widens the window's codes of some pixels into rows of all taps, then multiplies these with every block of outputs.
 #[target_feature(enable = "avx2")]
-unsafe fn conv_direct(job: &Job<'_>) {
+unsafe fn conv_direct<const KIND: u8>(job: &Job<'_>) {
     let mut scratch = Scratch::<i16, { Wide::MAX_ROW + SLACK }>::new();
     let panel = scratch.as_mut_ptr();
     let (w, inputs) = (job.weights, job.wide.inputs);
@@ -134,19 +157,16 @@ unsafe fn conv_direct(job: &Job<'_>) {
             }
             for channel in (0..w.outputs).step_by(BLOCK) {
                 let line = job.wide.data.as_ptr().add(channel / BLOCK * (row / 2) * LINE);
-                let requantise = Store::new(w, channel);
+                let block = Store::<KIND>::new(job, channel);
                 in_tiles!(count, |first, WIDE| {
                     let codes = panel.add(first * row);
-                    if w.outputs - channel > BLOCK / 2 {
-                        let sums = products::<WIDE, 2>(codes, row, line, row / 2);
-                        for p in 0..WIDE {
-                            requantise.store(sums[p], job.output.add(to[first + p] + channel));
-                        }
+                    let to = |p: usize| job.output.add(to[first + p] + channel);
+                    if block.count > BLOCK / 2 {
+                        let sums = products::<WIDE, 2>(block.bias, codes, row, line, row / 2);
+                        (0..WIDE).for_each(|p| block.store(sums[p], to(p)));
                     } else {
-                        let sums = products::<WIDE, 1>(codes, row, line, row / 2);
-                        for p in 0..WIDE {
-                            requantise.store([sums[p][0], _mm256_setzero_si256()], job.output.add(to[first + p] + channel));
-                        }
+                        let sums = products::<WIDE, 1>([block.bias[0]], codes, row, line, row / 2);
+                        (0..WIDE).for_each(|p| block.store(sums[p], to(p)));
                     }
                 });
             }
@@ -157,7 +177,7 @@ unsafe fn conv_direct(job: &Job<'_>) {
 
 /// Tiles of 2 × 2 outputs: codes to 16 points, products of each point, and back.
 #[target_feature(enable = "avx2")]
-unsafe fn conv_winograd(job: &Job<'_>) {
+unsafe fn conv_winograd<const KIND: u8>(job: &Job<'_>) {
     let mut points = Scratch::<i16, { POINTS * (TILE * Wide::MAX_WINOGRAD_INPUTS + SLACK) }>::new();
     let mut sums = Scratch::<i32, { POINTS * GROUP * BLOCK }>::new();
     let (points, sums) = (points.as_mut_ptr(), sums.as_mut_ptr());
@@ -185,31 +205,34 @@ unsafe fn conv_winograd(job: &Job<'_>) {
             }
             for channel in (0..w.outputs).step_by(BLOCK) {
                 let line = job.wide.data.as_ptr().add(channel / BLOCK * POINTS * (inputs / 2) * LINE);
+                let block = Store::<KIND>::new(job, channel);
+                let nothing = _mm256_setzero_si256();
                 for at in 0..POINTS {
                     let (codes, line) = (points.add(at * point), line.add(at * (inputs / 2) * LINE));
                     let sums = sums.add(at * GROUP * BLOCK);
                     in_tiles!(count, |first, WIDE| {
-                        if w.outputs - channel > BLOCK / 2 {
-                            keep(products::<WIDE, 2>(codes.add(first * inputs), inputs, line, inputs / 2), sums.add(first * BLOCK));
+                        let (codes, sums) = (codes.add(first * inputs), sums.add(first * BLOCK));
+                        if block.count > BLOCK / 2 {
+                            keep(products::<WIDE, 2>([nothing; 2], codes, inputs, line, inputs / 2), sums);
                         } else {
-                            keep(products::<WIDE, 1>(codes.add(first * inputs), inputs, line, inputs / 2), sums.add(first * BLOCK));
+                            keep(products::<WIDE, 1>([nothing], codes, inputs, line, inputs / 2), sums);
                         }
                     });
                 }
-                let requantise = Store::new(w, channel);
                 for number in 0..count {
                     let sums = sums.add(number * BLOCK);
-                    let halves = if w.outputs - channel > BLOCK / 2 {
-                        [from_points(sums), from_points(sums.add(8))]
-                    } else {
-                        [from_points(sums), [_mm256_setzero_si256(); 4]]
-                    };
+                    let first_half = from_points(sums, block.bias[0]);
+                    let second_half = if block.count > BLOCK / 2 { from_points(sums.add(8), block.bias[1]) } else { first_half };
                     let (y, x) = (2 * ((first + number) / across), 2 * ((first + number) % across));
                     for i in 0..4 {
                         let (y, x) = (y + i / 2, x + i % 2);
                         if y < rows && x < width {
-                            let to = window.output.0 + y * window.output.1 + x * window.output.2;
-                            requantise.store([halves[0][i], halves[1][i]], job.output.add(to + channel));
+                            let to = job.output.add(window.output.0 + y * window.output.1 + x * window.output.2 + channel);
+                            if block.count > BLOCK / 2 {
+                                block.store([first_half[i], second_half[i]], to);
+                            } else {
+                                block.store([first_half[i]], to);
+                            }
                         }
                     }
                 }
@@ -244,10 +267,10 @@ unsafe fn to_points(pixels: &[*const u8; POINTS], inputs: usize, to: *mut i16, p
     }
 }
 
-/// `Aᵀ m A / 4` of eight outputs: the four sums of a tile.
+/// `Aᵀ m A / 4` of eight outputs, and their bias: the four sums of a tile.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn from_points(sums: *const i32) -> [__m256i; 4] {
+unsafe fn from_points(sums: *const i32, bias: __m256i) -> [__m256i; 4] {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn transformed(m: [__m256i; 4]) -> [__m256i; 2] {
@@ -258,7 +281,7 @@ unsafe fn from_points(sums: *const i32) -> [__m256i; 4] {
         let rows: [[__m256i; 2]; 4] =
             std::array::from_fn(|y| transformed(std::array::from_fn(|x| _mm256_load_si256(sums.add((4 * y + x) * GROUP * BLOCK).cast()))));
         let columns: [[__m256i; 2]; 2] = std::array::from_fn(|x| transformed([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]));
-        std::array::from_fn(|i| _mm256_srai_epi32::<2>(columns[i % 2][i / 2]))
+        std::array::from_fn(|i| _mm256_add_epi32(_mm256_srai_epi32::<2>(columns[i % 2][i / 2]), bias))
     }
 }
 
@@ -274,81 +297,117 @@ unsafe fn keep<const P: usize, const H: usize>(products: [[__m256i; H]; P], to: 
     }
 }
 
-/// What follows the sums of a block of outputs.
-#[derive(Clone, Copy)]
-struct Store<'a> {
-    requantise: &'a Requantise,
-    bias: &'a [i32],
-    channel: usize,
-    count: usize,
-}
-
-impl<'a> Store<'a> {
-    fn new(weights: &'a PackedConv, channel: usize) -> Self {
-        let count = (weights.outputs - channel).min(BLOCK);
-        Self { requantise: &weights.requantise, bias: &weights.bias[channel..], channel, count }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn store(self, halves: [__m256i; 2], to: *mut u8) {
-        // SAFETY: as the caller's.
-        unsafe { store(halves, self.bias, self.requantise, self.channel, to, self.count) }
-    }
+/// How sums become codes.
+mod kind {
+    /// No activation, and no sum times its multiplier leaves the range of conversions.
+    pub const PLAIN: u8 = 0;
+    /// As `PLAIN`, with LeakyReLU.
+    pub const LEAKY: u8 = 1;
+    /// Any: clamped before the conversion too.
+    pub const ANY: u8 = 2;
 }
 
 /// Requantisation's constants, in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Epilogue256 {
+struct Epilogue<const KIND: u8> {
     slope: __m256,
-    low: __m256,
-    high: __m256,
+    range: [__m256; 2],
     zero: __m256i,
+    low: __m256i,
+    high: __m256i,
 }
 
-impl Epilogue256 {
+impl<const KIND: u8> Epilogue<KIND> {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(requantise: &Requantise) -> Self {
-        let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
+    fn new(requantise: &Requantise) -> Self {
+        let [low, high] = requantise.range;
         Self {
             slope: _mm256_set1_ps(requantise.slope),
-            low: _mm256_set1_ps(low),
-            high: _mm256_set1_ps(high),
-            zero: _mm256_set1_epi32(requantise.zero),
+            range: [low, high].map(|code| _mm256_set1_ps((code - requantise.zero) as f32)),
+            zero: _mm256_set1_epi16(requantise.zero as i16),
+            low: _mm256_set1_epi8(low as i8),
+            high: _mm256_set1_epi8(high as i8),
         }
     }
 
+    /// Eight sums, requantised; the zero point and the narrower range are still to come.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn codes(self, sums: __m256i, multiplier: __m256) -> __m256i {
-        let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier);
-        let t = _mm256_max_ps(t, _mm256_mul_ps(self.slope, t));
-        let t = _mm256_min_ps(_mm256_max_ps(t, self.low), self.high);
-        _mm256_add_epi32(_mm256_cvtps_epi32(t), self.zero)
+    fn rounded(&self, sums: __m256i, multipliers: __m256) -> __m256i {
+        let mut t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multipliers);
+        if KIND != kind::PLAIN {
+            t = _mm256_max_ps(t, _mm256_mul_ps(self.slope, t));
+        }
+        if KIND == kind::ANY {
+            t = _mm256_min_ps(_mm256_max_ps(t, self.range[0]), self.range[1]);
+        }
+        _mm256_cvtps_epi32(t)
+    }
+
+    /// Sixteen words in the order of `a` and `b` by lanes, moved by the zero point. Saturating here and clamping after gives what clamping
+    /// first would, because all of these are monotone.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn words(&self, a: __m256i, b: __m256i) -> __m256i {
+        _mm256_adds_epi16(_mm256_packs_epi32(a, b), self.zero)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn clamped(&self, codes: __m256i) -> __m256i {
+        _mm256_min_epu8(_mm256_max_epu8(codes, self.low), self.high)
     }
 }
 
-/// Sixteen sums without bias to `count` codes at `to`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn store(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise, channel: usize, to: *mut u8, count: usize) {
-    let epilogue = Epilogue256::new(requantise);
-    // SAFETY: bias and multipliers hold whole blocks from `channel`; `count` codes are written.
-    unsafe {
-        let codes: [__m256i; 2] = std::array::from_fn(|half| {
-            let sum = _mm256_add_epi32(halves[half], _mm256_loadu_si256(bias.as_ptr().add(8 * half).cast()));
-            let multiplier = _mm256_loadu_ps(requantise.multipliers.as_ptr().add(channel + 8 * half));
-            epilogue.codes(sum, multiplier)
-        });
-        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(codes[0], codes[1]));
-        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-        if count == BLOCK {
-            _mm_storeu_si128(to.cast(), bytes);
-        } else {
-            let mut spare = [0u8; BLOCK];
-            _mm_storeu_si128(spare.as_mut_ptr().cast(), bytes);
-            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+/// A block of outputs: its constants, and how many there are.
+#[derive(Clone, Copy)]
+struct Store<const KIND: u8> {
+    epilogue: Epilogue<KIND>,
+    bias: [__m256i; 2],
+    multipliers: [__m256; 2],
+    count: usize,
+}
+
+impl<const KIND: u8> Store<KIND> {
+    /// # Safety
+    /// `channel` begins a block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn new(job: &Job<'_>, channel: usize) -> Self {
+        // SAFETY: bias and multipliers are whole blocks.
+        unsafe {
+            Self {
+                epilogue: Epilogue::new(&job.weights.requantise),
+                bias: std::array::from_fn(|h| _mm256_loadu_si256(job.wide.bias.as_ptr().add(channel + 8 * h).cast())),
+                multipliers: std::array::from_fn(|h| _mm256_loadu_ps(job.wide.multipliers.as_ptr().add(channel + 8 * h))),
+                count: (job.weights.outputs - channel).min(BLOCK),
+            }
+        }
+    }
+
+    /// Sums, bias included, to codes at `to`.
+    ///
+    /// # Safety
+    /// `count` bytes may be written.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store<const H: usize>(&self, sums: [__m256i; H], to: *mut u8) {
+        let rounded: [__m256i; H] = std::array::from_fn(|h| self.epilogue.rounded(sums[h], self.multipliers[h]));
+        let words = self.epilogue.words(rounded[0], rounded[H - 1]);
+        // Two halves lie in the order in which packing by lanes makes them one after the other; a lone half has its quarters in both lanes.
+        let (first, second) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        let codes = if H == 2 { _mm_packus_epi16(first, second) } else { _mm_packus_epi16(_mm_unpacklo_epi64(first, second), first) };
+        let codes = _mm256_castsi256_si128(self.epilogue.clamped(_mm256_castsi128_si256(codes)));
+        // SAFETY: the caller's.
+        unsafe {
+            if self.count == BLOCK {
+                _mm_storeu_si128(to.cast(), codes);
+            } else {
+                let mut spare = [0u8; BLOCK];
+                _mm_storeu_si128(spare.as_mut_ptr().cast(), codes);
+                std::ptr::copy_nonoverlapping(spare.as_ptr(), to, self.count);
+            }
         }
     }
 }
@@ -383,16 +442,23 @@ unsafe fn add_bytes(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, length: 
 
 pub fn depthwise(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     // SAFETY: see the module's words.
-    unsafe { depthwise_pixels(weights, window, input.data.as_ptr(), output.data.as_mut_ptr()) }
+    unsafe {
+        let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
+        match kind(&weights.requantise, weights.bounded) {
+            kind::PLAIN => depthwise_pixels::<{ kind::PLAIN }>(weights, window, input, output),
+            kind::LEAKY => depthwise_pixels::<{ kind::LEAKY }>(weights, window, input, output),
+            _ => depthwise_pixels::<{ kind::ANY }>(weights, window, input, output),
+        }
+    }
 }
 
 /// 32 channels at a time: the codes of two taps side by side, widened, are what one product takes.
 #[target_feature(enable = "avx2")]
-unsafe fn depthwise_pixels(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
+unsafe fn depthwise_pixels<const KIND: u8>(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
     const HALF: usize = DEPTHWISE_BLOCK / 2;
     let taps = window.taps.by_fours();
     let pairs = window.taps.len().div_ceil(2);
-    let epilogue = Epilogue256::new(&w.requantise);
+    let epilogue = Epilogue::<KIND>::new(&w.requantise);
     let nothing = _mm256_setzero_si256();
     for channel in (0..w.channels).step_by(HALF) {
         let (block, half) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK / HALF);
@@ -418,30 +484,19 @@ unsafe fn depthwise_pixels(w: &PackedDepthwise, window: &Window, input: *const u
                         sums[q] = _mm256_add_epi32(sums[q], _mm256_madd_epi16(twos[q], column));
                     }
                 }
-                let codes: [__m256i; 4] = std::array::from_fn(|q| {
-                    let multiplier = _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)));
-                    epilogue.codes(sums[q], multiplier)
-                });
-                store_quarters(codes, output.add(to + channel), count);
+                let rounded: [__m256i; 4] =
+                    std::array::from_fn(|q| epilogue.rounded(sums[q], _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)))));
+                let (first, second) = (epilogue.words(rounded[0], rounded[1]), epilogue.words(rounded[2], rounded[3]));
+                let codes = epilogue.clamped(_mm256_packus_epi16(first, second));
+                let to = output.add(to + channel);
+                if count == HALF {
+                    _mm256_storeu_si256(to.cast(), codes);
+                } else {
+                    let mut spare = [0u8; HALF];
+                    _mm256_storeu_si256(spare.as_mut_ptr().cast(), codes);
+                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+                }
             }
-        }
-    }
-}
-
-/// Codes of 32 channels, in the order of interleaved weights, to the first `count` bytes at `to`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn store_quarters(codes: [__m256i; 4], to: *mut u8, count: usize) {
-    let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
-    let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
-    // SAFETY: the caller's word that `count` bytes, at most 32, may be written.
-    unsafe {
-        if count == 32 {
-            _mm256_storeu_si256(to.cast(), bytes);
-        } else {
-            let mut spare = [0u8; 32];
-            _mm256_storeu_si256(spare.as_mut_ptr().cast(), bytes);
-            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
         }
     }
 }

@@ -120,6 +120,18 @@ pub(super) struct Wide {
     pub winograd: bool,
     /// Inputs, rounded up to whole pairs.
     pub inputs: usize,
+    /// In the order of a block's outputs.
+    pub bias: Vec<i32>,
+    /// Likewise.
+    pub multipliers: Vec<f32>,
+    /// Every sum times its multiplier is in the range of conversions.
+    pub bounded: bool,
+}
+
+/// Whether no sum of `size` times 255 and `bias`, times `multiplier`, leaves what conversions to 32 bits take, with room to spare.
+#[cfg(target_arch = "x86_64")]
+fn bounded(size: u64, bias: i32, multiplier: f32) -> bool {
+    (255.0 * size as f64 + f64::from(bias).abs()) * f64::from(multiplier.abs()) < f64::from(1 << 30)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -145,9 +157,22 @@ impl Wide {
         }
         let parts = if winograd { 16 } else { taps };
         let mut data = Lines::zeroed(from.outputs.next_multiple_of(BLOCK) * parts * inputs * 2);
+        // Packing works within 128-bit lanes: with the middle quarters of a block changed round it gives outputs in their order. A block of
+        // eight or fewer is half as wide.
+        let place = |output: usize| match (from.outputs - output / BLOCK * BLOCK > BLOCK / 2, output % BLOCK) {
+            (true, within @ 4..8) => within + 4,
+            (true, within @ 8..12) => within - 4,
+            (_, within) => within,
+        };
+        let (mut bias, mut multipliers) = (vec![0; from.bias.len()], vec![0.0; from.bias.len()]);
+        for output in 0..from.outputs {
+            let at = output / BLOCK * BLOCK + place(output);
+            (bias[at], multipliers[at]) = (from.bias[output], from.requantise.multipliers[output]);
+        }
+        let bounded = (0..from.outputs).all(|o| bounded(from.size(o), from.bias[o], from.requantise.multipliers[o]));
         let mut set = |output: usize, part: usize, input: usize, weight: i16| {
             let pair = (output / BLOCK * parts + part) * (inputs / 2) + input / 2;
-            let at = ((pair * BLOCK + output % BLOCK) * 2 + input % 2) * 2;
+            let at = ((pair * BLOCK + place(output)) * 2 + input % 2) * 2;
             let [low, high] = weight.to_le_bytes();
             data.set(at, low as i8);
             data.set(at + 1, high as i8);
@@ -164,7 +189,7 @@ impl Wide {
                 }
             }
         }
-        Some(Self { data, winograd, inputs })
+        Some(Self { data, winograd, inputs, bias, multipliers, bounded })
     }
 }
 
@@ -188,6 +213,9 @@ pub struct PackedDepthwise {
     /// As `interleaved`, of 16 bits and with two taps side by side: `[block of 64][pair of taps][quarter][16 channels][2 taps]`.
     #[cfg(target_arch = "x86_64")]
     pub(super) paired: Lines,
+    /// See [`Wide::bounded`].
+    #[cfg(target_arch = "x86_64")]
+    pub(super) bounded: bool,
     pub(super) bias: Vec<i32>,
     pub(super) requantise: Requantise,
     /// `bias` and multipliers in the order of `interleaved`.
@@ -414,6 +442,11 @@ impl PackedDepthwise {
                 }
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        let bounded = {
+            let size = |row: &Vec<i8>| row.iter().map(|w| u64::from(w.unsigned_abs())).sum();
+            rows.iter().zip(&bias).zip(&multipliers).all(|((row, &bias), &multiplier)| bounded(size(row), bias, multiplier))
+        };
         let requantise = Requantise { multipliers, ..requantise };
         #[cfg(target_arch = "aarch64")]
         let (flipped_bias, quads) = (flipped(&bias, &rows), quads(&rows, taps, wide));
@@ -422,6 +455,8 @@ impl PackedDepthwise {
             interleaved,
             #[cfg(target_arch = "x86_64")]
             paired,
+            #[cfg(target_arch = "x86_64")]
+            bounded,
             bias,
             requantise,
             interleaved_bias,

@@ -1,4 +1,4 @@
-//! AVX-512 VNNI and AVX-VNNI; AVX2 without dot products is in `avx2.rs`.
+//! AVX-512 VNNI and AVX-VNNI; `avx2.rs` has AVX2 without dot products.
 //!
 //! Each `unsafe` block rests on the same two facts, checked before any kernel runs: `Isa::available` found the CPU's features, and
 //! `Window::new` proved that every tap of every output pixel lies in the input's plane and every output pixel in the output's. Vector
@@ -7,7 +7,6 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::avx2::{Epilogue256, store, store_quarters};
 use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{Pixels, View, ViewMut, Window};
 use std::arch::x86_64::*;
@@ -362,7 +361,7 @@ unsafe fn conv_tile_avx_vnni<const P: usize>(job: &Job<'_>, block: usize, from: 
         }
         let count = (w.outputs - channel).min(BLOCK);
         for p in 0..P {
-            store(sums[p], &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
+            store_avx2(sums[p], &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
         }
     }
 }
@@ -409,8 +408,73 @@ unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input:
                     let multiplier = _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)));
                     epilogue.codes(sums[q], multiplier)
                 });
-                store_quarters(codes, output.add(to + channel), count);
+                let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
+                let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
+                let to = output.add(to + channel);
+                if count == HALF {
+                    _mm256_storeu_si256(to.cast(), bytes);
+                } else {
+                    let mut spare = [0u8; HALF];
+                    _mm256_storeu_si256(spare.as_mut_ptr().cast(), bytes);
+                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+                }
             }
+        }
+    }
+}
+
+/// Requantisation's constants, in registers.
+#[derive(Clone, Copy)]
+struct Epilogue256 {
+    slope: __m256,
+    low: __m256,
+    high: __m256,
+    zero: __m256i,
+}
+
+impl Epilogue256 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(requantise: &Requantise) -> Self {
+        let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
+        Self {
+            slope: _mm256_set1_ps(requantise.slope),
+            low: _mm256_set1_ps(low),
+            high: _mm256_set1_ps(high),
+            zero: _mm256_set1_epi32(requantise.zero),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn codes(self, sums: __m256i, multiplier: __m256) -> __m256i {
+        let t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier);
+        let t = _mm256_max_ps(t, _mm256_mul_ps(self.slope, t));
+        let t = _mm256_min_ps(_mm256_max_ps(t, self.low), self.high);
+        _mm256_add_epi32(_mm256_cvtps_epi32(t), self.zero)
+    }
+}
+
+/// Sixteen sums without bias to `count` codes at `to`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_avx2(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise, channel: usize, to: *mut u8, count: usize) {
+    let epilogue = Epilogue256::new(requantise);
+    // SAFETY: bias and multipliers hold whole blocks from `channel`; `count` codes are written.
+    unsafe {
+        let codes: [__m256i; 2] = std::array::from_fn(|half| {
+            let sum = _mm256_add_epi32(halves[half], _mm256_loadu_si256(bias.as_ptr().add(8 * half).cast()));
+            let multiplier = _mm256_loadu_ps(requantise.multipliers.as_ptr().add(channel + 8 * half));
+            epilogue.codes(sum, multiplier)
+        });
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(codes[0], codes[1]));
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        if count == BLOCK {
+            _mm_storeu_si128(to.cast(), bytes);
+        } else {
+            let mut spare = [0u8; BLOCK];
+            _mm_storeu_si128(spare.as_mut_ptr().cast(), bytes);
+            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
         }
     }
 }
