@@ -75,31 +75,46 @@ fn kind(requantise: &Requantise, bounded: bool) -> u8 {
     }
 }
 
-/// Rows of `n` pixels in tiles of at most [`TILE`], as even as can be: `$run` with the tile's first pixel and its width as a constant.
+/// Calls `$run` with the first row and the constant width of each tile of `$count` rows: at most [`TILE`] and as even as can be.
 macro_rules! in_tiles {
     ($count:expr, |$first:ident, $wide:ident| $run:expr) => {{
         let mut tiles = $count.div_ceil(TILE);
         let mut $first = 0;
         while tiles > 0 {
             let width = ($count - $first).div_ceil(tiles);
-            macro_rules! of {
-                ($of:literal) => {{
-                    const $wide: usize = $of;
-                    $run
-                }};
-            }
-            match width {
-                1 => of!(1),
-                2 => of!(2),
-                3 => of!(3),
-                4 => of!(4),
-                5 => of!(5),
-                _ => of!(6),
-            }
+            of_width!(width, $wide, $run, 1 2 3 4 5 6);
             $first += width;
             tiles -= 1;
         }
     }};
+}
+
+/// As [`in_tiles`], up to twice as wide: for half a block of outputs, whose sums take half the registers.
+macro_rules! in_wide_tiles {
+    ($count:expr, |$first:ident, $wide:ident| $run:expr) => {{
+        let mut $first = 0;
+        while $first < $count {
+            let width = match $count - $first {
+                12.. => 12,
+                8.. => 8,
+                left => left.min(TILE),
+            };
+            of_width!(width, $wide, $run, 1 2 3 4 5 6 8 12);
+            $first += width;
+        }
+    }};
+}
+
+macro_rules! of_width {
+    ($width:expr, $wide:ident, $run:expr, $($of:literal)*) => {
+        match $width {
+            $($of => {
+                const $wide: usize = $of;
+                $run
+            })*
+            _ => unreachable!("no tile is wider"),
+        }
+    };
 }
 
 /// `start` and the products of `P` rows of widened codes with `8 * H` outputs, over `pairs` pairs of inputs.
@@ -135,6 +150,8 @@ unsafe fn conv_direct<const KIND: u8>(job: &Job<'_>) {
     let panel = scratch.as_mut_ptr();
     let (w, inputs) = (job.weights, job.wide.inputs);
     let row = job.window.taps.len() * inputs;
+    // Where pixels lie side by side, a row of the window is one run of codes.
+    let taps = if job.window.pitch == inputs { w.shape().kernel } else { 1 };
     let most = (GROUP_BYTES / 2 / row).clamp(TILE, GROUP).min(Wide::MAX_ROW / row).max(1);
     let mut left = job.window.count();
     let mut pixels = Pixels::new(job.window);
@@ -147,9 +164,9 @@ unsafe fn conv_direct<const KIND: u8>(job: &Job<'_>) {
             for (number, to) in to[..count].iter_mut().enumerate() {
                 let ([from], [out]) = pixels.take::<1>();
                 *to = out;
-                for (tap, offset) in job.window.taps.iter().enumerate() {
-                    let (codes, wide) = (job.input.add(from + offset), panel.add(number * row + tap * inputs));
-                    for channel in (0..inputs).step_by(16) {
+                for (run, offset) in job.window.taps.iter().step_by(taps).enumerate() {
+                    let (codes, wide) = (job.input.add(from + offset), panel.add(number * row + run * taps * inputs));
+                    for channel in (0..taps * inputs).step_by(16) {
                         let sixteen = _mm256_cvtepu8_epi16(_mm_loadu_si128(codes.add(channel).cast()));
                         _mm256_storeu_si256(wide.add(channel).cast(), sixteen);
                     }
@@ -158,17 +175,17 @@ unsafe fn conv_direct<const KIND: u8>(job: &Job<'_>) {
             for channel in (0..w.outputs).step_by(BLOCK) {
                 let line = job.wide.data.as_ptr().add(channel / BLOCK * (row / 2) * LINE);
                 let block = Store::<KIND>::new(job, channel);
-                in_tiles!(count, |first, WIDE| {
-                    let codes = panel.add(first * row);
-                    let to = |p: usize| job.output.add(to[first + p] + channel);
-                    if block.count > BLOCK / 2 {
-                        let sums = products::<WIDE, 2>(block.bias, codes, row, line, row / 2);
-                        (0..WIDE).for_each(|p| block.store(sums[p], to(p)));
-                    } else {
-                        let sums = products::<WIDE, 1>([block.bias[0]], codes, row, line, row / 2);
-                        (0..WIDE).for_each(|p| block.store(sums[p], to(p)));
-                    }
-                });
+                if block.count > BLOCK / 2 {
+                    in_tiles!(count, |first, WIDE| {
+                        let sums = products::<WIDE, 2>(block.bias, panel.add(first * row), row, line, row / 2);
+                        (0..WIDE).for_each(|p| block.store(sums[p], job.output.add(to[first + p] + channel)));
+                    });
+                } else {
+                    in_wide_tiles!(count, |first, WIDE| {
+                        let sums = products::<WIDE, 1>([block.bias[0]], panel.add(first * row), row, line, row / 2);
+                        (0..WIDE).for_each(|p| block.store(sums[p], job.output.add(to[first + p] + channel)));
+                    });
+                }
             }
             left -= count;
         }
@@ -210,14 +227,21 @@ unsafe fn conv_winograd<const KIND: u8>(job: &Job<'_>) {
                 for at in 0..POINTS {
                     let (codes, line) = (points.add(at * point), line.add(at * (inputs / 2) * LINE));
                     let sums = sums.add(at * GROUP * BLOCK);
-                    in_tiles!(count, |first, WIDE| {
-                        let (codes, sums) = (codes.add(first * inputs), sums.add(first * BLOCK));
-                        if block.count > BLOCK / 2 {
-                            keep(products::<WIDE, 2>([nothing; 2], codes, inputs, line, inputs / 2), sums);
-                        } else {
-                            keep(products::<WIDE, 1>([nothing], codes, inputs, line, inputs / 2), sums);
-                        }
-                    });
+                    if block.count > BLOCK / 2 {
+                        in_tiles!(count, |first, WIDE| {
+                            keep(
+                                products::<WIDE, 2>([nothing; 2], codes.add(first * inputs), inputs, line, inputs / 2),
+                                sums.add(first * BLOCK),
+                            );
+                        });
+                    } else {
+                        in_wide_tiles!(count, |first, WIDE| {
+                            keep(
+                                products::<WIDE, 1>([nothing], codes.add(first * inputs), inputs, line, inputs / 2),
+                                sums.add(first * BLOCK),
+                            );
+                        });
+                    }
                 }
                 for number in 0..count {
                     let sums = sums.add(number * BLOCK);
@@ -456,10 +480,9 @@ pub fn depthwise(weights: &PackedDepthwise, window: &Window, input: &View<'_>, o
 #[target_feature(enable = "avx2")]
 unsafe fn depthwise_pixels<const KIND: u8>(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
     const HALF: usize = DEPTHWISE_BLOCK / 2;
-    let taps = window.taps.by_fours();
     let pairs = window.taps.len().div_ceil(2);
+    let taps = &window.taps.by_fours()[..2 * pairs];
     let epilogue = Epilogue::<KIND>::new(&w.requantise);
-    let nothing = _mm256_setzero_si256();
     for channel in (0..w.channels).step_by(HALF) {
         let (block, half) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK / HALF);
         let count = (w.channels - channel).min(HALF);
@@ -467,11 +490,60 @@ unsafe fn depthwise_pixels<const KIND: u8>(w: &PackedDepthwise, window: &Window,
         // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
         unsafe {
             let weights = w.paired.as_ptr().add(block * pairs * 4 * LINE + half * LINE / 2);
-            for (from, to) in window.pixels() {
-                let at = input.add(from + channel);
-                let mut sums: [__m256i; 4] = std::array::from_fn(|q| _mm256_loadu_si256(w.interleaved_bias.as_ptr().add(place(q)).cast()));
-                for pair in 0..pairs {
-                    let [a, b] = [0, 1].map(|i| _mm256_loadu_si256(at.add(taps[2 * pair + i]).cast()));
+            let mut left = window.count();
+            let mut pixels = Pixels::new(window);
+            let tile =
+                |constants| DepthwiseTile { input: input.add(channel), output: output.add(channel), taps, weights, count, constants };
+            let tile = tile(Constants {
+                epilogue,
+                bias: w.interleaved_bias.as_ptr().add(place(0)),
+                multipliers: w.interleaved_multipliers.as_ptr().add(place(0)),
+            });
+            while left >= 2 {
+                tile.run(&pixels.take::<2>());
+                left -= 2;
+            }
+            if left == 1 {
+                tile.run(&pixels.take::<1>());
+            }
+        }
+    }
+}
+
+/// What follows the sums of 32 channels; a quarter's values lie 16 after the last one's.
+#[derive(Clone, Copy)]
+struct Constants<const KIND: u8> {
+    epilogue: Epilogue<KIND>,
+    bias: *const i32,
+    multipliers: *const f32,
+}
+
+/// 32 channels of some pixels.
+struct DepthwiseTile<'a, const KIND: u8> {
+    input: *const u8,
+    output: *mut u8,
+    taps: &'a [usize],
+    weights: *const i8,
+    count: usize,
+    constants: Constants<KIND>,
+}
+
+impl<const KIND: u8> DepthwiseTile<'_, KIND> {
+    /// # Safety
+    /// Every tap of the pixels may be read, and `count` bytes written at each.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn run<const P: usize>(&self, (from, to): &([usize; P], [usize; P])) {
+        let Constants { epilogue, bias, multipliers } = self.constants;
+        let nothing = _mm256_setzero_si256();
+        // SAFETY: the caller's; weights, bias and multipliers are whole blocks.
+        unsafe {
+            let bias: [__m256i; 4] = std::array::from_fn(|q| _mm256_loadu_si256(bias.add(16 * q).cast()));
+            let mut sums = [bias; P];
+            for (pair, taps) in self.taps.chunks_exact(2).enumerate() {
+                let columns: [__m256i; 4] = std::array::from_fn(|q| _mm256_load_si256(self.weights.add((pair * 4 + q) * LINE).cast()));
+                for p in 0..P {
+                    let [a, b] = [0, 1].map(|i| _mm256_loadu_si256(self.input.add(from[p] + taps[i]).cast()));
                     let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
                     let twos = [
                         _mm256_unpacklo_epi8(low, nothing),
@@ -480,23 +552,50 @@ unsafe fn depthwise_pixels<const KIND: u8>(w: &PackedDepthwise, window: &Window,
                         _mm256_unpackhi_epi8(high, nothing),
                     ];
                     for q in 0..4 {
-                        let column = _mm256_load_si256(weights.add((pair * 4 + q) * LINE).cast());
-                        sums[q] = _mm256_add_epi32(sums[q], _mm256_madd_epi16(twos[q], column));
+                        sums[p][q] = _mm256_add_epi32(sums[p][q], _mm256_madd_epi16(twos[q], columns[q]));
                     }
                 }
-                let rounded: [__m256i; 4] =
-                    std::array::from_fn(|q| epilogue.rounded(sums[q], _mm256_loadu_ps(w.interleaved_multipliers.as_ptr().add(place(q)))));
+            }
+            for p in 0..P {
+                let rounded: [__m256i; 4] = std::array::from_fn(|q| epilogue.rounded(sums[p][q], _mm256_loadu_ps(multipliers.add(16 * q))));
                 let (first, second) = (epilogue.words(rounded[0], rounded[1]), epilogue.words(rounded[2], rounded[3]));
                 let codes = epilogue.clamped(_mm256_packus_epi16(first, second));
-                let to = output.add(to + channel);
-                if count == HALF {
+                let to = self.output.add(to[p]);
+                if self.count == DEPTHWISE_BLOCK / 2 {
                     _mm256_storeu_si256(to.cast(), codes);
                 } else {
-                    let mut spare = [0u8; HALF];
+                    let mut spare = [0u8; DEPTHWISE_BLOCK / 2];
                     _mm256_storeu_si256(spare.as_mut_ptr().cast(), codes);
-                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, self.count);
                 }
             }
+        }
+    }
+}
+
+/// Codes through a table, 32 at a time: each of its sixteen rows gives the codes of its own high nibble.
+pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
+    let whole = from.len().min(to.len()) / 32 * 32;
+    let (head, tail) = to.split_at_mut(whole);
+    // SAFETY: the CPU has AVX2; `whole` bytes are read and written, 32 at a time.
+    unsafe { translate_bytes(table, from.as_ptr(), head.as_mut_ptr(), whole) }
+    super::scalar::translate(table, &from[whole..], tail);
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn translate_bytes(table: &[u8; 256], from: *const u8, to: *mut u8, length: usize) {
+    // SAFETY: as the caller's; rows lie within the table.
+    unsafe {
+        for done in (0..length).step_by(32) {
+            let codes = _mm256_loadu_si256(from.add(done).cast());
+            let mut found = _mm256_setzero_si256();
+            for row in 0..16 {
+                let sixteen = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * row).cast()));
+                // Codes of another row get their top bit, which gives 0.
+                let within = _mm256_adds_epu8(_mm256_sub_epi8(codes, _mm256_set1_epi8((16 * row) as i8)), _mm256_set1_epi8(0x70));
+                found = _mm256_or_si256(found, _mm256_shuffle_epi8(sixteen, within));
+            }
+            _mm256_storeu_si256(to.add(done).cast(), found);
         }
     }
 }

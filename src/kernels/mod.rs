@@ -278,7 +278,7 @@ fn translation(isa: Isa) -> Translate {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::translate_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => scalar::translate,
+        Set::Avx2 | Set::AvxVnni => avx2::translate,
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::translate,
         Set::Scalar => scalar::translate,
