@@ -3,6 +3,8 @@
 //! One definition of the arithmetic (`README.md` here), and every instruction set gives the scalar oracle's bytes: sums in i32, requantised
 //! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -94,6 +96,12 @@ impl Isa {
         found.map(|i| available[i]).ok_or_else(|| format!("`{name}` is not an instruction set of this CPU; it has {}", names.join(", ")))
     }
 
+    /// Whether its convolutions read weights of 16 bits.
+    #[cfg(target_arch = "x86_64")]
+    fn reads_wide(self) -> bool {
+        self.0 == Set::Avx2
+    }
+
     /// Whether its convolutions read weights in the order for SMULL.
     #[cfg(target_arch = "aarch64")]
     fn reads_pairs(self) -> bool {
@@ -132,7 +140,11 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "x86_64")]
         Set::AvxVnni => x86::conv_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => x86::conv_avx2(weights, &window, input, output),
+        Set::Avx2 => match &weights.wide {
+            Some(wide) => avx2::conv(weights, wide, &window, input, output),
+            // A row too long for its memory.
+            None => scalar::conv(weights, &window, input, output),
+        },
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
@@ -154,7 +166,7 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "x86_64")]
         Set::AvxVnni => x86::depthwise_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => x86::depthwise_avx2(weights, &window, input, output),
+        Set::Avx2 => avx2::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
@@ -247,7 +259,7 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::add_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => x86::add_avx2,
+        Set::Avx2 | Set::AvxVnni => avx2::add,
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::add_codes,
         Set::Scalar => scalar::add_codes,
@@ -266,7 +278,7 @@ fn translation(isa: Isa) -> Translate {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::translate_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => scalar::translate,
+        Set::Avx2 | Set::AvxVnni => avx2::translate,
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::translate,
         Set::Scalar => scalar::translate,

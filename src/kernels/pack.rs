@@ -105,7 +105,101 @@ pub struct PackedConv {
     /// inputs or fewer are left. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) pairs: Lines,
+    /// For AVX2, in place of `data`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) wide: Option<Wide>,
     shape: ConvShape,
+}
+
+/// Weights of 16 bits, `[block of 16 outputs][part][input / 2][16][2]`; a part is a tap, or a point of Winograd's transform.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone)]
+pub(super) struct Wide {
+    pub data: Lines,
+    /// Points instead of taps.
+    pub winograd: bool,
+    /// Inputs, rounded up to whole pairs.
+    pub inputs: usize,
+    /// In the order of a block's outputs.
+    pub bias: Vec<i32>,
+    /// Likewise.
+    pub multipliers: Vec<f32>,
+    /// Every sum times its multiplier is in the range of conversions.
+    pub bounded: bool,
+}
+
+/// Whether no sum of `size` times 255 and `bias`, times `multiplier`, leaves what conversions to 32 bits take, with room to spare.
+#[cfg(target_arch = "x86_64")]
+fn bounded(size: u64, bias: i32, multiplier: f32) -> bool {
+    (255.0 * size as f64 + f64::from(bias).abs()) * f64::from(multiplier.abs()) < f64::from(1 << 30)
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Wide {
+    /// Longest row of taps and inputs that AVX2's kernel has memory for.
+    pub const MAX_ROW: usize = 32 << 10;
+    /// Most inputs that its Winograd transform has memory for.
+    pub const MAX_WINOGRAD_INPUTS: usize = 512;
+    /// Fewer inputs or outputs are not worth the transforms.
+    const MIN_WINOGRAD_CHANNELS: usize = 16;
+
+    /// None if a row is too long.
+    fn new(from: &PackedConv) -> Option<Self> {
+        let (inputs, taps) = (from.inputs.next_multiple_of(2), from.shape.kernel * from.shape.kernel);
+        let worthwhile = Self::MIN_WINOGRAD_CHANNELS..=Self::MAX_WINOGRAD_INPUTS;
+        let winograd = from.shape.kernel == 3
+            && from.shape.stride == 1
+            && worthwhile.contains(&inputs)
+            && from.outputs >= Self::MIN_WINOGRAD_CHANNELS
+            && (0..from.outputs).all(|output| from.size(output) < (1 << 31) / (4 * 255));
+        if !winograd && taps * inputs > Self::MAX_ROW {
+            return None;
+        }
+        let parts = if winograd { 16 } else { taps };
+        let mut data = Lines::zeroed(from.outputs.next_multiple_of(BLOCK) * parts * inputs * 2);
+        // Packing works within 128-bit lanes: with the middle quarters of a block changed round it gives outputs in their order. A block of
+        // eight or fewer is half as wide.
+        let place = |output: usize| match (from.outputs - output / BLOCK * BLOCK > BLOCK / 2, output % BLOCK) {
+            (true, within @ 4..8) => within + 4,
+            (true, within @ 8..12) => within - 4,
+            (_, within) => within,
+        };
+        let (mut bias, mut multipliers) = (vec![0; from.bias.len()], vec![0.0; from.bias.len()]);
+        for output in 0..from.outputs {
+            let at = output / BLOCK * BLOCK + place(output);
+            (bias[at], multipliers[at]) = (from.bias[output], from.requantise.multipliers[output]);
+        }
+        let bounded = (0..from.outputs).all(|o| bounded(from.size(o), from.bias[o], from.requantise.multipliers[o]));
+        let mut set = |output: usize, part: usize, input: usize, weight: i16| {
+            let pair = (output / BLOCK * parts + part) * (inputs / 2) + input / 2;
+            let at = ((pair * BLOCK + place(output)) * 2 + input % 2) * 2;
+            let [low, high] = weight.to_le_bytes();
+            data.set(at, low as i8);
+            data.set(at + 1, high as i8);
+        };
+        for output in 0..from.outputs {
+            for input in 0..from.inputs {
+                if winograd {
+                    let taps = std::array::from_fn(|tap| i16::from(from.weight(output, tap, input)));
+                    for (point, weight) in winograd_points(&taps).into_iter().enumerate() {
+                        set(output, point, input, weight);
+                    }
+                } else {
+                    (0..taps).for_each(|tap| set(output, tap, input, i16::from(from.weight(output, tap, input))));
+                }
+            }
+        }
+        Some(Self { data, winograd, inputs, bias, multipliers, bounded })
+    }
+}
+
+/// `2 G g (2 G)ᵀ` of F(2 × 2, 3 × 3): at most nine times a weight.
+#[cfg(target_arch = "x86_64")]
+fn winograd_points(taps: &[i16; 9]) -> [i16; 16] {
+    let transformed = |[a, b, c]: [i16; 3]| [2 * a, a + b + c, a - b + c, 2 * c];
+    let columns: [[i16; 4]; 3] = std::array::from_fn(|x| transformed([taps[x], taps[3 + x], taps[6 + x]]));
+    let rows: [[i16; 4]; 4] = std::array::from_fn(|y| transformed([columns[0][y], columns[1][y], columns[2][y]]));
+    std::array::from_fn(|point| rows[point / 4][point % 4])
 }
 
 /// Weights of a depthwise convolution; in the order of each instruction set.
@@ -116,6 +210,12 @@ pub struct PackedDepthwise {
     pub(super) data: Vec<i8>,
     /// `[block of 64][group of 4 taps][quarter][16 channels][4 taps]`: see `x86.rs`.
     pub(super) interleaved: Lines,
+    /// As `interleaved`, of 16 bits and with two taps side by side: `[block of 64][pair of taps][quarter][16 channels][2 taps]`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) paired: Lines,
+    /// See [`Wide::bounded`].
+    #[cfg(target_arch = "x86_64")]
+    pub(super) bounded: bool,
     pub(super) bias: Vec<i32>,
     pub(super) requantise: Requantise,
     /// `bias` and multipliers in the order of `interleaved`.
@@ -247,14 +347,22 @@ impl PackedConv {
             flipped_bias,
             #[cfg(target_arch = "aarch64")]
             pairs: if weights.contains(&i8::MIN) { Lines::zeroed(0) } else { pairs(&rows, inputs, taps) },
+            #[cfg(target_arch = "x86_64")]
+            wide: None,
             shape,
         })
     }
 
-    /// The same without what only other instruction sets read.
+    /// In the order that `isa` reads, without what only other instruction sets do.
     #[must_use]
-    #[cfg_attr(not(target_arch = "aarch64"), allow(unused_mut, unused_variables, reason = "one order for all of x86-64"))]
     pub fn only_for(mut self, isa: Isa) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if isa.reads_wide() {
+            self.wide = Wide::new(&self);
+            if self.wide.is_some() {
+                self.data = Lines::zeroed(0);
+            }
+        }
         #[cfg(target_arch = "aarch64")]
         if isa.reads_pairs() && !self.pairs.is_empty() {
             self.data = Lines::zeroed(0);
@@ -262,6 +370,20 @@ impl PackedConv {
             self.pairs = Lines::zeroed(0);
         }
         self
+    }
+
+    /// The weight of an output, a tap and an input.
+    pub(super) fn weight(&self, output: usize, tap: usize, input: usize) -> i8 {
+        let taps = self.shape.kernel * self.shape.kernel;
+        let step = ((output / BLOCK * taps + tap) * self.steps + input / STEP) * BLOCK + output % BLOCK;
+        self.data.get(step * STEP + input % STEP)
+    }
+
+    /// Sum of the sizes of an output's weights.
+    #[cfg(target_arch = "x86_64")]
+    fn size(&self, output: usize) -> u64 {
+        let taps = self.shape.kernel * self.shape.kernel;
+        (0..self.inputs * taps).map(|i| u64::from(self.weight(output, i % taps, i / taps).unsigned_abs())).sum()
     }
 
     /// The window.
@@ -301,6 +423,8 @@ impl PackedDepthwise {
         let (wide, groups) = (bias.len(), taps.div_ceil(4));
         let mut data = vec![0; taps * wide];
         let mut interleaved = Lines::zeroed(groups * 4 * wide);
+        #[cfg(target_arch = "x86_64")]
+        let (pairs, mut paired) = (taps.div_ceil(2), Lines::zeroed(taps.div_ceil(2) * 4 * wide));
         let (mut interleaved_bias, mut interleaved_multipliers) = (vec![0; wide], vec![0.0; wide]);
         for channel in 0..wide {
             let (block, within) = (channel / DEPTHWISE_BLOCK, channel % DEPTHWISE_BLOCK);
@@ -312,14 +436,27 @@ impl PackedDepthwise {
             for (tap, &weight) in rows.get(channel).into_iter().flatten().enumerate() {
                 data[tap * wide + channel] = weight;
                 interleaved.set(((block * groups + tap / 4) * DEPTHWISE_BLOCK + at) * 4 + tap % 4, weight);
+                #[cfg(target_arch = "x86_64")]
+                for (byte, value) in i16::from(weight).to_le_bytes().into_iter().enumerate() {
+                    paired.set(((block * pairs + tap / 2) * DEPTHWISE_BLOCK + at) * 4 + tap % 2 * 2 + byte, value as i8);
+                }
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        let bounded = {
+            let size = |row: &Vec<i8>| row.iter().map(|w| u64::from(w.unsigned_abs())).sum();
+            rows.iter().zip(&bias).zip(&multipliers).all(|((row, &bias), &multiplier)| bounded(size(row), bias, multiplier))
+        };
         let requantise = Requantise { multipliers, ..requantise };
         #[cfg(target_arch = "aarch64")]
         let (flipped_bias, quads) = (flipped(&bias, &rows), quads(&rows, taps, wide));
         Ok(Self {
             data,
             interleaved,
+            #[cfg(target_arch = "x86_64")]
+            paired,
+            #[cfg(target_arch = "x86_64")]
+            bounded,
             bias,
             requantise,
             interleaved_bias,

@@ -170,6 +170,9 @@ impl std::ops::Deref for Taps {
 pub(super) struct Window {
     /// Input offset of each tap, from the window's first.
     pub taps: Taps,
+    /// Bytes from a pixel of the input to the next.
+    #[cfg(target_arch = "x86_64")]
+    pub pitch: usize,
     /// Output rows, and pixels across.
     pub size: (Range<usize>, usize),
     /// Input offset of the window's first tap for the first pixel of the first row, and its steps down and across.
@@ -204,6 +207,8 @@ impl Window {
         let first = from.origin() + input.first - shape.pad * (row + from.channels);
         Self {
             taps: Taps::new(shape.kernel, row, from.channels),
+            #[cfg(target_arch = "x86_64")]
+            pitch: from.channels,
             input: (first + rows.start * shape.stride * row, shape.stride * row, shape.stride * from.channels),
             output: (start - output.base + to.halo * to.channels + output.first, to.row(), to.channels),
             size: (rows, to.width),

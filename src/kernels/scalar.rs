@@ -1,6 +1,6 @@
 //! The oracle: portable, plain, and what every other instruction set must reproduce byte for byte.
 
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP};
+use super::pack::{PackedConv, PackedDepthwise, Requantise};
 use super::plane::{View, ViewMut, Window};
 use super::{AddCodes, Sum, Translate};
 
@@ -13,15 +13,12 @@ pub fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
 }
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let taps = window.taps.len();
     for (from, to) in window.pixels() {
         for channel in 0..weights.outputs {
             let mut sum = weights.bias[channel];
             for (tap, offset) in window.taps.iter().enumerate() {
                 for k in 0..weights.inputs {
-                    let step = ((channel / BLOCK * taps + tap) * weights.steps + k / STEP) * BLOCK + channel % BLOCK;
-                    let weight = weights.data.get(step * STEP + k % STEP);
-                    sum += i32::from(input.data[from + offset + k]) * i32::from(weight);
+                    sum += i32::from(input.data[from + offset + k]) * i32::from(weights.weight(channel, tap, k));
                 }
             }
             output.data[to + channel] = code(sum, weights.requantise.multipliers[channel], &weights.requantise);

@@ -1,4 +1,4 @@
-//! AVX-512 VNNI, AVX-VNNI and AVX2.
+//! AVX-512 VNNI and AVX-VNNI; `avx2.rs` has AVX2 without dot products.
 //!
 //! Each `unsafe` block rests on the same two facts, checked before any kernel runs: `Isa::available` found the CPU's features, and
 //! `Window::new` proved that every tap of every output pixel lies in the input's plane and every output pixel in the output's. Vector
@@ -423,98 +423,6 @@ unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input:
     }
 }
 
-// ---- AVX2 ----
-
-pub fn add_avx2(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
-    let length = to.len().min(a.len()).min(b.len());
-    let whole = length / 8 * 8;
-    // SAFETY: the CPU has AVX2; `whole` bytes are read and written, eight at a time.
-    unsafe { add_bytes_avx2(sum, a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), whole) }
-    super::scalar::add_codes(sum, &a[whole..length], &b[whole..length], &mut to[whole..length]);
-}
-
-#[target_feature(enable = "avx2")]
-unsafe fn add_bytes_avx2(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, length: usize) {
-    let [low, high] = sum.range.map(|code| _mm256_set1_ps((code - sum.zero) as f32));
-    let (zeros, multipliers) = (sum.zeros.map(|z| _mm256_set1_epi32(z)), sum.multipliers.map(|m| _mm256_set1_ps(m)));
-    for done in (0..length).step_by(8) {
-        // SAFETY: as the caller's.
-        unsafe {
-            let real = |from: *const u8, i: usize| {
-                let codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(done).cast()));
-                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, zeros[i])), multipliers[i])
-            };
-            let t = _mm256_add_ps(real(a, 0), real(b, 1));
-            let codes = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(t, low), high));
-            let codes = _mm256_add_epi32(codes, _mm256_set1_epi32(sum.zero));
-            let words = _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
-            _mm_storel_epi64(to.add(done).cast(), _mm_packus_epi16(words, words));
-        }
-    }
-}
-
-pub fn conv_avx2(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, taps: &window.taps, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
-    for block in 0..weights.outputs.div_ceil(BLOCK) {
-        // SAFETY: see the module's words.
-        unsafe { conv_pixels_avx2(&job, block, window) }
-    }
-}
-
-#[target_feature(enable = "avx2")]
-unsafe fn conv_pixels_avx2(job: &Job<'_>, block: usize, window: &Window) {
-    let mut left = window.count();
-    let mut pixels = Pixels::new(window);
-    // SAFETY: as the caller's.
-    unsafe {
-        while left >= 2 {
-            let (from, to) = pixels.take::<2>();
-            conv_tile_avx2::<2>(job, block, &from, &to);
-            left -= 2;
-        }
-        if left == 1 {
-            let (from, to) = pixels.take::<1>();
-            conv_tile_avx2::<1>(job, block, &from, &to);
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn conv_tile_avx2<const P: usize>(job: &Job<'_>, block: usize, from: &[usize; P], to: &[usize; P]) {
-    let w = job.weights;
-    let (steps, taps) = (w.steps, job.taps.len());
-    let channel = block * BLOCK;
-    // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
-    unsafe {
-        let weights = w.data.as_ptr().add(block * taps * steps * LINE);
-        // Two partial sums a channel: of the first and of the last two of each four inputs.
-        let mut sums = [[_mm256_setzero_si256(); 4]; P];
-        for (tap, &offset) in job.taps.iter().enumerate() {
-            let line = weights.add(tap * steps * LINE);
-            let rows: [*const u8; P] = std::array::from_fn(|p| job.input.add(from[p] + offset));
-            for step in 0..steps {
-                let wide: [__m256i; P] = std::array::from_fn(|p| {
-                    let four = _mm_set1_epi32(rows[p].add(4 * step).cast::<i32>().read_unaligned());
-                    _mm256_cvtepu8_epi16(four)
-                });
-                for q in 0..4 {
-                    let column = _mm256_cvtepi8_epi16(_mm_load_si128(line.add(step * LINE + 16 * q).cast()));
-                    for p in 0..P {
-                        sums[p][q] = _mm256_add_epi32(sums[p][q], _mm256_madd_epi16(wide[p], column));
-                    }
-                }
-            }
-        }
-        let count = (w.outputs - channel).min(BLOCK);
-        for p in 0..P {
-            let eight = |a: __m256i, b: __m256i| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(a, b));
-            let halves = [eight(sums[p][0], sums[p][1]), eight(sums[p][2], sums[p][3])];
-            store_avx2(halves, &w.bias[channel..], &w.requantise, channel, job.output.add(to[p] + channel), count);
-        }
-    }
-}
-
 /// Requantisation's constants, in registers.
 #[derive(Clone, Copy)]
 struct Epilogue256 {
@@ -567,39 +475,6 @@ unsafe fn store_avx2(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise
             let mut spare = [0u8; BLOCK];
             _mm_storeu_si128(spare.as_mut_ptr().cast(), bytes);
             std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
-        }
-    }
-}
-
-pub fn depthwise_avx2(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    // SAFETY: see the module's words.
-    unsafe { depthwise_pixels_avx2(weights, window, input.data.as_ptr(), output.data.as_mut_ptr()) }
-}
-
-#[target_feature(enable = "avx2")]
-unsafe fn depthwise_pixels_avx2(w: &PackedDepthwise, window: &Window, input: *const u8, output: *mut u8) {
-    for (from, to) in window.pixels() {
-        for channel in (0..w.channels).step_by(BLOCK) {
-            // SAFETY: weights are padded to whole blocks; the pixel is proved by the window; stores are cut to the channels.
-            unsafe {
-                let mut sums = [_mm256_setzero_si256(); 2];
-                let row = |tap: usize| _mm256_cvtepu8_epi16(_mm_loadu_si128(input.add(from + window.taps[tap] + channel).cast()));
-                let column = |tap: usize| _mm256_cvtepi8_epi16(_mm_loadu_si128(w.data.as_ptr().add(tap * w.wide() + channel).cast()));
-                for tap in (0..window.taps.len()).step_by(2) {
-                    let first = (row(tap), column(tap));
-                    let second = if tap + 1 < window.taps.len() {
-                        (row(tap + 1), column(tap + 1))
-                    } else {
-                        (_mm256_setzero_si256(), _mm256_setzero_si256())
-                    };
-                    let low = _mm256_madd_epi16(_mm256_unpacklo_epi16(first.0, second.0), _mm256_unpacklo_epi16(first.1, second.1));
-                    let high = _mm256_madd_epi16(_mm256_unpackhi_epi16(first.0, second.0), _mm256_unpackhi_epi16(first.1, second.1));
-                    sums = [_mm256_add_epi32(sums[0], low), _mm256_add_epi32(sums[1], high)];
-                }
-                let halves = [_mm256_permute2x128_si256::<0x20>(sums[0], sums[1]), _mm256_permute2x128_si256::<0x31>(sums[0], sums[1])];
-                let count = (w.channels - channel).min(BLOCK);
-                store_avx2(halves, &w.bias[channel..], &w.requantise, channel, output.add(to + channel), count);
-            }
         }
     }
 }
