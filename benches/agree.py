@@ -4,7 +4,8 @@
 
 prints the mean |difference| of class logits and box deltas between these three and the definition evaluated in f64 (exact.py). The graph
 carries each code that falls to the other side of a tie through all layers after it, so evaluations that differ in one early code differ
-everywhere: nearness to another runtime says little, nearness to f64 says who rounds less.
+everywhere: nearness to another runtime says little, nearness to f64 says who rounds less. On CPUs without VNNI onnxruntime's fused sums
+of u8 codes saturate besides (peers.py shows whether they do).
 
     python benches/agree.py --expose target/all.onnx
     cargo bench --bench heads -- PICTURES target/all 4 target/all.onnx
