@@ -585,7 +585,7 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
                 let packed = PackedConv::new(&conv.weights, input.shape[0], conv.shape, &conv.bias, input.zero, requantise)
                     .map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
-                Work::Conv(packed.only_for(isa))
+                Work::Conv(packed.only_for(isa, height * width))
             }
         }
         (Kind::Node, Op::MaxPool(shape)) => {

@@ -8,6 +8,8 @@ mod neon;
 mod pack;
 mod plane;
 mod scalar;
+#[cfg(target_arch = "aarch64")]
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -133,6 +135,8 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         Set::AvxVnni => x86::conv_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => x86::conv_avx2(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon if !weights.winograd.is_empty() => winograd::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]

@@ -66,7 +66,7 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 /// Some outputs, from a channel on, of some rows.
 type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
-fn leaky(requantise: &Requantise) -> bool {
+pub(super) fn leaky(requantise: &Requantise) -> bool {
     requantise.slope != 1.0
 }
 
@@ -315,7 +315,7 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
 
 /// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
 #[derive(Clone, Copy)]
-struct Epilogue<const Q: usize, const LEAKY: bool> {
+pub(super) struct Epilogue<const Q: usize, const LEAKY: bool> {
     multipliers: [float32x4_t; Q],
     /// LeakyReLU's, where it is not 1.
     slope: float32x4_t,
@@ -328,7 +328,7 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
     /// # Safety
     /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
     #[inline(always)]
-    unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             Self {
@@ -347,7 +347,7 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
     /// # Safety
     /// `count` codes, at most `4 * Q`, may be written.
     #[inline(always)]
-    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut u8, count: usize) {
+    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut u8, count: usize) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {

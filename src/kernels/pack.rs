@@ -105,6 +105,9 @@ pub struct PackedConv {
     /// inputs or fewer are left. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) pairs: Lines,
+    /// For `winograd.rs`, in its order; empty where it is not used.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) winograd: Vec<i16>,
     shape: ConvShape,
 }
 
@@ -247,21 +250,39 @@ impl PackedConv {
             flipped_bias,
             #[cfg(target_arch = "aarch64")]
             pairs: if weights.contains(&i8::MIN) { Lines::zeroed(0) } else { pairs(&rows, inputs, taps) },
+            #[cfg(target_arch = "aarch64")]
+            winograd: Vec::new(),
             shape,
         })
     }
 
-    /// The same without what only other instruction sets read.
+    /// The same in the order that is best for outputs of `pixels` pixels, without what only others read.
     #[must_use]
     #[cfg_attr(not(target_arch = "aarch64"), allow(unused_mut, unused_variables, reason = "one order for all of x86-64"))]
-    pub fn only_for(mut self, isa: Isa) -> Self {
+    pub fn only_for(mut self, isa: Isa, pixels: usize) -> Self {
         #[cfg(target_arch = "aarch64")]
-        if isa.reads_pairs() && !self.pairs.is_empty() {
-            self.data = Lines::zeroed(0);
+        if isa.reads_pairs() {
+            let taps = self.shape.kernel * self.shape.kernel;
+            let size = |output| (0..self.inputs * taps).map(move |i| (output, i / taps, i % taps));
+            let sizes = (0..self.outputs).map(|output| size(output).map(|(o, i, tap)| u32::from(self.weight(o, i, tap).unsigned_abs())).sum());
+            if super::winograd::fits(self.shape, self.inputs, pixels, sizes) {
+                self.winograd = super::winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, input, tap));
+                (self.data, self.pairs) = (Lines::zeroed(0), Lines::zeroed(0));
+            } else if !self.pairs.is_empty() {
+                self.data = Lines::zeroed(0);
+            }
         } else {
             self.pairs = Lines::zeroed(0);
         }
         self
+    }
+
+    /// A weight in `data`.
+    #[cfg(target_arch = "aarch64")]
+    fn weight(&self, output: usize, input: usize, tap: usize) -> i8 {
+        let taps = self.shape.kernel * self.shape.kernel;
+        let step = ((output / BLOCK * taps + tap) * self.steps + input / STEP) * BLOCK + output % BLOCK;
+        self.data.get(step * STEP + input % STEP)
     }
 
     /// The window.
