@@ -1,7 +1,7 @@
 //! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM) and with them (Cortex-A76).
 //!
-//! Codes are moved to s8 by flipping their top bit, so that SMULL takes them with the weights. Two products fit 16 bits unless a weight is
-//! -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
+//! Planes hold codes moved down to s8 (`Isa::flip`), as SMULL and SDOT take them with the weights. Two products fit 16 bits unless a weight
+//! is -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
 //! The 128 that each code lost is given back through the sum of the weights, which is part of the bias here.
 //!
 //! Each `unsafe` block rests on the facts that `x86.rs` names: the CPU has NEON (every aarch64 has), and `Window::new` proved the planes.
@@ -17,8 +17,8 @@ use std::arch::aarch64::*;
 struct Job<'a> {
     weights: &'a PackedConv,
     window: &'a Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
 }
 
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
@@ -48,7 +48,7 @@ fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use
 }
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    let job = Job { weights, window, input: input.data.as_ptr().cast(), output: output.data.as_mut_ptr().cast() };
     let (block, width) = match (weights.pairs.is_empty(), leaky(&weights.requantise)) {
         (true, true) => (block_wide::<PIXELS, true> as Block, BLOCK),
         (true, false) => (block_wide::<PIXELS, false> as Block, BLOCK),
@@ -90,8 +90,7 @@ unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize,
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
+        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
         let mut line = w.pairs.as_ptr().add(channel / 8 * job.window.taps.len() * pair_bytes(w.inputs));
         let mut sums = [[vdupq_n_s32(0); 8]; P];
         let half = matches!(w.inputs % 16, 1..=8);
@@ -189,14 +188,13 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
     // SAFETY: as in `tile`.
     unsafe {
         let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
-        let flip = vdup_n_u8(0x80);
         // Of each output two partial sums: of the first and of the last two of each four inputs.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; P];
         for &offset in job.window.taps.iter() {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
                     let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
-                    vreinterpret_s8_u8(veor_u8(vreinterpret_u8_u32(vdup_n_u32(four)), flip))
+                    vreinterpret_s8_u32(vdup_n_u32(four))
                 });
                 for q in 0..4 {
                     let column = vld1q_s8(line.add(16 * q));
@@ -220,7 +218,7 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
+    let job = Job { weights, window, input: input.data.as_ptr().cast(), output: output.data.as_mut_ptr().cast() };
     let (whole, half) = if leaky(&weights.requantise) {
         (block_dot::<5, 4, true> as Block, block_dot::<8, 2, true> as Block)
     } else {
@@ -248,8 +246,7 @@ unsafe fn tile_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
+        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
         let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
         let bias: [int32x4_t; Q] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
@@ -320,8 +317,8 @@ pub(super) struct Epilogue<const Q: usize, const LEAKY: bool> {
     /// LeakyReLU's, where it is not 1.
     slope: float32x4_t,
     zero: int16x8_t,
-    low: uint8x16_t,
-    high: uint8x16_t,
+    low: int8x16_t,
+    high: int8x16_t,
 }
 
 impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
@@ -334,9 +331,9 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
             Self {
                 multipliers: std::array::from_fn(|q| vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q))),
                 slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16(requantise.zero as i16),
-                low: vdupq_n_u8(requantise.range[0] as u8),
-                high: vdupq_n_u8(requantise.range[1] as u8),
+                zero: vdupq_n_s16((requantise.zero - 128) as i16),
+                low: vdupq_n_s8((requantise.range[0] - 128) as i8),
+                high: vdupq_n_s8((requantise.range[1] - 128) as i8),
             }
         }
     }
@@ -347,7 +344,7 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
     /// # Safety
     /// `count` codes, at most `4 * Q`, may be written.
     #[inline(always)]
-    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut u8, count: usize) {
+    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8, count: usize) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
@@ -356,22 +353,16 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
                 vcvtnq_s32_f32(if LEAKY { vmaxq_f32(t, vmulq_f32(self.slope, t)) } else { t })
             };
             let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
-            let first = vqmovun_s16(eight(0));
-            let bytes = if Q == 4 { vqmovun_high_s16(first, eight(Q - 2)) } else { vcombine_u8(first, first) };
-            let bytes = vminq_u8(vmaxq_u8(bytes, self.low), self.high);
-            if count == 4 * Q {
-                if Q == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
-            } else {
-                let mut spare = [0u8; BLOCK];
-                vst1q_u8(spare.as_mut_ptr(), bytes);
-                std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
-            }
+            let first = vqmovn_s16(eight(0));
+            let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
+            let bytes = vminq_s8(vmaxq_s8(bytes, self.low), self.high);
+            store(bytes, to, count);
         }
     }
 }
 
 pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
+    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
     let block = if leaky(&w.requantise) { depthwise_block_dot::<4, true> } else { depthwise_block_dot::<4, false> };
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
@@ -385,8 +376,8 @@ pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, out
 unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     rows: &std::ops::Range<usize>,
     channel: usize,
 ) {
@@ -400,16 +391,15 @@ unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
 unsafe fn depthwise_tile_dot<const P: usize, const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     channel: usize,
     (from, to): &Offsets<P>,
 ) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let pixels: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
-        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(pixels[p].add(offset)), flip));
+        let pixels: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let codes = |p: usize, offset: usize| vld1q_s8(pixels[p].add(offset));
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
         let mut line = w.quads.as_ptr().add(channel / BLOCK * (window.taps.len() / 4) * 64);
@@ -473,7 +463,7 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 }
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
+    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
     let block = if leaky(&w.requantise) { depthwise_block::<4, true> } else { depthwise_block::<4, false> };
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
@@ -486,8 +476,8 @@ pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output:
 unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     rows: &std::ops::Range<usize>,
     channel: usize,
 ) {
@@ -506,16 +496,15 @@ unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
 unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     channel: usize,
     (from, to): &Offsets<P>,
 ) {
     // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let rows: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
-        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(rows[p].add(offset)), flip));
+        let rows: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let codes = |p: usize, offset: usize| vld1q_s8(rows[p].add(offset));
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
@@ -545,13 +534,13 @@ unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
     }
 }
 
-/// As [`depthwise_tile`], for weights of which some are -128: one tap at a time, codes as they are.
+/// As [`depthwise_tile`], for weights of which some are -128: one tap at a time.
 #[inline]
 unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     channel: usize,
     (from, to): &Offsets<P>,
 ) {
@@ -560,42 +549,86 @@ unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
         let count = (w.channels - channel).min(BLOCK);
         let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
         for p in 0..P {
-            let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
+            let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
             for (tap, offset) in window.taps.iter().enumerate() {
-                // A code of up to 255 times a weight fits 16 bits, so the product is taken there.
-                let codes = vld1q_u8(input.add(from[p] + offset + channel));
+                let codes = vld1q_s8(input.add(from[p] + offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
-                let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), vmovl_s8(vget_low_s8(column)));
-                let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), vmovl_s8(vget_high_s8(column)));
-                widen(&mut sums, low, high);
+                widen(&mut sums, vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
             epilogue.store(sums, output.add(to[p] + channel), count);
         }
     }
 }
 
-pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
-    let length = to.len().min(a.len()).min(b.len());
-    let whole = length / 8 * 8;
-    let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
-    for done in (0..whole).step_by(8) {
-        // SAFETY: eight codes from `done` lie within all three slices.
-        unsafe {
-            let half = |words: uint16x4_t, i: usize| {
-                let codes = vsubq_s32(vreinterpretq_s32_u32(vmovl_u16(words)), vdupq_n_s32(sum.zeros[i]));
-                vmulq_f32(vcvtq_f32_s32(codes), vdupq_n_f32(sum.multipliers[i]))
-            };
-            let (a, b) = (vmovl_u8(vld1_u8(a.as_ptr().add(done))), vmovl_u8(vld1_u8(b.as_ptr().add(done))));
-            let code = |t: float32x4_t| {
-                let t = vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high));
-                vmovn_s32(vaddq_s32(vcvtnq_s32_f32(t), vdupq_n_s32(sum.zero)))
-            };
-            let first = code(vaddq_f32(half(vget_low_u16(a), 0), half(vget_low_u16(b), 1)));
-            let second = code(vaddq_f32(half(vget_high_u16(a), 0), half(vget_high_u16(b), 1)));
-            vst1_u8(to.as_mut_ptr().add(done), vqmovun_s16(vcombine_s16(first, second)));
+/// As [`super::scalar::max_pool`], sixteen channels at a time.
+pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let (from, to) = (input.data.as_ptr().cast::<i8>(), output.data.as_mut_ptr().cast::<i8>());
+    for (pixel, out) in window.pixels() {
+        for channel in (0..output.channels).step_by(BLOCK) {
+            // SAFETY: pixels are proved by the window, what is read past the last channel lies within the spare bytes, and stores are cut.
+            unsafe {
+                let codes = |offset: usize| vld1q_s8(from.add(pixel + offset + channel));
+                let best = window.taps[1..].iter().fold(codes(0), |best, &offset| vmaxq_s8(best, codes(offset)));
+                store(best, to.add(out + channel), (output.channels - channel).min(BLOCK));
+            }
         }
     }
-    super::scalar::add_codes(sum, &a[whole..length], &b[whole..length], &mut to[whole..length]);
+}
+
+/// The first `count` of sixteen bytes.
+///
+/// # Safety
+/// They may be written.
+#[inline(always)]
+unsafe fn store(bytes: int8x16_t, to: *mut i8, count: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if count == BLOCK {
+            vst1q_s8(to, bytes);
+        } else if count == 8 {
+            vst1_s8(to, vget_low_s8(bytes));
+        } else {
+            let mut spare = [0; BLOCK];
+            vst1q_s8(spare.as_mut_ptr(), bytes);
+            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
+        }
+    }
+}
+
+pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
+    let length = to.len().min(a.len()).min(b.len());
+    let mut done = 0;
+    while length - done >= 8 {
+        // SAFETY: eight codes from `done` lie within all three slices.
+        unsafe { add_eight(sum, a.as_ptr().add(done).cast(), b.as_ptr().add(done).cast(), to.as_mut_ptr().add(done).cast()) };
+        done += 8;
+    }
+    if done < length {
+        let mut rest = [[0; 8]; 3];
+        rest[0][..length - done].copy_from_slice(&a[done..length]);
+        rest[1][..length - done].copy_from_slice(&b[done..length]);
+        // SAFETY: each is of eight.
+        unsafe { add_eight(sum, rest[0].as_ptr().cast(), rest[1].as_ptr().cast(), rest[2].as_mut_ptr().cast()) };
+        to[done..length].copy_from_slice(&rest[2][..length - done]);
+    }
+}
+
+/// # Safety
+/// Eight codes can be read at `a` and `b` and written at `to`.
+#[inline(always)]
+unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
+    let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
+    // SAFETY: the caller's word.
+    unsafe {
+        let zeros = sum.zeros.map(|zero| vdupq_n_s16((zero - 128) as i16));
+        let moved = |codes: *const i8, i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes)), zeros[i]);
+        let real = |words: int16x4_t, i: usize| vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(words)), sum.multipliers[i]);
+        let code = |t: float32x4_t| vmovn_s32(vcvtnq_s32_f32(vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high))));
+        let (a, b) = (moved(a, 0), moved(b, 1));
+        let first = code(vaddq_f32(real(vget_low_s16(a), 0), real(vget_low_s16(b), 1)));
+        let second = code(vaddq_f32(real(vget_high_s16(a), 0), real(vget_high_s16(b), 1)));
+        vst1_s8(to, vmovn_s16(vaddq_s16(vcombine_s16(first, second), vdupq_n_s16((sum.zero - 128) as i16))));
+    }
 }
 
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {

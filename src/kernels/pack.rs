@@ -262,10 +262,7 @@ impl PackedConv {
     pub fn only_for(mut self, isa: Isa, pixels: usize) -> Self {
         #[cfg(target_arch = "aarch64")]
         if isa.reads_pairs() {
-            let taps = self.shape.kernel * self.shape.kernel;
-            let size = |output| (0..self.inputs * taps).map(move |i| (output, i / taps, i % taps));
-            let sizes = (0..self.outputs).map(|output| size(output).map(|(o, i, tap)| u32::from(self.weight(o, i, tap).unsigned_abs())).sum());
-            if super::winograd::fits(self.shape, self.inputs, pixels, sizes) {
+            if super::winograd::fits(self.shape, self.inputs, pixels) {
                 self.winograd = super::winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, input, tap));
                 (self.data, self.pairs) = (Lines::zeroed(0), Lines::zeroed(0));
             } else if !self.pairs.is_empty() {

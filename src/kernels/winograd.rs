@@ -2,8 +2,8 @@
 //!
 //! Exact, so it gives the oracle's bytes: the transforms are of whole numbers, weights times what makes them whole, and all sums are modulo
 //! 2^32. What comes out is the sum times 9 and a power of two of at most 2^6, modulo 2^32; a multiplication by the inverse of 9 and a shift
-//! give the sum itself as long as it is below 2^25, which [`fits`] checks at load. Transformed codes and weights fit 16 bits: codes grow at
-//! most 68-fold (17,340), weights at most 49-fold (6,272).
+//! give the sum itself as long as it is below 2^25, as sums of [`MAX_INPUTS`] are. Transformed codes and weights fit 16 bits: codes grow at
+//! most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
 
 use super::neon::{Epilogue, leaky};
@@ -26,13 +26,14 @@ const MAX_INPUTS: usize = 128;
 /// Fewest output pixels for which the larger weights pay.
 const MIN_PIXELS: usize = 64;
 
-/// Whether a convolution over `pixels` pixels may go this way and gains by it; `sizes` is the sum of each output's weights without signs.
-pub fn fits(shape: ConvShape, inputs: usize, pixels: usize, sizes: impl Iterator<Item = u32>) -> bool {
+const _: () = assert!(MAX_INPUTS * 9 * 128 * 128 < 1 << 25);
+
+/// Whether a convolution over `pixels` pixels may go this way and gains by it.
+pub fn fits(shape: ConvShape, inputs: usize, pixels: usize) -> bool {
     (shape.kernel, shape.stride) == (3, 1)
         && inputs.is_multiple_of(8)
         && inputs <= MAX_INPUTS
         && pixels >= MIN_PIXELS
-        && sizes.max().is_some_and(|size| size < (1 << 25) / 255)
 }
 
 /// Weights times the common denominator of each point: 0, 1, -1, 2, -2 and infinity.
@@ -55,14 +56,14 @@ pub fn pack(inputs: usize, outputs: usize, weight: impl Fn(usize, usize, usize) 
 }
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (from, to) = (input.data.as_ptr(), output.data.as_mut_ptr());
+    let (from, to) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
     // SAFETY: the window proved the planes.
     unsafe { if leaky(&weights.requantise) { run::<true>(weights, window, from, to) } else { run::<false>(weights, window, from, to) } }
 }
 
 /// # Safety
 /// `window` is of the planes `from` and `to`.
-unsafe fn run<const LEAKY: bool>(weights: &PackedConv, window: &Window, from: *const u8, to: *mut u8) {
+unsafe fn run<const LEAKY: bool>(weights: &PackedConv, window: &Window, from: *const i8, to: *mut i8) {
     let (height, width) = (window.size.0.len(), window.size.1);
     let across = width.div_ceil(SIDE);
     let all = height.div_ceil(SIDE) * across;
@@ -94,7 +95,7 @@ unsafe fn run<const LEAKY: bool>(weights: &PackedConv, window: &Window, from: *c
                 }
                 let epilogue = Epilogue::<2, LEAKY>::new(&weights.requantise, channel);
                 let count = (weights.outputs - channel).min(OUTPUTS);
-                let bias = std::array::from_fn(|q| vld1q_s32(weights.bias.as_ptr().add(channel + 4 * q)));
+                let bias = std::array::from_fn(|q| vld1q_s32(weights.flipped_bias.as_ptr().add(channel + 4 * q)));
                 for tile in 0..tiles {
                     let (y, x) = ((first + tile) / across * SIDE, (first + tile) % across * SIDE);
                     let sums = restore(products.add(tile * OUTPUTS), bias);
@@ -135,10 +136,10 @@ fn spread(d: [int16x8_t; REACH]) -> [int16x8_t; REACH] {
 /// # Safety
 /// Eight codes can be read at each row and column, and eight numbers written at each position.
 #[inline(always)]
-unsafe fn transform(from: *const u8, rows: &[usize; REACH], columns: &[usize; REACH], to: *mut i16, step: usize) {
+unsafe fn transform(from: *const i8, rows: &[usize; REACH], columns: &[usize; REACH], to: *mut i16, step: usize) {
     // SAFETY: the caller's word.
     unsafe {
-        let code = |i: usize, j: usize| vreinterpretq_s16_u16(vmovl_u8(vld1_u8(from.add(rows[i] + columns[j]))));
+        let code = |i: usize, j: usize| vmovl_s8(vld1_s8(from.add(rows[i] + columns[j])));
         let down: [[int16x8_t; REACH]; REACH] = std::array::from_fn(|j| spread(std::array::from_fn(|i| code(i, j))));
         for i in 0..REACH {
             for (j, value) in spread(std::array::from_fn(|j| down[j][i])).into_iter().enumerate() {
