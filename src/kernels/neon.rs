@@ -9,14 +9,17 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, pair_bytes};
-use super::plane::{Pixels, View, ViewMut, Window};
+use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP, pair_bytes};
+use super::plane::{MAX_KERNEL, Pixels, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
 struct Job<'a> {
     weights: &'a PackedConv,
     window: &'a Window,
+    taps: &'a [usize],
+    /// Input channels of a tap.
+    inputs: usize,
     input: *const i8,
     output: *mut i8,
 }
@@ -24,19 +27,28 @@ struct Job<'a> {
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
 const PASS: usize = 16 << 10;
 
-/// Runs tiles of `$wide` pixels of output rows `$rows` through `$tile`, and what is left one by one.
+/// Runs `$run` on tiles of at most `$most` pixels of output rows `$rows`: as few as there can be, of sizes as equal as can be, which must be
+/// among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $rows:expr, $wide:ident, $tile:ident [$($generic:tt),*] ($($argument:expr),*)) => {{
+    ($window:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $offsets:ident| $run:expr) => {{
         let mut left = $rows.len() * $window.size.1;
-        let mut pixels = Pixels::from_row($window, $rows.start);
-        while left >= $wide {
-            $tile::<$wide, $($generic),*>($($argument,)* &pixels.take());
-            left -= $wide;
-        }
+        let mut next = Pixels::from_row($window, $rows.start);
+        let mut tiles = left.div_ceil($most);
         while left > 0 {
-            $tile::<1, $($generic),*>($($argument,)* &pixels.take());
-            left -= 1;
+            let size = left.div_ceil(tiles);
+            match size {
+                $most => by_tiles!(next, $most, $pixels, $offsets, $run),
+                $($size => by_tiles!(next, $size, $pixels, $offsets, $run),)*
+                _ => (0..size).for_each(|_| by_tiles!(next, 1, $pixels, $offsets, $run)),
+            }
+            left -= size;
+            tiles -= 1;
         }
+    }};
+    ($next:ident, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
+        const $pixels: usize = $size;
+        let $offsets = &$next.take::<$pixels>();
+        $run
     }};
 }
 
@@ -47,20 +59,35 @@ fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use
     rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
 }
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr().cast(), output: output.data.as_mut_ptr().cast() };
-    let (block, width) = match (weights.pairs.is_empty(), leaky(&weights.requantise)) {
-        (true, true) => (block_wide::<PIXELS, true> as Block, BLOCK),
-        (true, false) => (block_wide::<PIXELS, false> as Block, BLOCK),
-        (false, true) => (block::<PIXELS, true> as Block, 8),
-        (false, false) => (block::<PIXELS, false> as Block, 8),
-    };
-    for rows in passes(window) {
-        for channel in (0..weights.outputs).step_by(width) {
-            // SAFETY: see the module's words.
-            unsafe { block(&job, &rows, channel) };
-        }
+/// Calls `run` with a job of the window's taps, or, where a tap is a pixel of four bytes, of its rows: their pixels lie side by side.
+fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>, rows: bool, run: impl FnOnce(&Job<'_>)) {
+    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
+    let side = weights.shape().kernel;
+    if rows {
+        let mut taps = [0; MAX_KERNEL];
+        taps.iter_mut().zip(window.taps.iter().step_by(side)).for_each(|(row, tap)| *row = *tap);
+        run(&Job { weights, window, taps: &taps[..side], inputs: STEP * side, input, output });
+    } else {
+        run(&Job { weights, window, taps: &window.taps, inputs: weights.inputs, input, output });
     }
+}
+
+pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let (paired, leaky) = (!weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP), leaky(&weights.requantise));
+    let (block, width) = match (paired, leaky) {
+        (false, true) => (block_wide::<true> as Block, BLOCK),
+        (false, false) => (block_wide::<false> as Block, BLOCK),
+        (true, true) => (block::<true> as Block, 8),
+        (true, false) => (block::<false> as Block, 8),
+    };
+    with_job(weights, window, input, output, paired && weights.by_rows, |job| {
+        for rows in passes(window) {
+            for channel in (0..weights.outputs).step_by(width) {
+                // SAFETY: see the module's words.
+                unsafe { block(job, &rows, channel) };
+            }
+        }
+    });
 }
 
 /// Some outputs, from a channel on, of some rows.
@@ -72,114 +99,146 @@ pub(super) fn leaky(requantise: &Requantise) -> bool {
 
 type Offsets<const P: usize> = ([usize; P], [usize; P]);
 
-unsafe fn block<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile[LEAKY](job, channel)) }
+    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, LEAKY>(job, channel, at)) }
 }
 
-unsafe fn block_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_wide<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile_wide[LEAKY](job, channel)) }
+    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, LEAKY>(job, channel, at)) }
 }
 
-/// Eight outputs of `P` pixels, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others, SADALP into four partial sums of
-/// each output.
+/// Eight outputs of `P` pixels.
 #[inline]
 unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
-        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
-        let mut line = w.pairs.as_ptr().add(channel / 8 * job.window.taps.len() * pair_bytes(w.inputs));
-        let mut sums = [[vdupq_n_s32(0); 8]; P];
-        let half = matches!(w.inputs % 16, 1..=8);
-        let whole = w.inputs.div_ceil(16) - usize::from(half);
-        for &offset in job.window.taps.iter() {
-            for step in 0..whole {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
-                for o in 0..8 {
-                    multiply(&mut sums, o, vld1q_s8(line.add(16 * o)), &x);
-                }
-                line = line.add(128);
-            }
-            if half {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * whole));
-                for o in (0..8).step_by(2) {
-                    // Two outputs' eight weights in one load.
-                    multiply_halves(&mut sums, o, vld1q_s8(line.add(8 * o)), &x);
-                }
-                line = line.add(64);
-            }
+        let line = w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
+        let bias = w.flipped_bias.as_ptr().add(channel);
+        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
+        let mut sums = [[vdupq_n_s32(0); 2]; P];
+        match P {
+            3 => multiply_3(&from, job, line, bias, &mut sums),
+            2 => multiply_2(&from, job, line, bias, &mut sums),
+            _ => multiply_1(&from, job, line, bias, &mut sums),
         }
         let count = (w.outputs - channel).min(8);
-        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
         for p in 0..P {
-            let four = |o: usize| vpaddq_s32(vpaddq_s32(sums[p][o], sums[p][o + 1]), vpaddq_s32(sums[p][o + 2], sums[p][o + 3]));
-            epilogue.store([vaddq_s32(four(0), bias[0]), vaddq_s32(four(4), bias[1])], job.output.add(to[p] + channel), count);
+            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
         }
     }
 }
 
-/// Pixels of a tile for SMULL: their sums fill half of the registers. With three the compiler spills some, which costs more than the
-/// loads saved.
-const PIXELS: usize = 2;
-
-/// Sixteen products of output `o` and each pixel, into its four partial sums. Two pixels are written as one block, because a compiler
-/// that may reorder puts all products first and spills the sums.
-#[inline(always)]
-fn multiply<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, column: int8x16_t, x: &[int8x16_t; P]) {
-    // SAFETY: registers only; every aarch64 has these.
-    unsafe {
-        if P == PIXELS {
-            std::arch::asm!(
-                "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
-                "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
-                "smlal2 {t0:v}.8h, {w:v}.16b, {x0:v}.16b",
-                "smlal2 {t1:v}.8h, {w:v}.16b, {x1:v}.16b",
-                "sadalp {s0:v}.4s, {t0:v}.8h",
-                "sadalp {s1:v}.4s, {t1:v}.8h",
-                w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
-                s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
-                t0 = out(vreg) _, t1 = out(vreg) _,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        } else {
-            for p in 0..P {
-                let products = vmlal_high_s8(vmull_s8(vget_low_s8(column), vget_low_s8(x[p])), column, x[p]);
-                sums[p][o] = vpadalq_s16(sums[p][o], products);
-            }
-        }
-    }
+/// A register operand of the assembly by its name, as the whole vector.
+macro_rules! v {
+    ($name:ident) => {
+        concat!("{", stringify!($name), ":v}")
+    };
 }
 
-/// Eight products each of outputs `o` and `o + 1` and each pixel; the low half of `columns` is the first's.
-#[inline(always)]
-fn multiply_halves<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, columns: int8x16_t, x: &[int8x16_t; P]) {
-    // SAFETY: registers only; every aarch64 has these.
-    unsafe {
-        let second = vextq_s8::<8>(columns, columns);
-        for (o, column) in [(o, columns), (o + 1, second)] {
-            if P == PIXELS {
+/// Sixteen products of one output and some pixels, into four partial sums each.
+macro_rules! sixteen {
+    ($weights:ident; $($codes:ident $products:ident $sums:ident),*) => {
+        concat!(
+            $("smull ", v!($products), ".8h, ", v!($weights), ".8b, ", v!($codes), ".8b\n",)*
+            $("smlal2 ", v!($products), ".8h, ", v!($weights), ".16b, ", v!($codes), ".16b\n",)*
+            $("sadalp ", v!($sums), ".4s, ", v!($products), ".8h\n",)*
+        )
+    };
+}
+
+/// Eight products each of two outputs, whose weights are the halves of one register, and some pixels, whose codes are in both halves.
+macro_rules! eight_each {
+    ($weights:ident; $($codes:ident $products:ident $first:ident $second:ident),*) => {
+        concat!(
+            $("smull ", v!($products), ".8h, ", v!($weights), ".8b, ", v!($codes), ".8b\n",)*
+            $("sadalp ", v!($first), ".4s, ", v!($products), ".8h\n",)*
+            $("smull2 ", v!($products), ".8h, ", v!($weights), ".16b, ", v!($codes), ".16b\n",)*
+            $("sadalp ", v!($second), ".4s, ", v!($products), ".8h\n",)*
+        )
+    };
+}
+
+/// Sums of eight outputs of some pixels over all taps and inputs, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others,
+/// SADALP into four partial sums of each output; with three pixels that is every register. In one piece, because a compiler that may
+/// reorder puts all products first and spills the sums.
+macro_rules! multiply {
+    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $t:ident
+        $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
+        /// # Safety
+        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases.
+        #[inline(always)]
+        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 2]]) {
+            let half = usize::from(matches!(job.inputs % 16, 1..=8));
+            let whole = job.inputs.div_ceil(16) - half;
+            // SAFETY: the caller's word.
+            unsafe {
                 std::arch::asm!(
-                    "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
-                    "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
-                    "sadalp {s0:v}.4s, {t0:v}.8h",
-                    "sadalp {s1:v}.4s, {t1:v}.8h",
-                    w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
-                    s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
-                    t0 = out(vreg) _, t1 = out(vreg) _,
-                    options(pure, nomem, nostack, preserves_flags)
+                    // A bias is the first of its output's partial sums.
+                    $(concat!("ldp {", stringify!($a), ":s}, {", stringify!($b), ":s}, [{bias}]"),
+                    concat!("ldp {", stringify!($c), ":s}, {", stringify!($d), ":s}, [{bias}, #8]"),
+                    concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
+                    concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
+                    "2:",
+                    "ldr {offset}, [{taps}], #8",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
+                    "cbz {whole}, 4f",
+                    "mov {steps}, {whole}",
+                    "3:",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #128",
+                    sixteen!(w0; $($x $t $a),*),
+                    sixteen!(w1; $($x $t $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
+                    sixteen!(w0; $($x $t $c),*),
+                    sixteen!(w1; $($x $t $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
+                    sixteen!(w0; $($x $t $e),*),
+                    sixteen!(w1; $($x $t $f),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    sixteen!(w0; $($x $t $g),*),
+                    sixteen!(w1; $($x $t $h),*),
+                    "subs {steps}, {steps}, #1",
+                    "b.ne 3b",
+                    "4:",
+                    "cbz {half}, 5f",
+                    $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    eight_each!(w0; $($x $t $a $b),*),
+                    eight_each!(w1; $($x $t $c $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    eight_each!(w0; $($x $t $e $f),*),
+                    eight_each!(w1; $($x $t $g $h),*),
+                    "5:",
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
+                    concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
+                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
+                    concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
+                    concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
+                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
+                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
+                    bias = in(reg) bias, whole = in(reg) whole, half = in(reg) half, steps = out(reg) _, offset = out(reg) _,
+                    w0 = out(vreg) _, w1 = out(vreg) _,
+                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _, $t = out(vreg) _,
+                    $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
+                    $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
+                    options(readonly, nostack)
                 );
-            } else {
-                for p in 0..P {
-                    sums[p][o] = vpadalq_s16(sums[p][o], vmull_s8(vget_low_s8(column), vget_low_s8(x[p])));
-                }
             }
         }
-    }
+    };
 }
+
+multiply!(multiply_1; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
+multiply!(multiply_2; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
+multiply!(multiply_3; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
+    2 p2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
@@ -187,10 +246,10 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * w.steps * 64);
         // Of each output two partial sums: of the first and of the last two of each four inputs.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; P];
-        for &offset in job.window.taps.iter() {
+        for &offset in job.taps {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
                     let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
@@ -218,62 +277,197 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr().cast(), output: output.data.as_mut_ptr().cast() };
     let (whole, half) = if leaky(&weights.requantise) {
-        (block_dot::<5, 4, true> as Block, block_dot::<8, 2, true> as Block)
+        (block_dot::<true> as Block, block_dot_half::<true> as Block)
     } else {
-        (block_dot::<5, 4, false> as Block, block_dot::<8, 2, false> as Block)
+        (block_dot::<false> as Block, block_dot_half::<false> as Block)
     };
-    for rows in passes(window) {
-        for channel in (0..weights.outputs).step_by(BLOCK) {
-            let block = if weights.outputs - channel > 8 { whole } else { half };
-            // SAFETY: see the module's words; `Isa` found dot products.
-            unsafe { block(&job, &rows, channel) };
+    // Four inputs or fewer are one step, so that the steps of a row's taps lie side by side as well.
+    let rows = weights.by_rows && input.geometry.channels == STEP;
+    with_job(weights, window, input, output, rows, |job| {
+        for rows in passes(window) {
+            for channel in (0..weights.outputs).step_by(BLOCK) {
+                let block = if weights.outputs - channel > 8 { whole } else { half };
+                // SAFETY: see the module's words; `Isa` found dot products.
+                unsafe { block(job, &rows, channel) };
+            }
+        }
+    });
+}
+
+#[target_feature(enable = "dotprod")]
+unsafe fn block_dot<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, LEAKY>(job, channel, at)) }
+}
+
+#[target_feature(enable = "dotprod")]
+unsafe fn block_dot_half<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, LEAKY>(job, channel, at)) }
+}
+
+/// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
+#[inline]
+#[target_feature(enable = "dotprod")]
+unsafe fn tile_dot<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+    let w = job.weights;
+    // SAFETY: as in `tile`.
+    unsafe {
+        let line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * job.inputs.div_ceil(STEP) * 64);
+        let bias = w.flipped_bias.as_ptr().add(channel);
+        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
+        let mut sums = [[vdupq_n_s32(0); 4]; P];
+        match P {
+            6 => dots_6(&from, job, line, bias, &mut sums),
+            5 => dots_5(&from, job, line, bias, &mut sums),
+            4 => dots_4(&from, job, line, bias, &mut sums),
+            _ => dots_1(&from, job, line, bias, &mut sums),
+        }
+        let count = (w.outputs - channel).min(BLOCK);
+        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        for p in 0..P {
+            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
         }
     }
 }
 
-#[target_feature(enable = "dotprod")]
-unsafe fn block_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile_dot [Q, LEAKY] (job, channel)) }
+/// Four outputs, those of one register of weights, of some pixels: dot products with the four inputs of lane `$lane`.
+macro_rules! four {
+    ($weights:ident $lane:literal; $($codes:ident $sums:ident),*) => {
+        concat!($("sdot ", v!($sums), ".4s, ", v!($weights), ".16b, ", v!($codes), ".4b[", $lane, "]\n",)*)
+    };
 }
 
-/// `Q` times four outputs of `P` pixels: each dot product takes four inputs of four outputs.
+/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step; with six pixels that is every register.
+macro_rules! dots {
+    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+        /// # Safety
+        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases; the CPU has dot products.
+        #[inline(always)]
+        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 4]]) {
+            let steps = job.inputs.div_ceil(STEP);
+            let (whole, rest) = (steps / 4, steps % 4);
+            // SAFETY: the caller's word.
+            unsafe {
+                std::arch::asm!(
+                    ".arch_extension dotprod",
+                    $(concat!("ldp {", stringify!($a), ":q}, {", stringify!($b), ":q}, [{bias}]"),
+                    concat!("ldp {", stringify!($c), ":q}, {", stringify!($d), ":q}, [{bias}, #32]"),)*
+                    "2:",
+                    "ldr {offset}, [{taps}], #8",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
+                    "cbz {whole}, 4f",
+                    "mov {steps}, {whole}",
+                    "3:",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #256",
+                    four!(w0 0; $($x $a),*),
+                    four!(w1 0; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-224]",
+                    four!(w0 0; $($x $c),*),
+                    four!(w1 0; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-192]",
+                    four!(w0 1; $($x $a),*),
+                    four!(w1 1; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-160]",
+                    four!(w0 1; $($x $c),*),
+                    four!(w1 1; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-128]",
+                    four!(w0 2; $($x $a),*),
+                    four!(w1 2; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
+                    four!(w0 2; $($x $c),*),
+                    four!(w1 2; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
+                    four!(w0 3; $($x $a),*),
+                    four!(w1 3; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 3; $($x $c),*),
+                    four!(w1 3; $($x $d),*),
+                    "subs {steps}, {steps}, #1",
+                    "b.ne 3b",
+                    "4:",
+                    "cbz {rest}, 5f",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}]"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 0; $($x $a),*),
+                    four!(w1 0; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 0; $($x $c),*),
+                    four!(w1 0; $($x $d),*),
+                    "cmp {rest}, #2",
+                    "b.lo 5f",
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 1; $($x $a),*),
+                    four!(w1 1; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 1; $($x $c),*),
+                    four!(w1 1; $($x $d),*),
+                    "b.eq 5f",
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 2; $($x $a),*),
+                    four!(w1 2; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 2; $($x $c),*),
+                    four!(w1 2; $($x $d),*),
+                    "5:",
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
+                    bias = in(reg) bias, whole = in(reg) whole, rest = in(reg) rest, steps = out(reg) _, offset = out(reg) _,
+                    w0 = out(vreg) _, w1 = out(vreg) _,
+                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _,
+                    $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
+                    options(readonly, nostack)
+                );
+            }
+        }
+    };
+}
+
+dots!(dots_1; 0 p0 q0 x0 a0 b0 c0 d0);
+dots!(dots_4; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3);
+dots!(dots_5; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4);
+dots!(dots_6; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4,
+    5 p5 q5 x5 a5 b5 c5 d5);
+
+/// As [`tile_dot`], the last eight outputs or fewer.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot_half<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
         let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
-        let bias: [int32x4_t; Q] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let steps = job.inputs.div_ceil(STEP);
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
+        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
-        for &offset in job.window.taps.iter() {
-            for step in 0..w.steps / 4 {
+        for &offset in job.taps {
+            for step in 0..steps / 4 {
                 let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
-                dots::<0, P, Q>(&mut sums, line, &x);
-                dots::<1, P, Q>(&mut sums, line.add(64), &x);
-                dots::<2, P, Q>(&mut sums, line.add(128), &x);
-                dots::<3, P, Q>(&mut sums, line.add(192), &x);
+                lane::<0, P>(&mut sums, line, &x);
+                lane::<1, P>(&mut sums, line.add(64), &x);
+                lane::<2, P>(&mut sums, line.add(128), &x);
+                lane::<3, P>(&mut sums, line.add(192), &x);
                 line = line.add(256);
             }
-            let rest = w.steps % 4;
+            let rest = steps % 4;
             if rest > 0 {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + w.steps / 4 * 16));
-                dots::<0, P, Q>(&mut sums, line, &x);
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + steps / 4 * 16));
+                lane::<0, P>(&mut sums, line, &x);
                 if rest > 1 {
-                    dots::<1, P, Q>(&mut sums, line.add(64), &x);
+                    lane::<1, P>(&mut sums, line.add(64), &x);
                 }
                 if rest > 2 {
-                    dots::<2, P, Q>(&mut sums, line.add(128), &x);
+                    lane::<2, P>(&mut sums, line.add(128), &x);
                 }
                 line = line.add(64 * rest);
             }
         }
-        let count = (w.outputs - channel).min(4 * Q);
-        let epilogue = Epilogue::<Q, LEAKY>::new(&w.requantise, channel);
+        let count = (w.outputs - channel).min(8);
+        let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
         for p in 0..P {
             epilogue.store(sums[p], job.output.add(to[p] + channel), count);
         }
@@ -282,11 +476,11 @@ unsafe fn tile_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<
 
 /// One step of four inputs, those at `4 * LANE` of each sixteen codes, into all sums of a tile.
 #[inline(always)]
-unsafe fn dots<const LANE: i32, const P: usize, const Q: usize>(sums: &mut [[int32x4_t; Q]; P], line: *const i8, codes: &[int8x16_t; P]) {
+unsafe fn lane<const LANE: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
     // SAFETY: a step's weights are 64 bytes.
-    let columns: [int8x16_t; Q] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
+    let columns: [int8x16_t; 2] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
     for p in 0..P {
-        for q in 0..Q {
+        for q in 0..2 {
             sums[p][q] = dot_lane::<LANE>(sums[p][q], columns[q], codes[p]);
         }
     }
@@ -363,7 +557,7 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
 
 pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block = if leaky(&w.requantise) { depthwise_block_dot::<4, true> } else { depthwise_block_dot::<4, false> };
+    let block = if leaky(&w.requantise) { depthwise_block_dot::<true> } else { depthwise_block_dot::<false> };
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words; `Isa` found dot products.
@@ -373,7 +567,7 @@ pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, out
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_block_dot<const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -382,7 +576,7 @@ unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
     channel: usize,
 ) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(window, rows, P, depthwise_tile_dot[LEAKY](w, window, input, output, channel)) }
+    unsafe { by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_dot::<P, LEAKY>(w, window, input, output, channel, at)) }
 }
 
 /// Sixteen channels of `P` pixels: the codes of four taps side by side are what one dot product takes; what is left tap by tap.
@@ -464,7 +658,7 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block = if leaky(&w.requantise) { depthwise_block::<4, true> } else { depthwise_block::<4, false> };
+    let block = if leaky(&w.requantise) { depthwise_block::<true> } else { depthwise_block::<false> };
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words.
@@ -473,7 +667,7 @@ pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output:
     }
 }
 
-unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_block<const LEAKY: bool>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -484,9 +678,9 @@ unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
     // SAFETY: as the caller's.
     unsafe {
         if !w.narrow {
-            by_tiles!(window, rows, P, depthwise_tile_wide[LEAKY](w, window, input, output, channel));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, LEAKY>(w, window, input, output, channel, at));
         } else {
-            by_tiles!(window, rows, P, depthwise_tile[LEAKY](w, window, input, output, channel));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, LEAKY>(w, window, input, output, channel, at));
         }
     }
 }
@@ -657,16 +851,22 @@ const SPUN: usize = 16;
 pub fn spin(steps: usize) -> u64 {
     // SAFETY: registers only; every aarch64 has these.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 8]; PIXELS];
-        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), [vdupq_n_s8(std::hint::black_box(5)); PIXELS]);
+        let mut sums = [vdupq_n_s32(0); SPUN];
+        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));
         for _ in 0..steps {
-            for o in 0..8 {
-                multiply(&mut sums, o, a, &b);
+            for sum in &mut sums {
+                std::arch::asm!(
+                    "smull {t:v}.8h, {a:v}.8b, {b:v}.8b",
+                    "smlal2 {t:v}.8h, {a:v}.16b, {b:v}.16b",
+                    "sadalp {sum:v}.4s, {t:v}.8h",
+                    a = in(vreg) a, b = in(vreg) b, sum = inout(vreg) *sum, t = out(vreg) _,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
             }
         }
         std::hint::black_box(sums);
     }
-    (steps * 8 * PIXELS * 16) as u64
+    (steps * SPUN * 16) as u64
 }
 
 /// As [`spin`], of SDOT.

@@ -102,9 +102,12 @@ pub struct PackedConv {
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
     /// For SMULL, where no weight is -128: `[block of 8 outputs][tap]`, and of each `[input / 16][8][16]`, the last one `[8][8]` where eight
-    /// inputs or fewer are left. Empty if a weight is -128.
+    /// inputs or fewer are left. With [`Self::by_rows`] a row of taps is one tap. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) pairs: Lines,
+    /// There are so few inputs that a row of taps is worked as one tap of that many times four, where pixels lie four bytes apart.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) by_rows: bool,
     /// For `winograd.rs`, in its order; empty where it is not used.
     #[cfg(target_arch = "aarch64")]
     pub(super) winograd: Vec<i16>,
@@ -186,6 +189,20 @@ fn quads(rows: &[Vec<i8>], taps: usize, wide: usize) -> Lines {
     data
 }
 
+/// Weights of each row of taps as those of one tap with four inputs a pixel.
+#[cfg(target_arch = "aarch64")]
+fn as_rows(rows: &[Vec<i8>], inputs: usize, kernel: usize) -> Vec<Vec<i8>> {
+    let mut found = vec![vec![0; STEP * kernel * kernel]; rows.len()];
+    for (row, found) in rows.iter().zip(&mut found) {
+        for (at, &weight) in row.iter().enumerate() {
+            let (input, y, x) = (at / (kernel * kernel), at / kernel % kernel, at % kernel);
+            found[(x * STEP + input) * kernel + y] = weight;
+        }
+    }
+    debug_assert!(inputs <= STEP);
+    found
+}
+
 #[cfg(target_arch = "aarch64")]
 fn pairs(rows: &[Vec<i8>], inputs: usize, taps: usize) -> Lines {
     let bytes = pair_bytes(inputs);
@@ -238,7 +255,7 @@ impl PackedConv {
         }
         let requantise = Requantise { multipliers: padded(&requantise.multipliers, BLOCK, 0.0), ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let flipped_bias = flipped(&bias, &rows);
+        let (flipped_bias, by_rows) = (flipped(&bias, &rows), inputs <= STEP && (2..=4).contains(&shape.kernel));
         Ok(Self {
             data,
             bias,
@@ -249,7 +266,13 @@ impl PackedConv {
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
             #[cfg(target_arch = "aarch64")]
-            pairs: if weights.contains(&i8::MIN) { Lines::zeroed(0) } else { pairs(&rows, inputs, taps) },
+            pairs: match (weights.contains(&i8::MIN), by_rows) {
+                (true, _) => Lines::zeroed(0),
+                (false, false) => pairs(&rows, inputs, taps),
+                (false, true) => pairs(&as_rows(&rows, inputs, shape.kernel), STEP * shape.kernel, shape.kernel),
+            },
+            #[cfg(target_arch = "aarch64")]
+            by_rows,
             #[cfg(target_arch = "aarch64")]
             winograd: Vec::new(),
             shape,
@@ -265,7 +288,7 @@ impl PackedConv {
             if super::winograd::fits(self.shape, self.inputs, pixels) {
                 self.winograd = super::winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, input, tap));
                 (self.data, self.pairs) = (Lines::zeroed(0), Lines::zeroed(0));
-            } else if !self.pairs.is_empty() {
+            } else if !self.pairs.is_empty() && !self.by_rows {
                 self.data = Lines::zeroed(0);
             }
         } else {
