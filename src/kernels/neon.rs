@@ -52,6 +52,18 @@ macro_rules! by_tiles {
     }};
 }
 
+/// The `$function` of a requantisation's kind.
+macro_rules! by_kind {
+    ($requantise:expr, $function:ident) => {
+        match kind::of($requantise) {
+            kind::PLAIN => $function::<{ kind::PLAIN }>,
+            kind::LEAKY => $function::<{ kind::LEAKY }>,
+            _ => $function::<{ kind::RANGE }>,
+        }
+    };
+}
+pub(super) use by_kind;
+
 /// Output rows in groups whose input fits a pass.
 fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
     let rows = window.size.0.clone();
@@ -73,13 +85,9 @@ fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 }
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (paired, leaky) = (!weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP), leaky(&weights.requantise));
-    let (block, width) = match (paired, leaky) {
-        (false, true) => (block_wide::<true> as Block, BLOCK),
-        (false, false) => (block_wide::<false> as Block, BLOCK),
-        (true, true) => (block::<true> as Block, 8),
-        (true, false) => (block::<false> as Block, 8),
-    };
+    let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
+    let block: Block = if paired { by_kind!(&weights.requantise, block) } else { by_kind!(&weights.requantise, block_wide) };
+    let width = if paired { 8 } else { BLOCK };
     with_job(weights, window, input, output, paired && weights.by_rows, |job| {
         for rows in passes(window) {
             for channel in (0..weights.outputs).step_by(width) {
@@ -93,25 +101,21 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 /// Some outputs, from a channel on, of some rows.
 type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
-pub(super) fn leaky(requantise: &Requantise) -> bool {
-    requantise.slope != 1.0
-}
-
 type Offsets<const P: usize> = ([usize; P], [usize; P]);
 
-unsafe fn block<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, LEAKY>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
 }
 
-unsafe fn block_wide<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, LEAKY>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
 }
 
 /// Eight outputs of `P` pixels.
 #[inline]
-unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
@@ -125,11 +129,7 @@ unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize,
             2 => multiply_2(&from, job, line, bias, &mut sums),
             _ => multiply_1(&from, job, line, bias, &mut sums),
         }
-        let count = (w.outputs - channel).min(8);
-        let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
-        }
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
@@ -242,7 +242,7 @@ multiply!(multiply_3; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
-unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -265,23 +265,15 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
                 line = line.add(64);
             }
         }
-        let count = (w.outputs - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            let quads = std::array::from_fn(|q| {
-                vaddq_s32(vpaddq_s32(sums[p][q][0], sums[p][q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)))
-            });
-            epilogue.store(quads, job.output.add(to[p] + channel), count);
-        }
+        let sums = sums.map(|sums| {
+            std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
+        });
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (whole, half) = if leaky(&weights.requantise) {
-        (block_dot::<true> as Block, block_dot_half::<true> as Block)
-    } else {
-        (block_dot::<false> as Block, block_dot_half::<false> as Block)
-    };
+    let (whole, half): (Block, Block) = (by_kind!(&weights.requantise, block_dot), by_kind!(&weights.requantise, block_dot_half));
     // Four inputs or fewer are one step, so that the steps of a row's taps lie side by side as well.
     let rows = weights.by_rows && input.geometry.channels == STEP;
     with_job(weights, window, input, output, rows, |job| {
@@ -296,21 +288,21 @@ pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output:
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn block_dot<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, LEAKY>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn block_dot_half<const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, LEAKY>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
 }
 
 /// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -324,11 +316,7 @@ unsafe fn tile_dot<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: us
             4 => dots_4(&from, job, line, bias, &mut sums),
             _ => dots_1(&from, job, line, bias, &mut sums),
         }
-        let count = (w.outputs - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
-        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
@@ -435,7 +423,7 @@ dots!(dots_6; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c
 /// As [`tile_dot`], the last eight outputs or fewer.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot_half<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -466,11 +454,7 @@ unsafe fn tile_dot_half<const P: usize, const LEAKY: bool>(job: &Job<'_>, channe
                 line = line.add(64 * rest);
             }
         }
-        let count = (w.outputs - channel).min(8);
-        let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
-        }
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
@@ -504,18 +488,38 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
     sums
 }
 
+/// What is done to sums, least first: only what a layer needs.
+pub(super) mod kind {
+    use super::super::pack::Requantise;
+
+    /// Any code, no activation.
+    pub const PLAIN: u8 = 0;
+    /// Any code, LeakyReLU.
+    pub const LEAKY: u8 = 1;
+    /// A range of codes, LeakyReLU or none.
+    pub const RANGE: u8 = 2;
+
+    pub fn of(requantise: &Requantise) -> u8 {
+        match (requantise.range, requantise.slope) {
+            ([0, 255], 1.0) => PLAIN,
+            ([0, 255], _) => LEAKY,
+            _ => RANGE,
+        }
+    }
+}
+
 /// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
 #[derive(Clone, Copy)]
-pub(super) struct Epilogue<const Q: usize, const LEAKY: bool> {
+pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
     multipliers: [float32x4_t; Q],
-    /// LeakyReLU's, where it is not 1.
+    /// LeakyReLU's; 1 for none.
     slope: float32x4_t,
     zero: int16x8_t,
     low: int8x16_t,
     high: int8x16_t,
 }
 
-impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
+impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
     /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
     #[inline(always)]
@@ -532,32 +536,65 @@ impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
         }
     }
 
-    /// Sums to `count` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
+    /// Sums to `4 * Q` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
     /// narrowings saturate here.
     ///
     /// # Safety
-    /// `count` codes, at most `4 * Q`, may be written.
+    /// They may be written.
     #[inline(always)]
-    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8, count: usize) {
+    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             let code = |q: usize| {
                 let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
-                vcvtnq_s32_f32(if LEAKY { vmaxq_f32(t, vmulq_f32(self.slope, t)) } else { t })
+                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
             let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
             let first = vqmovn_s16(eight(0));
             let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = vminq_s8(vmaxq_s8(bytes, self.low), self.high);
-            store(bytes, to, count);
+            let bytes = if KIND == kind::RANGE { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
+        }
+    }
+
+    /// Sums of pixels to their codes: at `output` plus each of `to` plus `channel`, of `channels` in all.
+    ///
+    /// # Safety
+    /// The output's channels of these pixels may be written.
+    #[inline(always)]
+    pub(super) unsafe fn store_all<const P: usize>(
+        requantise: &Requantise,
+        sums: &[[int32x4_t; Q]; P],
+        output: *mut i8,
+        to: &[usize; P],
+        channel: usize,
+        channels: usize,
+    ) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let epilogue = Self::new(requantise, channel);
+            if channels - channel >= 4 * Q {
+                for p in 0..P {
+                    epilogue.store(sums[p], output.add(to[p] + channel));
+                }
+            } else {
+                for p in 0..P {
+                    let mut codes = [0; BLOCK];
+                    epilogue.store(sums[p], codes.as_mut_ptr());
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), output.add(to[p] + channel), channels - channel);
+                }
+            }
         }
     }
 }
 
+/// As [`Block`], of a depthwise convolution.
+type DepthwiseBlock = unsafe fn(&PackedDepthwise, &Window, *const i8, *mut i8, &std::ops::Range<usize>, usize);
+
 pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block = if leaky(&w.requantise) { depthwise_block_dot::<true> } else { depthwise_block_dot::<false> };
+    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block_dot);
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words; `Isa` found dot products.
@@ -567,7 +604,7 @@ pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, out
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn depthwise_block_dot<const LEAKY: bool>(
+unsafe fn depthwise_block_dot<const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -576,13 +613,13 @@ unsafe fn depthwise_block_dot<const LEAKY: bool>(
     channel: usize,
 ) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_dot::<P, LEAKY>(w, window, input, output, channel, at)) }
+    unsafe { by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_dot::<P, KIND>(w, window, input, output, channel, at)) }
 }
 
 /// Sixteen channels of `P` pixels: the codes of four taps side by side are what one dot product takes; what is left tap by tap.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn depthwise_tile_dot<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_tile_dot<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -619,11 +656,7 @@ unsafe fn depthwise_tile_dot<const P: usize, const LEAKY: bool>(
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(column)), vmull_high_s8(a, column));
             }
         }
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], output.add(to[p] + channel), count);
-        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
     }
 }
 
@@ -658,7 +691,7 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block = if leaky(&w.requantise) { depthwise_block::<true> } else { depthwise_block::<false> };
+    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block);
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words.
@@ -667,7 +700,7 @@ pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output:
     }
 }
 
-unsafe fn depthwise_block<const LEAKY: bool>(
+unsafe fn depthwise_block<const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -678,16 +711,16 @@ unsafe fn depthwise_block<const LEAKY: bool>(
     // SAFETY: as the caller's.
     unsafe {
         if !w.narrow {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, LEAKY>(w, window, input, output, channel, at));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, input, output, channel, at));
         } else {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, LEAKY>(w, window, input, output, channel, at));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, input, output, channel, at));
         }
     }
 }
 
 /// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
 #[inline]
-unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -720,17 +753,13 @@ unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
             }
         }
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], output.add(to[p] + channel), count);
-        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
     }
 }
 
 /// As [`depthwise_tile`], for weights of which some are -128: one tap at a time.
 #[inline]
-unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
     input: *const i8,
@@ -740,17 +769,16 @@ unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
 ) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut sums = [bias; P];
         for p in 0..P {
-            let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
             for (tap, offset) in window.taps.iter().enumerate() {
                 let codes = vld1q_s8(input.add(from[p] + offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
-                widen(&mut sums, vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
+                widen(&mut sums[p], vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
-            epilogue.store(sums, output.add(to[p] + channel), count);
         }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
     }
 }
 

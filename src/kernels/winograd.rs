@@ -6,7 +6,7 @@
 //! most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
 
-use super::neon::{Epilogue, leaky};
+use super::neon::{Epilogue, by_kind, kind};
 use super::pack::{ConvShape, PackedConv};
 use super::plane::{View, ViewMut, Window};
 use std::arch::aarch64::*;
@@ -57,13 +57,14 @@ pub fn pack(inputs: usize, outputs: usize, weight: impl Fn(usize, usize, usize) 
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (from, to) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
+    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(&weights.requantise, run);
     // SAFETY: the window proved the planes.
-    unsafe { if leaky(&weights.requantise) { run::<true>(weights, window, from, to) } else { run::<false>(weights, window, from, to) } }
+    unsafe { run(weights, window, from, to) }
 }
 
 /// # Safety
 /// `window` is of the planes `from` and `to`.
-unsafe fn run<const LEAKY: bool>(weights: &PackedConv, window: &Window, from: *const i8, to: *mut i8) {
+unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *const i8, to: *mut i8) {
     let (height, width) = (window.size.0.len(), window.size.1);
     let across = width.div_ceil(SIDE);
     let all = height.div_ceil(SIDE) * across;
@@ -93,17 +94,15 @@ unsafe fn run<const LEAKY: bool>(weights: &PackedConv, window: &Window, from: *c
                     let codes = codes.add(position * eights * TILES * 8);
                     multiply_tiles(codes, block.add(position * eights * 64), eights, products.add(position * TILES * OUTPUTS));
                 }
-                let epilogue = Epilogue::<2, LEAKY>::new(&weights.requantise, channel);
-                let count = (weights.outputs - channel).min(OUTPUTS);
                 let bias = std::array::from_fn(|q| vld1q_s32(weights.flipped_bias.as_ptr().add(channel + 4 * q)));
                 for tile in 0..tiles {
                     let (y, x) = ((first + tile) / across * SIDE, (first + tile) % across * SIDE);
                     let sums = restore(products.add(tile * OUTPUTS), bias);
                     for (i, sums) in sums.iter().enumerate().take(height - y) {
-                        for (j, &sums) in sums.iter().enumerate().take(width - x) {
-                            let at = window.output.0 + (y + i) * window.output.1 + (x + j) * window.output.2;
-                            epilogue.store(sums, to.add(at + channel), count);
-                        }
+                        // Pixels beyond the row go where its last one goes, and before it.
+                        let at = |j: usize| window.output.0 + (y + i) * window.output.1 + (x + j).min(width - 1) * window.output.2;
+                        let (sums, at) = ([sums[3], sums[2], sums[1], sums[0]], [at(3), at(2), at(1), at(0)]);
+                        Epilogue::<2, KIND>::store_all(&weights.requantise, &sums, to, &at, channel, weights.outputs);
                     }
                 }
             }
