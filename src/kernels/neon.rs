@@ -31,24 +31,23 @@ const PASS: usize = 16 << 10;
 /// among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
     ($window:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $offsets:ident| $run:expr) => {{
-        let mut left = $rows.len() * $window.size.1;
+        let all = $rows.len() * $window.size.1;
         let mut next = Pixels::from_row($window, $rows.start);
-        let mut tiles = left.div_ceil($most);
-        while left > 0 {
-            let size = left.div_ceil(tiles);
+        let tiles = all.div_ceil($most);
+        for (size, count) in [(all / tiles + 1, all % tiles), (all / tiles, tiles - all % tiles)] {
             match size {
-                $most => by_tiles!(next, $most, $pixels, $offsets, $run),
-                $($size => by_tiles!(next, $size, $pixels, $offsets, $run),)*
-                _ => (0..size).for_each(|_| by_tiles!(next, 1, $pixels, $offsets, $run)),
+                $most => by_tiles!(next, count, $most, $pixels, $offsets, $run),
+                $($size => by_tiles!(next, count, $size, $pixels, $offsets, $run),)*
+                _ => by_tiles!(next, count * size, 1, $pixels, $offsets, $run),
             }
-            left -= size;
-            tiles -= 1;
         }
     }};
-    ($next:ident, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
+    ($next:ident, $count:expr, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
         const $pixels: usize = $size;
-        let $offsets = &$next.take::<$pixels>();
-        $run
+        for _ in 0..$count {
+            let $offsets = &$next.take::<$pixels>();
+            $run
+        }
     }};
 }
 
@@ -71,14 +70,15 @@ fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use
     rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
 }
 
-/// Calls `run` with a job of the window's taps, or, where a tap is a pixel of four bytes, of its rows: their pixels lie side by side.
+/// Calls `run` with a job of the window's taps or, with `rows`, of its rows: where pixels have no channels but these, the taps of a row
+/// lie side by side, as their weights do.
 fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>, rows: bool, run: impl FnOnce(&Job<'_>)) {
+    let (pixel, side) = (input.geometry.channels, weights.shape().kernel);
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let side = weights.shape().kernel;
     if rows {
         let mut taps = [0; MAX_KERNEL];
         taps.iter_mut().zip(window.taps.iter().step_by(side)).for_each(|(row, tap)| *row = *tap);
-        run(&Job { weights, window, taps: &taps[..side], inputs: STEP * side, input, output });
+        run(&Job { weights, window, taps: &taps[..side], inputs: pixel * side, input, output });
     } else {
         run(&Job { weights, window, taps: &window.taps, inputs: weights.inputs, input, output });
     }
@@ -88,7 +88,8 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
     let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
     let block: Block = if paired { by_kind!(&weights.requantise, block) } else { by_kind!(&weights.requantise, block_wide) };
     let width = if paired { 8 } else { BLOCK };
-    with_job(weights, window, input, output, paired && weights.by_rows, |job| {
+    let rows = weights.by_rows || weights.inputs.is_multiple_of(16) && weights.inputs == input.geometry.channels;
+    with_job(weights, window, input, output, paired && rows, |job| {
         for rows in passes(window) {
             for channel in (0..weights.outputs).step_by(width) {
                 // SAFETY: see the module's words.
@@ -274,8 +275,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (whole, half): (Block, Block) = (by_kind!(&weights.requantise, block_dot), by_kind!(&weights.requantise, block_dot_half));
-    // Four inputs or fewer are one step, so that the steps of a row's taps lie side by side as well.
-    let rows = weights.by_rows && input.geometry.channels == STEP;
+    let rows = weights.steps * STEP == input.geometry.channels;
     with_job(weights, window, input, output, rows, |job| {
         for rows in passes(window) {
             for channel in (0..weights.outputs).step_by(BLOCK) {
