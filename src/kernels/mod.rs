@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_depthwise;
 mod pack;
 mod plane;
 mod scalar;
@@ -174,7 +176,9 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon::depthwise_dot(weights, &window, input, output),
+        Set::NeonDot if !weights.quads.is_empty() => neon_depthwise::depthwise(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
     }
 }

@@ -589,80 +589,53 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     }
 }
 
+/// As [`Epilogue`], for the same four channels of any pixels.
+pub(super) struct Codes<const KIND: u8> {
+    multipliers: float32x4_t,
+    slope: float32x4_t,
+    zero: int16x8_t,
+    low: int8x8_t,
+    high: int8x8_t,
+}
+
+impl<const KIND: u8> Codes<KIND> {
+    /// # Safety
+    /// Four multipliers follow `channel`.
+    #[inline(always)]
+    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+        // SAFETY: the caller's word; the rest is registers only.
+        unsafe {
+            Self {
+                multipliers: vld1q_f32(requantise.multipliers.as_ptr().add(channel)),
+                slope: vdupq_n_f32(requantise.slope),
+                zero: vdupq_n_s16((requantise.zero - 128) as i16),
+                low: vdup_n_s8((requantise.range[0] - 128) as i8),
+                high: vdup_n_s8((requantise.range[1] - 128) as i8),
+            }
+        }
+    }
+
+    /// The codes of two pixels.
+    #[inline(always)]
+    pub(super) fn eight(&self, first: int32x4_t, second: int32x4_t) -> uint32x2_t {
+        // SAFETY: registers only; every aarch64 has these.
+        unsafe {
+            let code = |sums: int32x4_t| {
+                let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
+                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
+            };
+            let bytes = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(first)), code(second)), self.zero));
+            vreinterpret_u32_s8(if KIND == kind::RANGE { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
+        }
+    }
+}
+
 /// As [`Block`], of a depthwise convolution.
 type DepthwiseBlock = unsafe fn(&PackedDepthwise, &Window, *const i8, *mut i8, &std::ops::Range<usize>, usize);
 
-pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block_dot);
-    for rows in passes(window) {
-        for channel in (0..w.channels).step_by(BLOCK) {
-            // SAFETY: see the module's words; `Isa` found dot products.
-            unsafe { block(w, window, input, output, &rows, channel) };
-        }
-    }
-}
-
-#[target_feature(enable = "dotprod")]
-unsafe fn depthwise_block_dot<const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const i8,
-    output: *mut i8,
-    rows: &std::ops::Range<usize>,
-    channel: usize,
-) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_dot::<P, KIND>(w, window, input, output, channel, at)) }
-}
-
-/// Sixteen channels of `P` pixels: the codes of four taps side by side are what one dot product takes; what is left tap by tap.
-#[inline]
-#[target_feature(enable = "dotprod")]
-unsafe fn depthwise_tile_dot<const P: usize, const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const i8,
-    output: *mut i8,
-    channel: usize,
-    (from, to): &Offsets<P>,
-) {
-    // SAFETY: as in `depthwise_tile`.
-    unsafe {
-        let pixels: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
-        let codes = |p: usize, offset: usize| vld1q_s8(pixels[p].add(offset));
-        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
-        let mut sums = [bias; P];
-        let mut line = w.quads.as_ptr().add(channel / BLOCK * (window.taps.len() / 4) * 64);
-        let mut groups = window.taps.chunks_exact(4);
-        for taps in &mut groups {
-            let columns: [int8x16_t; 4] = std::array::from_fn(|q| vld1q_s8(line.add(16 * q)));
-            line = line.add(64);
-            for p in 0..P {
-                let [a, b, c, d]: [int8x16_t; 4] = std::array::from_fn(|tap| codes(p, taps[tap]));
-                let pair = |codes: int8x16_t| vreinterpretq_s16_s8(codes);
-                let (low, high) = ((pair(vzip1q_s8(a, b)), pair(vzip1q_s8(c, d))), (pair(vzip2q_s8(a, b)), pair(vzip2q_s8(c, d))));
-                let quads = [vzip1q_s16(low.0, low.1), vzip2q_s16(low.0, low.1), vzip1q_s16(high.0, high.1), vzip2q_s16(high.0, high.1)];
-                for q in 0..4 {
-                    sums[p][q] = dot(sums[p][q], columns[q], vreinterpretq_s8_s16(quads[q]));
-                }
-            }
-        }
-        let done = window.taps.len() / 4 * 4;
-        for (tap, &offset) in groups.remainder().iter().enumerate() {
-            let column = vld1q_s8(w.data.as_ptr().add((done + tap) * w.wide() + channel));
-            for p in 0..P {
-                let a = codes(p, offset);
-                widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(column)), vmull_high_s8(a, column));
-            }
-        }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
-    }
-}
-
 /// `sums + dot` of each four bytes; the intrinsic is not stable yet.
 #[inline(always)]
-fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(super) fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: registers only; callers have dot products.
     unsafe {
         std::arch::asm!(

@@ -134,9 +134,9 @@ pub struct PackedDepthwise {
     /// No weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) narrow: bool,
-    /// For SDOT, `[block of 16 channels][tap / 4][16][4 taps]`; taps past the last whole four are not in it.
+    /// For `neon_depthwise.rs`, in its order; empty where it has no kernel for the shape.
     #[cfg(target_arch = "aarch64")]
-    pub(super) quads: Lines,
+    pub(super) quads: Vec<i8>,
     shape: ConvShape,
 }
 
@@ -174,19 +174,6 @@ fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
 #[cfg(target_arch = "aarch64")]
 pub(super) fn pair_bytes(inputs: usize) -> usize {
     8 * inputs.next_multiple_of(8)
-}
-
-#[cfg(target_arch = "aarch64")]
-fn quads(rows: &[Vec<i8>], taps: usize, wide: usize) -> Lines {
-    let groups = taps / 4;
-    let mut data = Lines::zeroed(wide * groups * 4);
-    for (channel, row) in rows.iter().enumerate() {
-        for (tap, &weight) in row.iter().enumerate().take(groups * 4) {
-            let group = channel / BLOCK * groups + tap / 4;
-            data.set((group * BLOCK + channel % BLOCK) * 4 + tap % 4, weight);
-        }
-    }
-    data
 }
 
 /// Weights of each row of taps as those of one tap with four inputs a pixel.
@@ -357,7 +344,13 @@ impl PackedDepthwise {
         }
         let requantise = Requantise { multipliers, ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let (flipped_bias, quads) = (flipped(&bias, &rows), quads(&rows, taps, wide));
+        let flipped_bias = flipped(&bias, &rows);
+        #[cfg(target_arch = "aarch64")]
+        let quads = if super::neon_depthwise::fits(shape, channels) {
+            super::neon_depthwise::pack(shape, channels, |channel, tap| rows[channel][tap])
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             data,
             interleaved,
