@@ -36,7 +36,7 @@ bench: setup
 	target/release/retinad bench --model $(MODEL)
 	cargo bench --bench frame
 
-# Beside onnxruntime, OpenVINO and ncnn, each pinned in benches/peers.txt; writes benches/RESULTS.md.
+# Beside onnxruntime, OpenVINO, LiteRT and ncnn, each pinned in benches/peers.txt; writes benches/RESULTS.md.
 bench-peers: TEST_PACKAGES := python3-venv
 bench-peers: setup
 	cargo build --release
@@ -46,7 +46,7 @@ bench-peers: setup
 
 # Instructions a frame and cycles of the inner loops on ARM, under emulation; ARM=... names the program built for aarch64.
 ARM ?= target/aarch64-unknown-linux-gnu/release/retinad
-bench-arm: TEST_PACKAGES := qemu-user gcc binutils-aarch64-linux-gnu llvm-19
+bench-arm: TEST_PACKAGES := qemu-user gcc binutils-aarch64-linux-gnu llvm-19 python3-venv
 bench-arm: setup
 	@test -x $(ARM) || { echo "$(ARM): not there; build the program for aarch64 first, or name it: make bench-arm ARM=..."; exit 1; }
 	{ echo "# On ARM, by emulation"; echo; echo "Written by \`make bench-arm\`; do not edit. Counts and tables, not times."; echo; \

@@ -1,6 +1,7 @@
-//! Inputs and heads of the shipped model on many pictures, for `agree.py`, which lets another runtime compute the same:
-//! `cargo bench --bench heads -- PICTURES OUT [COUNT]`. OUT gets `input.f32` (`[n, 3, h, w]`) and `heads.f32` (of each picture all class
-//! outputs, then all box outputs, each `[c, h, w]`).
+//! Inputs and outputs of a quantised model on many pictures, for `agree.py`, which lets other arithmetic compute the same:
+//! `cargo bench --bench heads -- PICTURES OUT [COUNT] [MODEL]`. OUT gets `input.f32` (`[n, 3, h, w]`) and `heads.f32` (of each picture all
+//! outputs in the file's order, each `[c, h, w]`). Without MODEL it is the shipped one; one without a manifest is taken to want 320 x 320
+//! pixels, (byte - 127) / 128.
 
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
@@ -16,21 +17,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     };
     let count: usize = arguments.next().map_or(Ok(200), |n| n.parse())?;
+    let model =
+        arguments.next().map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx"), PathBuf::from);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&pictures)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.sort();
-    let file = ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx"))?;
-    let input = file.manifest()?.input.clone();
-    let real: [[f32; 256]; 3] =
-        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 * input.scale_to_unit - input.mean[c]) / input.std[c]));
-    let engine = Engine::load(&file, Arithmetic::Best)?;
+    let file = ModelFile::read(&model)?;
+    let ([width, height], unit, mean, std) = match file.manifest.as_ref().map(|manifest| &manifest.input) {
+        Some(input) => ([input.width, input.height], input.scale_to_unit, input.mean, input.std),
+        None => ([320; 2], 1.0, [127.0; 3], [128.0; 3]),
+    };
+    let real: [[f32; 256]; 3] = std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 * unit - mean[c]) / std[c]));
+    let engine = Engine::load_any(&file, Arithmetic::Best)?;
     let (scale, zero) = engine.input_quantisation().ok_or("the model does not run in INT8 here")?;
     let codes = real.map(|values| values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8));
     let mut session = engine.session(1)?;
-    let mut letterbox = Letterbox::new(input.width, input.height, false);
+    let mut letterbox = Letterbox::new(width, height, false);
     std::fs::create_dir_all(&out)?;
     let mut inputs = std::io::BufWriter::new(std::fs::File::create(Path::new(&out).join("input.f32"))?);
-    let mut heads_file = std::io::BufWriter::new(std::fs::File::create(Path::new(&out).join("heads.f32"))?);
-    let mut values = vec![0.0; 3 * (input.width * input.height) as usize];
+    let mut heads = std::io::BufWriter::new(std::fs::File::create(Path::new(&out).join("heads.f32"))?);
+    let mut values = vec![0.0; 3 * (width * height) as usize];
     let mut done = 0;
     for path in files.iter().take(count) {
         let mut picture = Picture::default();
@@ -41,10 +46,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Input::Codes { data, row, pixel } => letterbox.fit_codes(&picture, [127; 3], &codes, data, (row, pixel)),
             Input::Real(_) => Err("an INT8 session takes codes".into()),
         };
-        let (_, heads) = session.run(fill)?;
-        for head in heads.levels.iter().map(|level| &level.0).chain(heads.levels.iter().map(|level| &level.1)) {
+        session.run(fill)?;
+        for output in 0..engine.outputs().len() {
+            let head = session.output(output)?;
             for channel in 0..head.channels {
-                (0..head.height * head.width).try_for_each(|cell| heads_file.write_all(&head.value(channel, cell).to_le_bytes()))?;
+                (0..head.height * head.width).try_for_each(|cell| heads.write_all(&head.value(channel, cell).to_le_bytes()))?;
             }
         }
         done += 1;

@@ -1,6 +1,7 @@
 //! `retinad bench`: one model, any ONNX, on one or more threads; and which setting of threads and workers suits this machine.
 
 use super::BAD_SETTINGS;
+use super::print::say;
 use crate::engine::{Arithmetic, Engine, Session};
 use crate::kernels::Isa;
 use crate::model::ModelFile;
@@ -63,26 +64,26 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), (u8, String
     };
     let best = best_settings(&settings);
     if arguments.json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "peak_gmac_s": peak.map(|(peak, _)| peak), "share_of_peak": peak.map(|(_, share)| share), "isas": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>(), "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
         );
     } else {
-        println!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, threads);
-        println!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
+        say!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, threads);
+        say!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
         if let Some((peak, share)) = peak {
-            println!("{:.0} % of this core's own INT8 peak, {peak:.0} thousand million multiply-adds a second", share * 100.0);
+            say!("{:.0} % of this core's own INT8 peak, {peak:.0} thousand million multiply-adds a second", share * 100.0);
         }
         for node in engine.leftovers() {
-            println!("in float: {node}");
+            say!("in float: {node}");
         }
         if let Some((fastest, busiest)) = best {
-            println!("\nworkers  threads  one frame, ms  frames a second");
+            say!("\nworkers  threads  one frame, ms  frames a second");
             for setting in &settings {
-                println!("{:>7}  {:>7}  {:>13.1}  {:>15.1}", setting.workers, setting.threads, setting.median_ms, setting.frames_per_s);
+                say!("{:>7}  {:>7}  {:>13.1}  {:>15.1}", setting.workers, setting.threads, setting.median_ms, setting.frames_per_s);
             }
-            println!("lowest latency: detector.workers = {}, detector.threads = {}", fastest.workers, fastest.threads);
-            println!("most frames a second: detector.workers = {}, detector.threads = {}", busiest.workers, busiest.threads);
+            say!("lowest latency: detector.workers = {}, detector.threads = {}", fastest.workers, fastest.threads);
+            say!("most frames a second: detector.workers = {}, detector.threads = {}", busiest.workers, busiest.threads);
         }
     }
     Ok(())

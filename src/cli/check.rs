@@ -1,5 +1,6 @@
 //! `retinad check`: all that `run` needs, tried once.
 
+use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::daemon;
 use crate::detector::DetectorModel;
@@ -10,46 +11,46 @@ use crate::settings::{self, CameraSettings, Settings};
 
 /// Prints the effective settings, then one line each for model, cameras and broker.
 pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
-    print!("{}", settings::masked_toml(settings));
+    print::write(format_args!("{}", settings::masked_toml(settings)));
     let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let manifest = &model.manifest;
-    println!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
-    println!("        runs in {}", model.arithmetic());
+    say!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
+    say!("        runs in {}", model.arithmetic());
     for node in model.leftovers() {
-        println!("        in float: {node}");
+        say!("        in float: {node}");
     }
     let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let mut failed = Vec::new();
     for (id, camera) in &settings.cameras {
         match first_frame(id, camera) {
-            Ok(found) => println!("camera  ok  {id}: {found}"),
+            Ok(found) => say!("camera  ok  {id}: {found}"),
             Err(error) => {
-                println!("camera  --  {id}: {error}");
+                say!("camera  --  {id}: {error}");
                 failed.push(format!("camera {id}"));
             }
         }
     }
     if settings.cameras.is_empty() {
-        println!("camera  --  none: add a section [cameras.<name>], see config/retinad.toml");
+        say!("camera  --  none: add a section [cameras.<name>], see config/retinad.toml");
         failed.push("cameras".into());
     }
     let (host, port) = (daemon::broker_host(settings), settings.mqtt.port);
     if settings.mqtt.host.is_empty() {
-        println!("broker  ok  none set: `retinad run` starts one on 127.0.0.1:{port}");
+        say!("broker  ok  none set: `retinad run` starts one on 127.0.0.1:{port}");
     } else {
         match publish::probe(&host, port, credentials.as_ref()) {
-            Ok(()) => println!("broker  ok  {host}:{port}"),
+            Ok(()) => say!("broker  ok  {host}:{port}"),
             Err(error) => {
-                println!("broker  --  {error}");
+                say!("broker  --  {error}");
                 failed.push("broker".into());
             }
         }
     }
     let words = health::supply_and_heat();
     let temperature = health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
-    println!("machine {}  {temperature}", if words.is_empty() { "ok" } else { "--" });
+    say!("machine {}  {temperature}", if words.is_empty() { "ok" } else { "--" });
     for word in words {
-        println!("        {word}");
+        say!("        {word}");
     }
     if failed.is_empty() { Ok(()) } else { Err((super::UNREACHABLE, format!("not reachable: {}", failed.join(", ")))) }
 }

@@ -1,5 +1,6 @@
 //! `retinad detect`: pictures in, JSON lines or COCO results out.
 
+use super::print::{complain, say};
 use super::{BAD_SETTINGS, ModelArgument, SOME_FAILED};
 use crate::capture;
 use crate::detection::{Detection, Times};
@@ -87,7 +88,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
             Ok(found) => found,
             Err(reason) => {
                 failed += 1;
-                eprintln!("retinad: {}: {reason}", item.path.display());
+                complain(format_args!("retinad: {}: {reason}", item.path.display()));
                 continue;
             }
         };
@@ -101,7 +102,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
             }
         } else {
             let line = json_line(&item.path, &model, &detector, &found, &times);
-            if arguments.output.is_some() { lines += &(line + "\n") } else { println!("{line}") }
+            if arguments.output.is_some() { lines += &(line + "\n") } else { say!("{line}") }
         }
         if let Some(folder) = &arguments.draw {
             draw(folder, &item.path, &detector, &found).map_err(|e| (SOME_FAILED, e))?;
@@ -113,7 +114,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     }
     match &arguments.output {
         Some(path) => write_whole(path, lines.as_bytes()).map_err(|e| (SOME_FAILED, format!("{}: {e}", path.display())))?,
-        None if coco => println!("{lines}"),
+        None if coco => say!("{lines}"),
         None => {}
     }
     if failed > 0 { Err((SOME_FAILED, format!("{failed} of {} pictures failed", work.len()))) } else { Ok(()) }

@@ -1,6 +1,6 @@
 //! `retinad man` and `retinad completions`: what a package installs beside the program.
 
-use super::SOME_FAILED;
+use super::{SOME_FAILED, print};
 use clap::{Args, Command};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ pub fn man(command: Command, arguments: &ManArguments) -> Result<(), (u8, String
 
 /// Prints the completions.
 pub fn completions(mut command: Command, arguments: &CompletionsArguments) -> Result<(), (u8, String)> {
-    clap_complete::generate(arguments.shell, &mut command, "retinad", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "retinad", &mut script);
+    print::write(format_args!("{}", String::from_utf8_lossy(&script)));
     Ok(())
 }

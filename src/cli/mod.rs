@@ -5,6 +5,7 @@ mod check;
 mod detect;
 mod log;
 mod manual;
+mod print;
 mod watch;
 
 use crate::daemon;
@@ -122,7 +123,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
             if !message.is_empty() {
-                if journal { eprintln!("<3>{message}") } else { eprintln!("retinad: {message}") }
+                print::complain(format_args!("{}{message}", if journal { "<3>" } else { "retinad: " }));
             }
             ExitCode::from(code)
         }

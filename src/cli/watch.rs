@@ -1,5 +1,6 @@
 //! `retinad watch`: detections as they arrive over MQTT, one readable line each.
 
+use super::print::{complain, say};
 use crate::daemon;
 use crate::publish::{SubscribeOptions, subscribe};
 use crate::settings::Settings;
@@ -32,13 +33,13 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8,
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
     if !arguments.json {
-        println!("{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT", "UTC", "camera", "label", "box x1,y1,x2,y2 in pixels");
+        say!("{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT", "UTC", "camera", "label", "box x1,y1,x2,y2 in pixels");
     }
     subscribe(&options, |topic, payload| {
         match serde_json::from_slice::<Value>(payload) {
-            Ok(message) if arguments.json => println!("{message}"),
+            Ok(message) if arguments.json => say!("{message}"),
             Ok(message) => print_lines(&message),
-            Err(error) => eprintln!("retinad: {topic}: not JSON: {error}"),
+            Err(error) => complain(format_args!("retinad: {topic}: not JSON: {error}")),
         }
         left = left.saturating_sub(1);
         left > 0
@@ -55,11 +56,11 @@ fn print_lines(message: &Value) {
     let total = message["latency_ms"]["total"].as_f64().unwrap_or(f64::NAN);
     let found = message["detections"].as_array().map_or(&[][..], Vec::as_slice);
     if found.is_empty() {
-        println!("{clock}  {camera:<10} nothing                                         {total:>6.0} ms");
+        say!("{clock}  {camera:<10} nothing                                         {total:>6.0} ms");
     }
     for detection in found {
         let px: Vec<String> = detection["box_px"].as_array().map_or(&[][..], Vec::as_slice).iter().map(Value::to_string).collect();
         let (label, score) = (detection["label"].as_str().unwrap_or("?"), detection["score"].as_f64().unwrap_or(f64::NAN));
-        println!("{clock}  {camera:<10} {label:<14} {score:>5.2}   box {:<22} {total:>6.0} ms", px.join(","));
+        say!("{clock}  {camera:<10} {label:<14} {score:>5.2}   box {:<22} {total:>6.0} ms", px.join(","));
     }
 }

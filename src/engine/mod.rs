@@ -156,8 +156,9 @@ impl Engine {
         }
     }
 
-    /// Names and shapes `[1, channels, height, width]` of the outputs.
-    fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+    /// Names and shapes `[1, channels, height, width]` of the outputs, in the file's order.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<(String, Vec<usize>)> {
         match &self.kind {
             Kind::Float(float) => float.outputs.clone(),
             Kind::Int8(plan) => plan.outputs.iter().map(|output| (output.name.clone(), output.shape.clone())).collect(),
@@ -264,6 +265,21 @@ impl Session {
             _ => unreachable!("a session's memory is made for its engine"),
         };
         Ok((filled, &self.heads))
+    }
+
+    /// Output `index` of [`Engine::outputs`] after a run in INT8, head or not: for comparisons, where a model need not have a manifest.
+    ///
+    /// # Errors
+    /// In float, or if it is not `[1, c, h, w]`.
+    pub fn output(&self, index: usize) -> Result<HeadTensor, String> {
+        match (&self.engine.kind, &self.memory) {
+            (Kind::Int8(plan), Memory::Int8(memory)) => {
+                let mut head = HeadTensor::default();
+                copy_head(plan, memory, index, &mut head)?;
+                Ok(head)
+            }
+            _ => Err(format!("runs in {}", self.engine.arithmetic())),
+        }
     }
 }
 
