@@ -246,7 +246,9 @@ impl Session {
                 let filled = match plan.input(memory) {
                     Some(view) => {
                         let (row, pixel, origin) = (view.geometry.row(), view.geometry.channels, view.geometry.origin());
-                        fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?
+                        let filled = fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?;
+                        plan.settle(memory);
+                        filled
                     }
                     None => plan.real_input(memory, |values| fill(Input::Real(values)))??,
                 };
@@ -308,6 +310,10 @@ fn copy_head(plan: &Plan, memory: &plan::Memory, index: usize, head: &mut HeadTe
                 for x in 0..width {
                     head.codes.extend_from_slice(view.pixel(y, x));
                 }
+            }
+            let flip = plan.flip();
+            if flip != 0 {
+                head.codes.iter_mut().for_each(|code| *code ^= flip);
             }
             (head.scale, head.zero_point, head.interleaved) = (tensor.scale, tensor.zero, true);
         }

@@ -110,7 +110,7 @@ enum Found {
 
 /// An output after a run.
 pub enum Value<'a> {
-    /// Codes in their plane, and what they mean.
+    /// Codes in their plane, as it holds them ([`Plan::flip`]), and what they mean.
     Codes(View<'a>, &'a Tensor),
     /// Real values in `c, y, x` order.
     Real(&'a [f32]),
@@ -155,7 +155,13 @@ impl Plan {
         self.input.as_ref().map(|(_, tensor)| tensor)
     }
 
+    /// What the codes in planes are XORed with: [`Isa::flip`].
+    pub fn flip(&self) -> u8 {
+        self.isa.flip()
+    }
+
     /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel. None where it is read in float.
+    /// [`Plan::settle`] ends the writing.
     pub fn input<'a>(&self, memory: &'a mut Memory) -> Option<ViewMut<'a>> {
         let (place, _) = self.input.as_ref()?;
         let plane = &self.planes[place.plane];
@@ -163,6 +169,14 @@ impl Plan {
         let mut view = ViewMut::new(data, plane.geometry, place.first, place.channels);
         view.fill(plane.border);
         Some(view)
+    }
+
+    /// The picture's codes, written as they are, are stored as this plan's kernels read them.
+    pub fn settle(&self, memory: &mut Memory) {
+        if let (Some((place, _)), flip @ 1..) = (&self.input, self.flip()) {
+            let plane = &self.planes[place.plane];
+            memory.arena[plane.at..plane.at + plane.geometry.bytes()].iter_mut().for_each(|code| *code ^= flip);
+        }
     }
 
     /// Lets `fill` write the picture in float.
@@ -212,7 +226,7 @@ impl Plan {
                     let plane = &self.planes[output.plane];
                     let data = &mut memory.arena[plane.at..plane.at + plane.geometry.bytes()];
                     let mut view = ViewMut::new(data, plane.geometry, output.first, output.channels);
-                    view.fill_halo(plane.border);
+                    view.fill_halo(plane.border ^ self.flip());
                     let size = plane.geometry.width * plane.geometry.height;
                     if values.len() != size * output.channels {
                         return Err(format!("a value of {} numbers, not {}", values.len(), size * output.channels));
@@ -220,7 +234,7 @@ impl Plan {
                     for (channel, values) in values.chunks_exact(size).enumerate() {
                         for (cell, value) in values.iter().enumerate() {
                             let code = ((value / scale).round_ties_even() + *zero as f32).clamp(0.0, 255.0) as u8;
-                            view.pixel(cell / plane.geometry.width, cell % plane.geometry.width)[channel] = code;
+                            view.pixel(cell / plane.geometry.width, cell % plane.geometry.width)[channel] = code ^ self.flip();
                         }
                     }
                 }
@@ -229,7 +243,7 @@ impl Plan {
                         Input::Codes { place, tensor } => {
                             let view = self.view(&memory.arena, *place, 0);
                             let mut real = RealTensor::zero(&[&[1][..], &tensor.shape].concat())?;
-                            real.write(|values| dequantise(&view, tensor, values))?;
+                            real.write(|values| dequantise(&view, self.flip(), tensor, values))?;
                             Ok(real)
                         }
                         Input::Real(real) => memory.reals[*real].clone().ok_or_else(|| "a value was not made".to_owned()),
@@ -257,7 +271,7 @@ impl Plan {
         };
         let mut output = ViewMut::new(data, plane.geometry, step.output.first, step.output.channels);
         if plane.lives.start == number && !plane.given {
-            output.fill_halo(plane.border);
+            output.fill_halo(plane.border ^ self.flip());
         }
         let inputs = [input(0), input(step.inputs.len() - 1)];
         let pieces = threads.min(step.pieces);
@@ -278,11 +292,11 @@ impl Plan {
 }
 
 /// Codes of a plane as real values in `c, y, x` order.
-fn dequantise(view: &View<'_>, tensor: &Tensor, values: &mut [f32]) {
+fn dequantise(view: &View<'_>, flip: u8, tensor: &Tensor, values: &mut [f32]) {
     let [_, height, width] = tensor.shape;
     for cell in 0..height * width {
         for (channel, &code) in view.pixel(cell / width, cell % width).iter().enumerate() {
-            values[channel * height * width + cell] = (i32::from(code) - tensor.zero) as f32 * tensor.scale;
+            values[channel * height * width + cell] = (i32::from(code ^ flip) - tensor.zero) as f32 * tensor.scale;
         }
     }
 }
@@ -559,8 +573,13 @@ fn same(graph: &Graph, a: usize, b: usize) -> bool {
 }
 
 /// The table from one tensor's codes to another's; none where they mean the same.
-fn moved(graph: &Graph, from: usize, to: usize) -> Option<Box<[u8; 256]>> {
-    (!same(graph, from, to)).then(|| table(&graph.tensors[from], &graph.tensors[to], |x| x))
+fn moved(graph: &Graph, isa: Isa, from: usize, to: usize) -> Option<Box<[u8; 256]>> {
+    (!same(graph, from, to)).then(|| stored(isa, &table(&graph.tensors[from], &graph.tensors[to], |x| x)))
+}
+
+/// A table of codes as planes hold them.
+fn stored(isa: Isa, table: &[u8; 256]) -> Box<[u8; 256]> {
+    Box::new(std::array::from_fn(|code| table[code ^ usize::from(isa.flip())] ^ isa.flip()))
 }
 
 fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, String> {
@@ -568,9 +587,9 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
     let from = *node.inputs.first().ok_or("has no input")?;
     let to = node.output;
     Ok(match (&draft.kind, &node.op) {
-        (Kind::Zip, Op::Concat) => Work::Zip([moved(graph, from, to), moved(graph, node.inputs[1], to)]),
-        (Kind::Zip, _) => Work::Zip([moved(graph, from, to), moved(graph, from, to)]),
-        (Kind::Part(part), _) => Work::Copy { table: moved(graph, node.inputs[*part], to), twice: false },
+        (Kind::Zip, Op::Concat) => Work::Zip([moved(graph, isa, from, to), moved(graph, isa, node.inputs[1], to)]),
+        (Kind::Zip, _) => Work::Zip([moved(graph, isa, from, to), moved(graph, isa, from, to)]),
+        (Kind::Part(part), _) => Work::Copy { table: moved(graph, isa, node.inputs[*part], to), twice: false },
         (Kind::Node, Op::Conv(conv)) => {
             let (input, output) = (&graph.tensors[from], &graph.tensors[to]);
             let requantise = requantise(conv, input, output);
@@ -585,7 +604,7 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
                 let packed = PackedConv::new(&conv.weights, input.shape[0], conv.shape, &conv.bias, input.zero, requantise)
                     .map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
-                Work::Conv(packed.only_for(isa))
+                Work::Conv(packed.only_for(isa, height * width))
             }
         }
         (Kind::Node, Op::MaxPool(shape)) => {
@@ -605,9 +624,9 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
                 range: range(*clip, output),
             })
         }
-        (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, from, to), twice: true },
-        (Kind::Node, Op::Table(table)) => Work::Copy { table: Some(table.clone()), twice: false },
-        (Kind::Node | Kind::Float, _) => Work::Copy { table: moved(graph, from, to), twice: false },
+        (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, isa, from, to), twice: true },
+        (Kind::Node, Op::Table(table)) => Work::Copy { table: Some(stored(isa, table)), twice: false },
+        (Kind::Node | Kind::Float, _) => Work::Copy { table: moved(graph, isa, from, to), twice: false },
     })
 }
 

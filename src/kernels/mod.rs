@@ -1,15 +1,20 @@
 //! INT8 arithmetic on slices, by instruction set. Nothing here knows a graph, a model or a tensor type.
 //!
 //! One definition of the arithmetic (`README.md` here), and every instruction set gives the scalar oracle's bytes: sums in i32, requantised
-//! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127.
+//! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127. A plane
+//! holds codes as its instruction set multiplies them: [`Isa::flip`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_depthwise;
 mod pack;
 mod plane;
 mod scalar;
+#[cfg(target_arch = "aarch64")]
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -108,6 +113,17 @@ impl Isa {
         self.0 == Set::Neon
     }
 
+    /// What codes are XORed with in planes of this set: ARM multiplies bytes of one kind, so its codes are stored as s8, moved down by 128.
+    /// Zero points, ranges and arithmetic are those of the codes themselves; tables are of codes as they are stored.
+    #[must_use]
+    pub fn flip(self) -> u8 {
+        match self.0 {
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon | Set::NeonDot => 0x80,
+            _ => 0,
+        }
+    }
+
     /// Its name, as `retinad check` and `bench` print it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -146,6 +162,8 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
             None => scalar::conv(weights, &window, input, output),
         },
         #[cfg(target_arch = "aarch64")]
+        Set::Neon if !weights.winograd.is_empty() => winograd::conv(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::NeonDot => neon::conv_dot(weights, &window, input, output),
@@ -170,7 +188,9 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon::depthwise_dot(weights, &window, input, output),
+        Set::NeonDot if !weights.quads.is_empty() => neon_depthwise::depthwise(weights, &window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
     }
 }
@@ -185,6 +205,8 @@ pub fn max_pool(isa: Isa, shape: ConvShape, input: &View<'_>, output: &mut ViewM
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::max_pool_avx512(&window, input, output),
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::max_pool(&window, input, output),
         _ => scalar::max_pool(&window, input, output),
     }
 }

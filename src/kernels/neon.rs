@@ -1,7 +1,7 @@
 //! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM) and with them (Cortex-A76).
 //!
-//! Codes are moved to s8 by flipping their top bit, so that SMULL takes them with the weights. Two products fit 16 bits unless a weight is
-//! -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
+//! Planes hold codes moved down to s8 (`Isa::flip`), as SMULL and SDOT take them with the weights. Two products fit 16 bits unless a weight
+//! is -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
 //! The 128 that each code lost is given back through the sum of the weights, which is part of the bias here.
 //!
 //! Each `unsafe` block rests on the facts that `x86.rs` names: the CPU has NEON (every aarch64 has), and `Window::new` proved the planes.
@@ -9,36 +9,59 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, pair_bytes};
-use super::plane::{Pixels, View, ViewMut, Window};
+use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP, pair_bytes};
+use super::plane::{MAX_KERNEL, Pixels, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
 struct Job<'a> {
     weights: &'a PackedConv,
     window: &'a Window,
-    input: *const u8,
-    output: *mut u8,
+    taps: &'a [usize],
+    /// Input channels of a tap.
+    inputs: usize,
+    input: *const i8,
+    output: *mut i8,
 }
 
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
 const PASS: usize = 16 << 10;
 
-/// Runs tiles of `$wide` pixels of output rows `$rows` through `$tile`, and what is left one by one.
+/// Runs `$run` on tiles of at most `$most` pixels of output rows `$rows`: as few as there can be, of sizes as equal as can be, which must be
+/// among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $rows:expr, $wide:ident, $tile:ident [$($generic:tt),*] ($($argument:expr),*)) => {{
-        let mut left = $rows.len() * $window.size.1;
-        let mut pixels = Pixels::from_row($window, $rows.start);
-        while left >= $wide {
-            $tile::<$wide, $($generic),*>($($argument,)* &pixels.take());
-            left -= $wide;
+    ($window:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $offsets:ident| $run:expr) => {{
+        let all = $rows.len() * $window.size.1;
+        let mut next = Pixels::from_row($window, $rows.start);
+        let tiles = all.div_ceil($most);
+        for (size, count) in [(all / tiles + 1, all % tiles), (all / tiles, tiles - all % tiles)] {
+            match size {
+                $most => by_tiles!(next, count, $most, $pixels, $offsets, $run),
+                $($size => by_tiles!(next, count, $size, $pixels, $offsets, $run),)*
+                _ => by_tiles!(next, count * size, 1, $pixels, $offsets, $run),
+            }
         }
-        while left > 0 {
-            $tile::<1, $($generic),*>($($argument,)* &pixels.take());
-            left -= 1;
+    }};
+    ($next:ident, $count:expr, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
+        const $pixels: usize = $size;
+        for _ in 0..$count {
+            let $offsets = &$next.take::<$pixels>();
+            $run
         }
     }};
 }
+
+/// The `$function` of a requantisation's kind.
+macro_rules! by_kind {
+    ($requantise:expr, $function:ident) => {
+        match kind::of($requantise) {
+            kind::PLAIN => $function::<{ kind::PLAIN }>,
+            kind::LEAKY => $function::<{ kind::LEAKY }>,
+            _ => $function::<{ kind::RANGE }>,
+        }
+    };
+}
+pub(super) use by_kind;
 
 /// Output rows in groups whose input fits a pass.
 fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
@@ -47,156 +70,191 @@ fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use
     rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
 }
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
-    let (block, width) = match (weights.pairs.is_empty(), leaky(&weights.requantise)) {
-        (true, true) => (block_wide::<PIXELS, true> as Block, BLOCK),
-        (true, false) => (block_wide::<PIXELS, false> as Block, BLOCK),
-        (false, true) => (block::<PIXELS, true> as Block, 8),
-        (false, false) => (block::<PIXELS, false> as Block, 8),
-    };
-    for rows in passes(window) {
-        for channel in (0..weights.outputs).step_by(width) {
-            // SAFETY: see the module's words.
-            unsafe { block(&job, &rows, channel) };
-        }
+/// Calls `run` with a job of the window's taps or, with `rows`, of its rows: where pixels have no channels but these, the taps of a row
+/// lie side by side, as their weights do.
+fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>, rows: bool, run: impl FnOnce(&Job<'_>)) {
+    let (pixel, side) = (input.geometry.channels, weights.shape().kernel);
+    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
+    if rows {
+        let mut taps = [0; MAX_KERNEL];
+        taps.iter_mut().zip(window.taps.iter().step_by(side)).for_each(|(row, tap)| *row = *tap);
+        run(&Job { weights, window, taps: &taps[..side], inputs: pixel * side, input, output });
+    } else {
+        run(&Job { weights, window, taps: &window.taps, inputs: weights.inputs, input, output });
     }
+}
+
+pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
+    let block: Block = if paired { by_kind!(&weights.requantise, block) } else { by_kind!(&weights.requantise, block_wide) };
+    let width = if paired { 8 } else { BLOCK };
+    let rows = weights.by_rows || weights.inputs.is_multiple_of(16) && weights.inputs == input.geometry.channels;
+    with_job(weights, window, input, output, paired && rows, |job| {
+        for rows in passes(window) {
+            for channel in (0..weights.outputs).step_by(width) {
+                // SAFETY: see the module's words.
+                unsafe { block(job, &rows, channel) };
+            }
+        }
+    });
 }
 
 /// Some outputs, from a channel on, of some rows.
 type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
-fn leaky(requantise: &Requantise) -> bool {
-    requantise.slope != 1.0
-}
-
 type Offsets<const P: usize> = ([usize; P], [usize; P]);
 
-unsafe fn block<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile[LEAKY](job, channel)) }
+    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
 }
 
-unsafe fn block_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile_wide[LEAKY](job, channel)) }
+    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
 }
 
-/// Eight outputs of `P` pixels, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others, SADALP into four partial sums of
-/// each output.
+/// Eight outputs of `P` pixels.
 #[inline]
-unsafe fn tile<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
-        let mut line = w.pairs.as_ptr().add(channel / 8 * job.window.taps.len() * pair_bytes(w.inputs));
-        let mut sums = [[vdupq_n_s32(0); 8]; P];
-        let half = matches!(w.inputs % 16, 1..=8);
-        let whole = w.inputs.div_ceil(16) - usize::from(half);
-        for &offset in job.window.taps.iter() {
-            for step in 0..whole {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
-                for o in 0..8 {
-                    multiply(&mut sums, o, vld1q_s8(line.add(16 * o)), &x);
-                }
-                line = line.add(128);
-            }
-            if half {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * whole));
-                for o in (0..8).step_by(2) {
-                    // Two outputs' eight weights in one load.
-                    multiply_halves(&mut sums, o, vld1q_s8(line.add(8 * o)), &x);
-                }
-                line = line.add(64);
-            }
+        let line = w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
+        let bias = w.flipped_bias.as_ptr().add(channel);
+        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
+        let mut sums = [[vdupq_n_s32(0); 2]; P];
+        match P {
+            3 => multiply_3(&from, job, line, bias, &mut sums),
+            2 => multiply_2(&from, job, line, bias, &mut sums),
+            _ => multiply_1(&from, job, line, bias, &mut sums),
         }
-        let count = (w.outputs - channel).min(8);
-        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
-        let epilogue = Epilogue::<2, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            let four = |o: usize| vpaddq_s32(vpaddq_s32(sums[p][o], sums[p][o + 1]), vpaddq_s32(sums[p][o + 2], sums[p][o + 3]));
-            epilogue.store([vaddq_s32(four(0), bias[0]), vaddq_s32(four(4), bias[1])], job.output.add(to[p] + channel), count);
-        }
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
-/// Pixels of a tile for SMULL: their sums fill half of the registers. With three the compiler spills some, which costs more than the
-/// loads saved.
-const PIXELS: usize = 2;
-
-/// Sixteen products of output `o` and each pixel, into its four partial sums. Two pixels are written as one block, because a compiler
-/// that may reorder puts all products first and spills the sums.
-#[inline(always)]
-fn multiply<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, column: int8x16_t, x: &[int8x16_t; P]) {
-    // SAFETY: registers only; every aarch64 has these.
-    unsafe {
-        if P == PIXELS {
-            std::arch::asm!(
-                "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
-                "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
-                "smlal2 {t0:v}.8h, {w:v}.16b, {x0:v}.16b",
-                "smlal2 {t1:v}.8h, {w:v}.16b, {x1:v}.16b",
-                "sadalp {s0:v}.4s, {t0:v}.8h",
-                "sadalp {s1:v}.4s, {t1:v}.8h",
-                w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
-                s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
-                t0 = out(vreg) _, t1 = out(vreg) _,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        } else {
-            for p in 0..P {
-                let products = vmlal_high_s8(vmull_s8(vget_low_s8(column), vget_low_s8(x[p])), column, x[p]);
-                sums[p][o] = vpadalq_s16(sums[p][o], products);
-            }
-        }
-    }
+/// A register operand of the assembly by its name, as the whole vector.
+macro_rules! v {
+    ($name:ident) => {
+        concat!("{", stringify!($name), ":v}")
+    };
 }
 
-/// Eight products each of outputs `o` and `o + 1` and each pixel; the low half of `columns` is the first's.
-#[inline(always)]
-fn multiply_halves<const P: usize>(sums: &mut [[int32x4_t; 8]; P], o: usize, columns: int8x16_t, x: &[int8x16_t; P]) {
-    // SAFETY: registers only; every aarch64 has these.
-    unsafe {
-        let second = vextq_s8::<8>(columns, columns);
-        for (o, column) in [(o, columns), (o + 1, second)] {
-            if P == PIXELS {
+/// Sixteen products of one output and some pixels, into four partial sums each.
+macro_rules! sixteen {
+    ($weights:ident; $($codes:ident $products:ident $sums:ident),*) => {
+        concat!(
+            $("smull ", v!($products), ".8h, ", v!($weights), ".8b, ", v!($codes), ".8b\n",)*
+            $("smlal2 ", v!($products), ".8h, ", v!($weights), ".16b, ", v!($codes), ".16b\n",)*
+            $("sadalp ", v!($sums), ".4s, ", v!($products), ".8h\n",)*
+        )
+    };
+}
+
+/// Eight products each of two outputs, whose weights are the halves of one register, and some pixels, whose codes are in both halves.
+macro_rules! eight_each {
+    ($weights:ident; $($codes:ident $products:ident $first:ident $second:ident),*) => {
+        concat!(
+            $("smull ", v!($products), ".8h, ", v!($weights), ".8b, ", v!($codes), ".8b\n",)*
+            $("sadalp ", v!($first), ".4s, ", v!($products), ".8h\n",)*
+            $("smull2 ", v!($products), ".8h, ", v!($weights), ".16b, ", v!($codes), ".16b\n",)*
+            $("sadalp ", v!($second), ".4s, ", v!($products), ".8h\n",)*
+        )
+    };
+}
+
+/// Sums of eight outputs of some pixels over all taps and inputs, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others,
+/// SADALP into four partial sums of each output; with three pixels that is every register. In one piece, because a compiler that may
+/// reorder puts all products first and spills the sums.
+macro_rules! multiply {
+    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $t:ident
+        $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
+        /// # Safety
+        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases.
+        #[inline(always)]
+        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 2]]) {
+            let half = usize::from(matches!(job.inputs % 16, 1..=8));
+            let whole = job.inputs.div_ceil(16) - half;
+            // SAFETY: the caller's word.
+            unsafe {
                 std::arch::asm!(
-                    "smull {t0:v}.8h, {w:v}.8b, {x0:v}.8b",
-                    "smull {t1:v}.8h, {w:v}.8b, {x1:v}.8b",
-                    "sadalp {s0:v}.4s, {t0:v}.8h",
-                    "sadalp {s1:v}.4s, {t1:v}.8h",
-                    w = in(vreg) column, x0 = in(vreg) x[0], x1 = in(vreg) x[1],
-                    s0 = inout(vreg) sums[0][o], s1 = inout(vreg) sums[1][o],
-                    t0 = out(vreg) _, t1 = out(vreg) _,
-                    options(pure, nomem, nostack, preserves_flags)
+                    // A bias is the first of its output's partial sums.
+                    $(concat!("ldp {", stringify!($a), ":s}, {", stringify!($b), ":s}, [{bias}]"),
+                    concat!("ldp {", stringify!($c), ":s}, {", stringify!($d), ":s}, [{bias}, #8]"),
+                    concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
+                    concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
+                    "2:",
+                    "ldr {offset}, [{taps}], #8",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
+                    "cbz {whole}, 4f",
+                    "mov {steps}, {whole}",
+                    "3:",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #128",
+                    sixteen!(w0; $($x $t $a),*),
+                    sixteen!(w1; $($x $t $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
+                    sixteen!(w0; $($x $t $c),*),
+                    sixteen!(w1; $($x $t $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
+                    sixteen!(w0; $($x $t $e),*),
+                    sixteen!(w1; $($x $t $f),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    sixteen!(w0; $($x $t $g),*),
+                    sixteen!(w1; $($x $t $h),*),
+                    "subs {steps}, {steps}, #1",
+                    "b.ne 3b",
+                    "4:",
+                    "cbz {half}, 5f",
+                    $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    eight_each!(w0; $($x $t $a $b),*),
+                    eight_each!(w1; $($x $t $c $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    eight_each!(w0; $($x $t $e $f),*),
+                    eight_each!(w1; $($x $t $g $h),*),
+                    "5:",
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
+                    concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
+                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
+                    concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
+                    concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
+                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
+                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
+                    bias = in(reg) bias, whole = in(reg) whole, half = in(reg) half, steps = out(reg) _, offset = out(reg) _,
+                    w0 = out(vreg) _, w1 = out(vreg) _,
+                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _, $t = out(vreg) _,
+                    $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
+                    $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
+                    options(readonly, nostack)
                 );
-            } else {
-                for p in 0..P {
-                    sums[p][o] = vpadalq_s16(sums[p][o], vmull_s8(vget_low_s8(column), vget_low_s8(x[p])));
-                }
             }
         }
-    }
+    };
 }
+
+multiply!(multiply_1; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
+multiply!(multiply_2; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
+multiply!(multiply_3; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
+    2 p2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
-unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
-        let flip = vdup_n_u8(0x80);
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * w.steps * 64);
         // Of each output two partial sums: of the first and of the last two of each four inputs.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; P];
-        for &offset in job.window.taps.iter() {
+        for &offset in job.taps {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
                     let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
-                    vreinterpret_s8_u8(veor_u8(vreinterpret_u8_u32(vdup_n_u32(four)), flip))
+                    vreinterpret_s8_u32(vdup_n_u32(four))
                 });
                 for q in 0..4 {
                     let column = vld1q_s8(line.add(16 * q));
@@ -208,88 +266,205 @@ unsafe fn tile_wide<const P: usize, const LEAKY: bool>(job: &Job<'_>, channel: u
                 line = line.add(64);
             }
         }
-        let count = (w.outputs - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            let quads = std::array::from_fn(|q| {
-                vaddq_s32(vpaddq_s32(sums[p][q][0], sums[p][q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)))
-            });
-            epilogue.store(quads, job.output.add(to[p] + channel), count);
-        }
+        let sums = sums.map(|sums| {
+            std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
+        });
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let job = Job { weights, window, input: input.data.as_ptr(), output: output.data.as_mut_ptr() };
-    let (whole, half) = if leaky(&weights.requantise) {
-        (block_dot::<5, 4, true> as Block, block_dot::<8, 2, true> as Block)
-    } else {
-        (block_dot::<5, 4, false> as Block, block_dot::<8, 2, false> as Block)
-    };
-    for rows in passes(window) {
-        for channel in (0..weights.outputs).step_by(BLOCK) {
-            let block = if weights.outputs - channel > 8 { whole } else { half };
-            // SAFETY: see the module's words; `Isa` found dot products.
-            unsafe { block(&job, &rows, channel) };
+    let (whole, half): (Block, Block) = (by_kind!(&weights.requantise, block_dot), by_kind!(&weights.requantise, block_dot_half));
+    let rows = weights.steps * STEP == input.geometry.channels;
+    with_job(weights, window, input, output, rows, |job| {
+        for rows in passes(window) {
+            for channel in (0..weights.outputs).step_by(BLOCK) {
+                let block = if weights.outputs - channel > 8 { whole } else { half };
+                // SAFETY: see the module's words; `Isa` found dot products.
+                unsafe { block(job, &rows, channel) };
+            }
         }
-    }
+    });
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn block_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, P, tile_dot [Q, LEAKY] (job, channel)) }
+    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
 }
 
-/// `Q` times four outputs of `P` pixels: each dot product takes four inputs of four outputs.
+#[target_feature(enable = "dotprod")]
+unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
+    // SAFETY: as the caller's.
+    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
+}
+
+/// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const Q: usize, const LEAKY: bool>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let codes = |p: usize, at: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(job.input.add(from[p] + at)), flip));
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.window.taps.len() * w.steps * 64);
-        let bias: [int32x4_t; Q] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * job.inputs.div_ceil(STEP) * 64);
+        let bias = w.flipped_bias.as_ptr().add(channel);
+        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
+        let mut sums = [[vdupq_n_s32(0); 4]; P];
+        match P {
+            6 => dots_6(&from, job, line, bias, &mut sums),
+            5 => dots_5(&from, job, line, bias, &mut sums),
+            4 => dots_4(&from, job, line, bias, &mut sums),
+            _ => dots_1(&from, job, line, bias, &mut sums),
+        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+    }
+}
+
+/// Four outputs, those of one register of weights, of some pixels: dot products with the four inputs of lane `$lane`.
+macro_rules! four {
+    ($weights:ident $lane:literal; $($codes:ident $sums:ident),*) => {
+        concat!($("sdot ", v!($sums), ".4s, ", v!($weights), ".16b, ", v!($codes), ".4b[", $lane, "]\n",)*)
+    };
+}
+
+/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step; with six pixels that is every register.
+macro_rules! dots {
+    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+        /// # Safety
+        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases; the CPU has dot products.
+        #[inline(always)]
+        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 4]]) {
+            let steps = job.inputs.div_ceil(STEP);
+            let (whole, rest) = (steps / 4, steps % 4);
+            // SAFETY: the caller's word.
+            unsafe {
+                std::arch::asm!(
+                    ".arch_extension dotprod",
+                    $(concat!("ldp {", stringify!($a), ":q}, {", stringify!($b), ":q}, [{bias}]"),
+                    concat!("ldp {", stringify!($c), ":q}, {", stringify!($d), ":q}, [{bias}, #32]"),)*
+                    "2:",
+                    "ldr {offset}, [{taps}], #8",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
+                    "cbz {whole}, 4f",
+                    "mov {steps}, {whole}",
+                    "3:",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #256",
+                    four!(w0 0; $($x $a),*),
+                    four!(w1 0; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-224]",
+                    four!(w0 0; $($x $c),*),
+                    four!(w1 0; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-192]",
+                    four!(w0 1; $($x $a),*),
+                    four!(w1 1; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-160]",
+                    four!(w0 1; $($x $c),*),
+                    four!(w1 1; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-128]",
+                    four!(w0 2; $($x $a),*),
+                    four!(w1 2; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
+                    four!(w0 2; $($x $c),*),
+                    four!(w1 2; $($x $d),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
+                    four!(w0 3; $($x $a),*),
+                    four!(w1 3; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 3; $($x $c),*),
+                    four!(w1 3; $($x $d),*),
+                    "subs {steps}, {steps}, #1",
+                    "b.ne 3b",
+                    "4:",
+                    "cbz {rest}, 5f",
+                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}]"),)*
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 0; $($x $a),*),
+                    four!(w1 0; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 0; $($x $c),*),
+                    four!(w1 0; $($x $d),*),
+                    "cmp {rest}, #2",
+                    "b.lo 5f",
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 1; $($x $a),*),
+                    four!(w1 1; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 1; $($x $c),*),
+                    four!(w1 1; $($x $d),*),
+                    "b.eq 5f",
+                    "ldp {w0:q}, {w1:q}, [{line}], #64",
+                    four!(w0 2; $($x $a),*),
+                    four!(w1 2; $($x $b),*),
+                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                    four!(w0 2; $($x $c),*),
+                    four!(w1 2; $($x $d),*),
+                    "5:",
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
+                    bias = in(reg) bias, whole = in(reg) whole, rest = in(reg) rest, steps = out(reg) _, offset = out(reg) _,
+                    w0 = out(vreg) _, w1 = out(vreg) _,
+                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _,
+                    $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
+                    options(readonly, nostack)
+                );
+            }
+        }
+    };
+}
+
+dots!(dots_1; 0 p0 q0 x0 a0 b0 c0 d0);
+dots!(dots_4; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3);
+dots!(dots_5; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4);
+dots!(dots_6; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4,
+    5 p5 q5 x5 a5 b5 c5 d5);
+
+/// As [`tile_dot`], the last eight outputs or fewer.
+#[inline]
+#[target_feature(enable = "dotprod")]
+unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+    let w = job.weights;
+    // SAFETY: as in `tile`.
+    unsafe {
+        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
+        let steps = job.inputs.div_ceil(STEP);
+        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
+        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
-        for &offset in job.window.taps.iter() {
-            for step in 0..w.steps / 4 {
+        for &offset in job.taps {
+            for step in 0..steps / 4 {
                 let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
-                dots::<0, P, Q>(&mut sums, line, &x);
-                dots::<1, P, Q>(&mut sums, line.add(64), &x);
-                dots::<2, P, Q>(&mut sums, line.add(128), &x);
-                dots::<3, P, Q>(&mut sums, line.add(192), &x);
+                lane::<0, P>(&mut sums, line, &x);
+                lane::<1, P>(&mut sums, line.add(64), &x);
+                lane::<2, P>(&mut sums, line.add(128), &x);
+                lane::<3, P>(&mut sums, line.add(192), &x);
                 line = line.add(256);
             }
-            let rest = w.steps % 4;
+            let rest = steps % 4;
             if rest > 0 {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + w.steps / 4 * 16));
-                dots::<0, P, Q>(&mut sums, line, &x);
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + steps / 4 * 16));
+                lane::<0, P>(&mut sums, line, &x);
                 if rest > 1 {
-                    dots::<1, P, Q>(&mut sums, line.add(64), &x);
+                    lane::<1, P>(&mut sums, line.add(64), &x);
                 }
                 if rest > 2 {
-                    dots::<2, P, Q>(&mut sums, line.add(128), &x);
+                    lane::<2, P>(&mut sums, line.add(128), &x);
                 }
                 line = line.add(64 * rest);
             }
         }
-        let count = (w.outputs - channel).min(4 * Q);
-        let epilogue = Epilogue::<Q, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], job.output.add(to[p] + channel), count);
-        }
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
     }
 }
 
 /// One step of four inputs, those at `4 * LANE` of each sixteen codes, into all sums of a tile.
 #[inline(always)]
-unsafe fn dots<const LANE: i32, const P: usize, const Q: usize>(sums: &mut [[int32x4_t; Q]; P], line: *const i8, codes: &[int8x16_t; P]) {
+unsafe fn lane<const LANE: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
     // SAFETY: a step's weights are 64 bytes.
-    let columns: [int8x16_t; Q] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
+    let columns: [int8x16_t; 2] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
     for p in 0..P {
-        for q in 0..Q {
+        for q in 0..2 {
             sums[p][q] = dot_lane::<LANE>(sums[p][q], columns[q], codes[p]);
         }
     }
@@ -313,139 +488,154 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
     sums
 }
 
-/// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
-#[derive(Clone, Copy)]
-struct Epilogue<const Q: usize, const LEAKY: bool> {
-    multipliers: [float32x4_t; Q],
-    /// LeakyReLU's, where it is not 1.
-    slope: float32x4_t,
-    zero: int16x8_t,
-    low: uint8x16_t,
-    high: uint8x16_t,
+/// What is done to sums, least first: only what a layer needs.
+pub(super) mod kind {
+    use super::super::pack::Requantise;
+
+    /// Any code, no activation.
+    pub const PLAIN: u8 = 0;
+    /// Any code, LeakyReLU.
+    pub const LEAKY: u8 = 1;
+    /// A range of codes, LeakyReLU or none.
+    pub const RANGE: u8 = 2;
+
+    pub fn of(requantise: &Requantise) -> u8 {
+        match (requantise.range, requantise.slope) {
+            ([0, 255], 1.0) => PLAIN,
+            ([0, 255], _) => LEAKY,
+            _ => RANGE,
+        }
+    }
 }
 
-impl<const Q: usize, const LEAKY: bool> Epilogue<Q, LEAKY> {
+/// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
+    multipliers: [float32x4_t; Q],
+    /// LeakyReLU's; 1 for none.
+    slope: float32x4_t,
+    zero: int16x8_t,
+    low: int8x16_t,
+    high: int8x16_t,
+}
+
+impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
     /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
     #[inline(always)]
-    unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             Self {
                 multipliers: std::array::from_fn(|q| vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q))),
                 slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16(requantise.zero as i16),
-                low: vdupq_n_u8(requantise.range[0] as u8),
-                high: vdupq_n_u8(requantise.range[1] as u8),
+                zero: vdupq_n_s16((requantise.zero - 128) as i16),
+                low: vdupq_n_s8((requantise.range[0] - 128) as i8),
+                high: vdupq_n_s8((requantise.range[1] - 128) as i8),
             }
         }
     }
 
-    /// Sums to `count` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
+    /// Sums to `4 * Q` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
     /// narrowings saturate here.
     ///
     /// # Safety
-    /// `count` codes, at most `4 * Q`, may be written.
+    /// They may be written.
     #[inline(always)]
-    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut u8, count: usize) {
+    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             let code = |q: usize| {
                 let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
-                vcvtnq_s32_f32(if LEAKY { vmaxq_f32(t, vmulq_f32(self.slope, t)) } else { t })
+                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
             let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
-            let first = vqmovun_s16(eight(0));
-            let bytes = if Q == 4 { vqmovun_high_s16(first, eight(Q - 2)) } else { vcombine_u8(first, first) };
-            let bytes = vminq_u8(vmaxq_u8(bytes, self.low), self.high);
-            if count == 4 * Q {
-                if Q == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
+            let first = vqmovn_s16(eight(0));
+            let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
+            let bytes = if KIND == kind::RANGE { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
+        }
+    }
+
+    /// Sums of pixels to their codes: at `output` plus each of `to` plus `channel`, of `channels` in all.
+    ///
+    /// # Safety
+    /// The output's channels of these pixels may be written.
+    #[inline(always)]
+    pub(super) unsafe fn store_all<const P: usize>(
+        requantise: &Requantise,
+        sums: &[[int32x4_t; Q]; P],
+        output: *mut i8,
+        to: &[usize; P],
+        channel: usize,
+        channels: usize,
+    ) {
+        // SAFETY: the caller's word.
+        unsafe {
+            let epilogue = Self::new(requantise, channel);
+            if channels - channel >= 4 * Q {
+                for p in 0..P {
+                    epilogue.store(sums[p], output.add(to[p] + channel));
+                }
             } else {
-                let mut spare = [0u8; BLOCK];
-                vst1q_u8(spare.as_mut_ptr(), bytes);
-                std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
-            }
-        }
-    }
-}
-
-pub fn depthwise_dot(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
-    let block = if leaky(&w.requantise) { depthwise_block_dot::<4, true> } else { depthwise_block_dot::<4, false> };
-    for rows in passes(window) {
-        for channel in (0..w.channels).step_by(BLOCK) {
-            // SAFETY: see the module's words; `Isa` found dot products.
-            unsafe { block(w, window, input, output, &rows, channel) };
-        }
-    }
-}
-
-#[target_feature(enable = "dotprod")]
-unsafe fn depthwise_block_dot<const P: usize, const LEAKY: bool>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const u8,
-    output: *mut u8,
-    rows: &std::ops::Range<usize>,
-    channel: usize,
-) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(window, rows, P, depthwise_tile_dot[LEAKY](w, window, input, output, channel)) }
-}
-
-/// Sixteen channels of `P` pixels: the codes of four taps side by side are what one dot product takes; what is left tap by tap.
-#[inline]
-#[target_feature(enable = "dotprod")]
-unsafe fn depthwise_tile_dot<const P: usize, const LEAKY: bool>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const u8,
-    output: *mut u8,
-    channel: usize,
-    (from, to): &Offsets<P>,
-) {
-    // SAFETY: as in `depthwise_tile`.
-    unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let pixels: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
-        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(pixels[p].add(offset)), flip));
-        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
-        let mut sums = [bias; P];
-        let mut line = w.quads.as_ptr().add(channel / BLOCK * (window.taps.len() / 4) * 64);
-        let mut groups = window.taps.chunks_exact(4);
-        for taps in &mut groups {
-            let columns: [int8x16_t; 4] = std::array::from_fn(|q| vld1q_s8(line.add(16 * q)));
-            line = line.add(64);
-            for p in 0..P {
-                let [a, b, c, d]: [int8x16_t; 4] = std::array::from_fn(|tap| codes(p, taps[tap]));
-                let pair = |codes: int8x16_t| vreinterpretq_s16_s8(codes);
-                let (low, high) = ((pair(vzip1q_s8(a, b)), pair(vzip1q_s8(c, d))), (pair(vzip2q_s8(a, b)), pair(vzip2q_s8(c, d))));
-                let quads = [vzip1q_s16(low.0, low.1), vzip2q_s16(low.0, low.1), vzip1q_s16(high.0, high.1), vzip2q_s16(high.0, high.1)];
-                for q in 0..4 {
-                    sums[p][q] = dot(sums[p][q], columns[q], vreinterpretq_s8_s16(quads[q]));
+                for p in 0..P {
+                    let mut codes = [0; BLOCK];
+                    epilogue.store(sums[p], codes.as_mut_ptr());
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), output.add(to[p] + channel), channels - channel);
                 }
             }
         }
-        let done = window.taps.len() / 4 * 4;
-        for (tap, &offset) in groups.remainder().iter().enumerate() {
-            let column = vld1q_s8(w.data.as_ptr().add((done + tap) * w.wide() + channel));
-            for p in 0..P {
-                let a = codes(p, offset);
-                widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(column)), vmull_high_s8(a, column));
+    }
+}
+
+/// As [`Epilogue`], for the same four channels of any pixels.
+pub(super) struct Codes<const KIND: u8> {
+    multipliers: float32x4_t,
+    slope: float32x4_t,
+    zero: int16x8_t,
+    low: int8x8_t,
+    high: int8x8_t,
+}
+
+impl<const KIND: u8> Codes<KIND> {
+    /// # Safety
+    /// Four multipliers follow `channel`.
+    #[inline(always)]
+    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+        // SAFETY: the caller's word; the rest is registers only.
+        unsafe {
+            Self {
+                multipliers: vld1q_f32(requantise.multipliers.as_ptr().add(channel)),
+                slope: vdupq_n_f32(requantise.slope),
+                zero: vdupq_n_s16((requantise.zero - 128) as i16),
+                low: vdup_n_s8((requantise.range[0] - 128) as i8),
+                high: vdup_n_s8((requantise.range[1] - 128) as i8),
             }
         }
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], output.add(to[p] + channel), count);
+    }
+
+    /// The codes of two pixels.
+    #[inline(always)]
+    pub(super) fn eight(&self, first: int32x4_t, second: int32x4_t) -> uint32x2_t {
+        // SAFETY: registers only; every aarch64 has these.
+        unsafe {
+            let code = |sums: int32x4_t| {
+                let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
+                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
+            };
+            let bytes = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(first)), code(second)), self.zero));
+            vreinterpret_u32_s8(if KIND == kind::RANGE { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
         }
     }
 }
 
+/// As [`Block`], of a depthwise convolution.
+type DepthwiseBlock = unsafe fn(&PackedDepthwise, &Window, *const i8, *mut i8, &std::ops::Range<usize>, usize);
+
 /// `sums + dot` of each four bytes; the intrinsic is not stable yet.
 #[inline(always)]
-fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(super) fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: registers only; callers have dot products.
     unsafe {
         std::arch::asm!(
@@ -473,8 +663,8 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 }
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (input, output) = (input.data.as_ptr(), output.data.as_mut_ptr());
-    let block = if leaky(&w.requantise) { depthwise_block::<4, true> } else { depthwise_block::<4, false> };
+    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
+    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block);
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words.
@@ -483,39 +673,38 @@ pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output:
     }
 }
 
-unsafe fn depthwise_block<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_block<const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     rows: &std::ops::Range<usize>,
     channel: usize,
 ) {
     // SAFETY: as the caller's.
     unsafe {
         if !w.narrow {
-            by_tiles!(window, rows, P, depthwise_tile_wide[LEAKY](w, window, input, output, channel));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, input, output, channel, at));
         } else {
-            by_tiles!(window, rows, P, depthwise_tile[LEAKY](w, window, input, output, channel));
+            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, input, output, channel, at));
         }
     }
 }
 
 /// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
 #[inline]
-unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     channel: usize,
     (from, to): &Offsets<P>,
 ) {
     // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
     unsafe {
-        let flip = vdupq_n_u8(0x80);
-        let rows: [*const u8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
-        let codes = |p: usize, offset: usize| vreinterpretq_s8_u8(veorq_u8(vld1q_u8(rows[p].add(offset)), flip));
+        let rows: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let codes = |p: usize, offset: usize| vld1q_s8(rows[p].add(offset));
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
@@ -537,65 +726,104 @@ unsafe fn depthwise_tile<const P: usize, const LEAKY: bool>(
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
             }
         }
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
-        for p in 0..P {
-            epilogue.store(sums[p], output.add(to[p] + channel), count);
-        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
     }
 }
 
-/// As [`depthwise_tile`], for weights of which some are -128: one tap at a time, codes as they are.
+/// As [`depthwise_tile`], for weights of which some are -128: one tap at a time.
 #[inline]
-unsafe fn depthwise_tile_wide<const P: usize, const LEAKY: bool>(
+unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const u8,
-    output: *mut u8,
+    input: *const i8,
+    output: *mut i8,
     channel: usize,
     (from, to): &Offsets<P>,
 ) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
-        let count = (w.channels - channel).min(BLOCK);
-        let epilogue = Epilogue::<4, LEAKY>::new(&w.requantise, channel);
+        let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut sums = [bias; P];
         for p in 0..P {
-            let mut sums: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
             for (tap, offset) in window.taps.iter().enumerate() {
-                // A code of up to 255 times a weight fits 16 bits, so the product is taken there.
-                let codes = vld1q_u8(input.add(from[p] + offset + channel));
+                let codes = vld1q_s8(input.add(from[p] + offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
-                let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), vmovl_s8(vget_low_s8(column)));
-                let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), vmovl_s8(vget_high_s8(column)));
-                widen(&mut sums, low, high);
+                widen(&mut sums[p], vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
-            epilogue.store(sums, output.add(to[p] + channel), count);
+        }
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
+    }
+}
+
+/// As [`super::scalar::max_pool`], sixteen channels at a time.
+pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let (from, to) = (input.data.as_ptr().cast::<i8>(), output.data.as_mut_ptr().cast::<i8>());
+    for (pixel, out) in window.pixels() {
+        for channel in (0..output.channels).step_by(BLOCK) {
+            // SAFETY: pixels are proved by the window, what is read past the last channel lies within the spare bytes, and stores are cut.
+            unsafe {
+                let codes = |offset: usize| vld1q_s8(from.add(pixel + offset + channel));
+                let best = window.taps[1..].iter().fold(codes(0), |best, &offset| vmaxq_s8(best, codes(offset)));
+                store(best, to.add(out + channel), (output.channels - channel).min(BLOCK));
+            }
+        }
+    }
+}
+
+/// The first `count` of sixteen bytes.
+///
+/// # Safety
+/// They may be written.
+#[inline(always)]
+unsafe fn store(bytes: int8x16_t, to: *mut i8, count: usize) {
+    // SAFETY: the caller's word.
+    unsafe {
+        if count == BLOCK {
+            vst1q_s8(to, bytes);
+        } else if count == 8 {
+            vst1_s8(to, vget_low_s8(bytes));
+        } else {
+            let mut spare = [0; BLOCK];
+            vst1q_s8(spare.as_mut_ptr(), bytes);
+            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
         }
     }
 }
 
 pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let length = to.len().min(a.len()).min(b.len());
-    let whole = length / 8 * 8;
-    let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
-    for done in (0..whole).step_by(8) {
+    let mut done = 0;
+    while length - done >= 8 {
         // SAFETY: eight codes from `done` lie within all three slices.
-        unsafe {
-            let half = |words: uint16x4_t, i: usize| {
-                let codes = vsubq_s32(vreinterpretq_s32_u32(vmovl_u16(words)), vdupq_n_s32(sum.zeros[i]));
-                vmulq_f32(vcvtq_f32_s32(codes), vdupq_n_f32(sum.multipliers[i]))
-            };
-            let (a, b) = (vmovl_u8(vld1_u8(a.as_ptr().add(done))), vmovl_u8(vld1_u8(b.as_ptr().add(done))));
-            let code = |t: float32x4_t| {
-                let t = vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high));
-                vmovn_s32(vaddq_s32(vcvtnq_s32_f32(t), vdupq_n_s32(sum.zero)))
-            };
-            let first = code(vaddq_f32(half(vget_low_u16(a), 0), half(vget_low_u16(b), 1)));
-            let second = code(vaddq_f32(half(vget_high_u16(a), 0), half(vget_high_u16(b), 1)));
-            vst1_u8(to.as_mut_ptr().add(done), vqmovun_s16(vcombine_s16(first, second)));
-        }
+        unsafe { add_eight(sum, a.as_ptr().add(done).cast(), b.as_ptr().add(done).cast(), to.as_mut_ptr().add(done).cast()) };
+        done += 8;
     }
-    super::scalar::add_codes(sum, &a[whole..length], &b[whole..length], &mut to[whole..length]);
+    if done < length {
+        let mut rest = [[0; 8]; 3];
+        rest[0][..length - done].copy_from_slice(&a[done..length]);
+        rest[1][..length - done].copy_from_slice(&b[done..length]);
+        // SAFETY: each is of eight.
+        unsafe { add_eight(sum, rest[0].as_ptr().cast(), rest[1].as_ptr().cast(), rest[2].as_mut_ptr().cast()) };
+        to[done..length].copy_from_slice(&rest[2][..length - done]);
+    }
+}
+
+/// # Safety
+/// Eight codes can be read at `a` and `b` and written at `to`.
+#[inline(always)]
+unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
+    let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
+    // SAFETY: the caller's word.
+    unsafe {
+        let zeros = sum.zeros.map(|zero| vdupq_n_s16((zero - 128) as i16));
+        let moved = |codes: *const i8, i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes)), zeros[i]);
+        let real = |words: int16x4_t, i: usize| vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(words)), sum.multipliers[i]);
+        let code = |t: float32x4_t| vmovn_s32(vcvtnq_s32_f32(vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high))));
+        let (a, b) = (moved(a, 0), moved(b, 1));
+        let first = code(vaddq_f32(real(vget_low_s16(a), 0), real(vget_low_s16(b), 1)));
+        let second = code(vaddq_f32(real(vget_high_s16(a), 0), real(vget_high_s16(b), 1)));
+        vst1_s8(to, vmovn_s16(vaddq_s16(vcombine_s16(first, second), vdupq_n_s16((sum.zero - 128) as i16))));
+    }
 }
 
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
@@ -624,16 +852,22 @@ const SPUN: usize = 16;
 pub fn spin(steps: usize) -> u64 {
     // SAFETY: registers only; every aarch64 has these.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 8]; PIXELS];
-        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), [vdupq_n_s8(std::hint::black_box(5)); PIXELS]);
+        let mut sums = [vdupq_n_s32(0); SPUN];
+        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));
         for _ in 0..steps {
-            for o in 0..8 {
-                multiply(&mut sums, o, a, &b);
+            for sum in &mut sums {
+                std::arch::asm!(
+                    "smull {t:v}.8h, {a:v}.8b, {b:v}.8b",
+                    "smlal2 {t:v}.8h, {a:v}.16b, {b:v}.16b",
+                    "sadalp {sum:v}.4s, {t:v}.8h",
+                    a = in(vreg) a, b = in(vreg) b, sum = inout(vreg) *sum, t = out(vreg) _,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
             }
         }
         std::hint::black_box(sums);
     }
-    (steps * 8 * PIXELS * 16) as u64
+    (steps * SPUN * 16) as u64
 }
 
 /// As [`spin`], of SDOT.

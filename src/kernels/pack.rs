@@ -102,9 +102,15 @@ pub struct PackedConv {
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
     /// For SMULL, where no weight is -128: `[block of 8 outputs][tap]`, and of each `[input / 16][8][16]`, the last one `[8][8]` where eight
-    /// inputs or fewer are left. Empty if a weight is -128.
+    /// inputs or fewer are left. With [`Self::by_rows`] a row of taps is one tap. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) pairs: Lines,
+    /// There are so few inputs that a row of taps is worked as one tap of that many times four, where pixels lie four bytes apart.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) by_rows: bool,
+    /// For `winograd.rs`, in its order; empty where it is not used.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) winograd: Vec<i16>,
     /// For AVX2, in place of `data`.
     #[cfg(target_arch = "x86_64")]
     pub(super) wide: Option<Wide>,
@@ -228,9 +234,9 @@ pub struct PackedDepthwise {
     /// No weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) narrow: bool,
-    /// For SDOT, `[block of 16 channels][tap / 4][16][4 taps]`; taps past the last whole four are not in it.
+    /// For `neon_depthwise.rs`, in its order; empty where it has no kernel for the shape.
     #[cfg(target_arch = "aarch64")]
-    pub(super) quads: Lines,
+    pub(super) quads: Vec<i8>,
     shape: ConvShape,
 }
 
@@ -270,17 +276,18 @@ pub(super) fn pair_bytes(inputs: usize) -> usize {
     8 * inputs.next_multiple_of(8)
 }
 
+/// Weights of each row of taps as those of one tap with four inputs a pixel.
 #[cfg(target_arch = "aarch64")]
-fn quads(rows: &[Vec<i8>], taps: usize, wide: usize) -> Lines {
-    let groups = taps / 4;
-    let mut data = Lines::zeroed(wide * groups * 4);
-    for (channel, row) in rows.iter().enumerate() {
-        for (tap, &weight) in row.iter().enumerate().take(groups * 4) {
-            let group = channel / BLOCK * groups + tap / 4;
-            data.set((group * BLOCK + channel % BLOCK) * 4 + tap % 4, weight);
+fn as_rows(rows: &[Vec<i8>], inputs: usize, kernel: usize) -> Vec<Vec<i8>> {
+    let mut found = vec![vec![0; STEP * kernel * kernel]; rows.len()];
+    for (row, found) in rows.iter().zip(&mut found) {
+        for (at, &weight) in row.iter().enumerate() {
+            let (input, y, x) = (at / (kernel * kernel), at / kernel % kernel, at % kernel);
+            found[(x * STEP + input) * kernel + y] = weight;
         }
     }
-    data
+    debug_assert!(inputs <= STEP);
+    found
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -335,7 +342,7 @@ impl PackedConv {
         }
         let requantise = Requantise { multipliers: padded(&requantise.multipliers, BLOCK, 0.0), ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let flipped_bias = flipped(&bias, &rows);
+        let (flipped_bias, by_rows) = (flipped(&bias, &rows), inputs <= STEP && (2..=4).contains(&shape.kernel));
         Ok(Self {
             data,
             bias,
@@ -346,16 +353,25 @@ impl PackedConv {
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
             #[cfg(target_arch = "aarch64")]
-            pairs: if weights.contains(&i8::MIN) { Lines::zeroed(0) } else { pairs(&rows, inputs, taps) },
+            pairs: match (weights.contains(&i8::MIN), by_rows) {
+                (true, _) => Lines::zeroed(0),
+                (false, false) => pairs(&rows, inputs, taps),
+                (false, true) => pairs(&as_rows(&rows, inputs, shape.kernel), STEP * shape.kernel, shape.kernel),
+            },
+            #[cfg(target_arch = "aarch64")]
+            by_rows,
+            #[cfg(target_arch = "aarch64")]
+            winograd: Vec::new(),
             #[cfg(target_arch = "x86_64")]
             wide: None,
             shape,
         })
     }
 
-    /// In the order that `isa` reads, without what only other instruction sets do.
+    /// The same in the order that is best on `isa` for outputs of `pixels` pixels, without what only others read.
     #[must_use]
-    pub fn only_for(mut self, isa: Isa) -> Self {
+    #[cfg_attr(target_arch = "x86_64", allow(unused_variables, reason = "one order whatever the pixels"))]
+    pub fn only_for(mut self, isa: Isa, pixels: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
         if isa.reads_wide() {
             self.wide = Wide::new(&self);
@@ -364,8 +380,13 @@ impl PackedConv {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if isa.reads_pairs() && !self.pairs.is_empty() {
-            self.data = Lines::zeroed(0);
+        if isa.reads_pairs() {
+            if super::winograd::fits(self.shape, self.inputs, pixels) {
+                self.winograd = super::winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, tap, input));
+                (self.data, self.pairs) = (Lines::zeroed(0), Lines::zeroed(0));
+            } else if !self.pairs.is_empty() && !self.by_rows {
+                self.data = Lines::zeroed(0);
+            }
         } else {
             self.pairs = Lines::zeroed(0);
         }
@@ -449,7 +470,13 @@ impl PackedDepthwise {
         };
         let requantise = Requantise { multipliers, ..requantise };
         #[cfg(target_arch = "aarch64")]
-        let (flipped_bias, quads) = (flipped(&bias, &rows), quads(&rows, taps, wide));
+        let flipped_bias = flipped(&bias, &rows);
+        #[cfg(target_arch = "aarch64")]
+        let quads = if super::neon_depthwise::fits(shape, channels) {
+            super::neon_depthwise::pack(shape, channels, |channel, tap| rows[channel][tap])
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             data,
             interleaved,
