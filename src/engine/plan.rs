@@ -38,7 +38,7 @@ enum Work {
 }
 
 enum Step {
-    Codes(CodesStep),
+    Codes(Box<CodesStep>),
     /// Real values to codes: each divided by the scale, rounded to even, moved.
     Quantise {
         real: usize,
@@ -474,7 +474,7 @@ impl Layout {
             let work = work(graph, isa, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
             let bytes = self.planes[output.plane].geometry.bytes() as u64;
             let pieces = ((macs - before) / MACS_A_PIECE).max(bytes / BYTES_A_PIECE).max(1) as usize;
-            steps.push(Step::Codes(CodesStep { work, inputs: draft.inputs, output, pieces }));
+            steps.push(Step::Codes(Box::new(CodesStep { work, inputs: draft.inputs, output, pieces })));
         }
         if macs == 0 && !graph.leftovers.is_empty() {
             return Err(format!("no convolution has an integer form: {}", graph.leftovers[0].text));
