@@ -10,7 +10,7 @@
 
 use super::Sum;
 use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP, pair_bytes};
-use super::plane::{MAX_KERNEL, Pixels, View, ViewMut, Window};
+use super::plane::{MAX_KERNEL, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
@@ -30,25 +30,77 @@ const PASS: usize = 16 << 10;
 /// Runs `$run` on tiles of at most `$most` pixels of output rows `$rows`: as few as there can be, of sizes as equal as can be, which must be
 /// among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $offsets:ident| $run:expr) => {{
+    ($window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $places:ident| $run:expr) => {{
         let all = $rows.len() * $window.size.1;
-        let mut next = Pixels::from_row($window, $rows.start);
+        let mut next = Pixels::new($window, $input, $output, $rows.start);
         let tiles = all.div_ceil($most);
         for (size, count) in [(all / tiles + 1, all % tiles), (all / tiles, tiles - all % tiles)] {
             match size {
-                $most => by_tiles!(next, count, $most, $pixels, $offsets, $run),
-                $($size => by_tiles!(next, count, $size, $pixels, $offsets, $run),)*
-                _ => by_tiles!(next, count * size, 1, $pixels, $offsets, $run),
+                $most => by_tiles!(next, count, $most, $pixels, $places, $run),
+                $($size => by_tiles!(next, count, $size, $pixels, $places, $run),)*
+                _ => by_tiles!(next, count * size, 1, $pixels, $places, $run),
             }
         }
     }};
-    ($next:ident, $count:expr, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
+    ($next:ident, $count:expr, $size:literal, $pixels:ident, $places:ident, $run:expr) => {{
         const $pixels: usize = $size;
         for _ in 0..$count {
-            let $offsets = &$next.take::<$pixels>();
+            let $places = &$next.take::<$pixels>();
             $run
         }
     }};
+}
+
+/// Pixels of the output in input and output, some at a time.
+struct Pixels<'a> {
+    window: &'a Window,
+    input: *const i8,
+    output: *mut i8,
+    y: usize,
+    /// Of the next pixel.
+    from: *const i8,
+    to: *mut i8,
+    /// Pixels left in its row.
+    left: usize,
+}
+
+/// Where the windows of a tile's pixels begin, and where their codes go.
+type Places<const P: usize> = ([*const i8; P], [*mut i8; P]);
+
+impl<'a> Pixels<'a> {
+    /// From the first of row `y`; a row past the last has no pixels to take.
+    fn new(window: &'a Window, input: *const i8, output: *mut i8, y: usize) -> Self {
+        let (from, to) = (input.wrapping_add(window.input_at(y, 0)), output.wrapping_add(window.output_at(y, 0)));
+        Self { window, input, output, y, from, to, left: window.size.1 }
+    }
+
+    /// The next `P` pixels, row after row; the caller counts them.
+    #[inline(always)]
+    fn take<const P: usize>(&mut self) -> Places<P> {
+        let (across, out) = (self.window.input.2, self.window.output.2);
+        if self.left > P {
+            let places =
+                (std::array::from_fn(|p| self.from.wrapping_add(p * across)), std::array::from_fn(|p| self.to.wrapping_add(p * out)));
+            (self.from, self.to, self.left) = (self.from.wrapping_add(P * across), self.to.wrapping_add(P * out), self.left - P);
+            return places;
+        }
+        self.take_to_the_end()
+    }
+
+    /// As [`Self::take`], where a row may end.
+    #[inline(never)]
+    fn take_to_the_end<const P: usize>(&mut self) -> Places<P> {
+        let mut places = ([self.from; P], [self.to; P]);
+        for (from, to) in places.0.iter_mut().zip(&mut places.1) {
+            (*from, *to) = (self.from, self.to);
+            (self.from, self.to) = (self.from.wrapping_add(self.window.input.2), self.to.wrapping_add(self.window.output.2));
+            self.left -= 1;
+            if self.left == 0 {
+                *self = Self::new(self.window, self.input, self.output, self.y + 1);
+            }
+        }
+        places
+    }
 }
 
 /// The `$function` of a requantisation's kind.
@@ -102,35 +154,32 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 /// Some outputs, from a channel on, of some rows.
 type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
-type Offsets<const P: usize> = ([usize; P], [usize; P]);
-
 unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
 }
 
 unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
 }
 
 /// Eight outputs of `P` pixels.
 #[inline]
-unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
     let w = job.weights;
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
         let line = w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
         let bias = w.flipped_bias.as_ptr().add(channel);
-        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
         let mut sums = [[vdupq_n_s32(0); 2]; P];
         match P {
-            3 => multiply_3(&from, job, line, bias, &mut sums),
-            2 => multiply_2(&from, job, line, bias, &mut sums),
-            _ => multiply_1(&from, job, line, bias, &mut sums),
+            3 => multiply_3(from, job, line, bias, &mut sums),
+            2 => multiply_2(from, job, line, bias, &mut sums),
+            _ => multiply_1(from, job, line, bias, &mut sums),
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
     }
 }
 
@@ -168,7 +217,7 @@ macro_rules! eight_each {
 /// SADALP into four partial sums of each output; with three pixels that is every register. In one piece, because a compiler that may
 /// reorder puts all products first and spills the sums.
 macro_rules! multiply {
-    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $t:ident
+    ($name:ident; $($p:literal $at:ident $x:ident $t:ident
         $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
         /// # Safety
         /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases.
@@ -185,8 +234,6 @@ macro_rules! multiply {
                     concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
                     concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
                     "2:",
-                    "ldr {offset}, [{taps}], #8",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
                     "cbz {whole}, 4f",
                     "mov {steps}, {whole}",
                     "3:",
@@ -216,7 +263,14 @@ macro_rules! multiply {
                     eight_each!(w1; $($x $t $g $h),*),
                     "5:",
                     "subs {count}, {count}, #1",
-                    "b.ne 2b",
+                    "b.eq 6f",
+                    // From where this tap's whole steps ended to the next tap.
+                    "ldp {offset}, {steps}, [{taps}], #8",
+                    "sub {offset}, {steps}, {offset}",
+                    "sub {offset}, {offset}, {whole}, lsl #4",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
+                    "b 2b",
+                    "6:",
                     $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
                     concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
                     concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
@@ -226,7 +280,7 @@ macro_rules! multiply {
                     taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
                     bias = in(reg) bias, whole = in(reg) whole, half = in(reg) half, steps = out(reg) _, offset = out(reg) _,
                     w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _, $t = out(vreg) _,
+                    $($at = inout(reg) from[$p] => _, $x = out(vreg) _, $t = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
                     $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
                     options(readonly, nostack)
@@ -236,14 +290,14 @@ macro_rules! multiply {
     };
 }
 
-multiply!(multiply_1; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
-multiply!(multiply_2; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
-multiply!(multiply_3; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
-    2 p2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
+multiply!(multiply_1; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
+multiply!(multiply_2; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
+multiply!(multiply_3; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
+    2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
-unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -253,7 +307,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         for &offset in job.taps {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
-                    let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
+                    let four = from[p].add(offset + 4 * step).cast::<u32>().read_unaligned();
                     vreinterpret_s8_u32(vdup_n_u32(four))
                 });
                 for q in 0..4 {
@@ -269,7 +323,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         let sums = sums.map(|sums| {
             std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
         });
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
     }
 }
 
@@ -290,46 +344,50 @@ pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output:
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
 }
 
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
 }
 
 /// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
         let line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * job.inputs.div_ceil(STEP) * 64);
         let bias = w.flipped_bias.as_ptr().add(channel);
-        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
         let mut sums = [[vdupq_n_s32(0); 4]; P];
         match P {
-            6 => dots_6(&from, job, line, bias, &mut sums),
-            5 => dots_5(&from, job, line, bias, &mut sums),
-            4 => dots_4(&from, job, line, bias, &mut sums),
-            _ => dots_1(&from, job, line, bias, &mut sums),
+            5 => dots_5(from, job, line, bias, &mut sums),
+            4 => dots_4(from, job, line, bias, &mut sums),
+            _ => dots_1(from, job, line, bias, &mut sums),
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
     }
 }
 
-/// Four outputs, those of one register of weights, of some pixels: dot products with the four inputs of lane `$lane`.
+/// Dot products of sixteen outputs, whose weights are in `v28` to `v31`, of some pixels with the four inputs of lane `$lane`.
 macro_rules! four {
-    ($weights:ident $lane:literal; $($codes:ident $sums:ident),*) => {
-        concat!($("sdot ", v!($sums), ".4s, ", v!($weights), ".16b, ", v!($codes), ".4b[", $lane, "]\n",)*)
+    ($lane:literal; $($x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+        concat!(
+            "ld1 {{v28.16b-v31.16b}}, [{line}], #64\n",
+            $("sdot ", v!($a), ".4s, v28.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($b), ".4s, v29.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($c), ".4s, v30.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($d), ".4s, v31.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+        )
     };
 }
 
-/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step; with six pixels that is every register.
+/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step.
 macro_rules! dots {
-    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+    ($name:ident; $($p:literal $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         /// # Safety
         /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases; the CPU has dot products.
         #[inline(always)]
@@ -343,69 +401,39 @@ macro_rules! dots {
                     $(concat!("ldp {", stringify!($a), ":q}, {", stringify!($b), ":q}, [{bias}]"),
                     concat!("ldp {", stringify!($c), ":q}, {", stringify!($d), ":q}, [{bias}, #32]"),)*
                     "2:",
-                    "ldr {offset}, [{taps}], #8",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
                     "cbz {whole}, 4f",
                     "mov {steps}, {whole}",
                     "3:",
                     $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #256",
-                    four!(w0 0; $($x $a),*),
-                    four!(w1 0; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-224]",
-                    four!(w0 0; $($x $c),*),
-                    four!(w1 0; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-192]",
-                    four!(w0 1; $($x $a),*),
-                    four!(w1 1; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-160]",
-                    four!(w0 1; $($x $c),*),
-                    four!(w1 1; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-128]",
-                    four!(w0 2; $($x $a),*),
-                    four!(w1 2; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
-                    four!(w0 2; $($x $c),*),
-                    four!(w1 2; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
-                    four!(w0 3; $($x $a),*),
-                    four!(w1 3; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 3; $($x $c),*),
-                    four!(w1 3; $($x $d),*),
+                    four!(0; $($x $a $b $c $d),*),
+                    four!(1; $($x $a $b $c $d),*),
+                    four!(2; $($x $a $b $c $d),*),
+                    four!(3; $($x $a $b $c $d),*),
                     "subs {steps}, {steps}, #1",
                     "b.ne 3b",
                     "4:",
                     "cbz {rest}, 5f",
                     $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}]"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 0; $($x $a),*),
-                    four!(w1 0; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 0; $($x $c),*),
-                    four!(w1 0; $($x $d),*),
+                    four!(0; $($x $a $b $c $d),*),
                     "cmp {rest}, #2",
                     "b.lo 5f",
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 1; $($x $a),*),
-                    four!(w1 1; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 1; $($x $c),*),
-                    four!(w1 1; $($x $d),*),
+                    four!(1; $($x $a $b $c $d),*),
                     "b.eq 5f",
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 2; $($x $a),*),
-                    four!(w1 2; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 2; $($x $c),*),
-                    four!(w1 2; $($x $d),*),
+                    four!(2; $($x $a $b $c $d),*),
                     "5:",
                     "subs {count}, {count}, #1",
-                    "b.ne 2b",
+                    "b.eq 6f",
+                    // From where this tap's whole steps ended to the next tap.
+                    "ldp {offset}, {steps}, [{taps}], #8",
+                    "sub {offset}, {steps}, {offset}",
+                    "sub {offset}, {offset}, {whole}, lsl #4",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
+                    "b 2b",
+                    "6:",
                     taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
                     bias = in(reg) bias, whole = in(reg) whole, rest = in(reg) rest, steps = out(reg) _, offset = out(reg) _,
-                    w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _,
+                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    $($at = inout(reg) from[$p] => _, $x = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
                     options(readonly, nostack)
                 );
@@ -414,20 +442,18 @@ macro_rules! dots {
     };
 }
 
-dots!(dots_1; 0 p0 q0 x0 a0 b0 c0 d0);
-dots!(dots_4; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3);
-dots!(dots_5; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4);
-dots!(dots_6; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4,
-    5 p5 q5 x5 a5 b5 c5 d5);
+dots!(dots_1; 0 q0 x0 a0 b0 c0 d0);
+dots!(dots_4; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3);
+dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3, 4 q4 x4 a4 b4 c4 d4);
 
 /// As [`tile_dot`], the last eight outputs or fewer.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
+        let codes = |p: usize, at: usize| vld1q_s8(from[p].add(at));
         let steps = job.inputs.div_ceil(STEP);
         let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
         let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -454,7 +480,7 @@ unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: 
                 line = line.add(64 * rest);
             }
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
     }
 }
 
@@ -558,7 +584,7 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
         }
     }
 
-    /// Sums of pixels to their codes: at `output` plus each of `to` plus `channel`, of `channels` in all.
+    /// Sums of pixels to their codes, from `channel` on of `channels`.
     ///
     /// # Safety
     /// The output's channels of these pixels may be written.
@@ -566,8 +592,7 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     pub(super) unsafe fn store_all<const P: usize>(
         requantise: &Requantise,
         sums: &[[int32x4_t; Q]; P],
-        output: *mut i8,
-        to: &[usize; P],
+        to: &[*mut i8; P],
         channel: usize,
         channels: usize,
     ) {
@@ -576,13 +601,13 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
             let epilogue = Self::new(requantise, channel);
             if channels - channel >= 4 * Q {
                 for p in 0..P {
-                    epilogue.store(sums[p], output.add(to[p] + channel));
+                    epilogue.store(sums[p], to[p].add(channel));
                 }
             } else {
                 for p in 0..P {
                     let mut codes = [0; BLOCK];
                     epilogue.store(sums[p], codes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(codes.as_ptr(), output.add(to[p] + channel), channels - channel);
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), to[p].add(channel), channels - channel);
                 }
             }
         }
@@ -684,26 +709,19 @@ unsafe fn depthwise_block<const KIND: u8>(
     // SAFETY: as the caller's.
     unsafe {
         if !w.narrow {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, input, output, channel, at));
+            by_tiles!(window, input, output, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, channel, at));
         } else {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, input, output, channel, at));
+            by_tiles!(window, input, output, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, channel, at));
         }
     }
 }
 
 /// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
 #[inline]
-unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const i8,
-    output: *mut i8,
-    channel: usize,
-    (from, to): &Offsets<P>,
-) {
+unsafe fn depthwise_tile<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, (from, to): &Places<P>) {
     // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
     unsafe {
-        let rows: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let rows: [*const i8; P] = std::array::from_fn(|p| from[p].add(channel));
         let codes = |p: usize, offset: usize| vld1q_s8(rows[p].add(offset));
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -726,7 +744,7 @@ unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.channels);
     }
 }
 
@@ -735,10 +753,8 @@ unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
 unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
     w: &PackedDepthwise,
     window: &Window,
-    input: *const i8,
-    output: *mut i8,
     channel: usize,
-    (from, to): &Offsets<P>,
+    (from, to): &Places<P>,
 ) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
@@ -746,12 +762,12 @@ unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
         let mut sums = [bias; P];
         for p in 0..P {
             for (tap, offset) in window.taps.iter().enumerate() {
-                let codes = vld1q_s8(input.add(from[p] + offset + channel));
+                let codes = vld1q_s8(from[p].add(offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
                 widen(&mut sums[p], vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.channels);
     }
 }
 

@@ -146,7 +146,8 @@ fn sums_near_the_limit_of_every_way_equal_the_oracle() {
         case.zero_point = 0;
         case.requantise.multipliers.iter_mut().for_each(|m| *m = 3e-6);
         // One output of equal weights, others of a few that differ.
-        let weights: Vec<i8> = (0..16 * inputs * 9).map(|i| if i > inputs * 9 && random.below(9) == 0 { random.weight() } else { weight }).collect();
+        let weights: Vec<i8> =
+            (0..16 * inputs * 9).map(|i| if i > inputs * 9 && random.below(9) == 0 { random.weight() } else { weight }).collect();
         let packed = PackedConv::new(&weights, inputs, shape, &[0; 16], 0, case.requantise.clone()).expect("packs");
         let expected = run(Isa::SCALAR, &case, 16, |input, output| conv(Isa::SCALAR, &packed, input, output));
         for isa in Isa::available() {

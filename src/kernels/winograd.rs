@@ -30,10 +30,7 @@ const _: () = assert!(MAX_INPUTS * 9 * 128 * 128 < 1 << 25);
 
 /// Whether a convolution over `pixels` pixels may go this way and gains by it.
 pub fn fits(shape: ConvShape, inputs: usize, pixels: usize) -> bool {
-    (shape.kernel, shape.stride) == (3, 1)
-        && inputs.is_multiple_of(8)
-        && inputs <= MAX_INPUTS
-        && pixels >= MIN_PIXELS
+    (shape.kernel, shape.stride) == (3, 1) && inputs.is_multiple_of(8) && inputs <= MAX_INPUTS && pixels >= MIN_PIXELS
 }
 
 /// Weights times the common denominator of each point: 0, 1, -1, 2, -2 and infinity.
@@ -100,9 +97,10 @@ unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *cons
                     let sums = restore(products.add(tile * OUTPUTS), bias);
                     for (i, sums) in sums.iter().enumerate().take(height - y) {
                         // Pixels beyond the row go where its last one goes, and before it.
-                        let at = |j: usize| window.output.0 + (y + i) * window.output.1 + (x + j).min(width - 1) * window.output.2;
+                        let row = to.add(window.output.0 + (y + i) * window.output.1);
+                        let at = |j: usize| row.add((x + j).min(width - 1) * window.output.2);
                         let (sums, at) = ([sums[3], sums[2], sums[1], sums[0]], [at(3), at(2), at(1), at(0)]);
-                        Epilogue::<2, KIND>::store_all(&weights.requantise, &sums, to, &at, channel, weights.outputs);
+                        Epilogue::<2, KIND>::store_all(&weights.requantise, &sums, &at, channel, weights.outputs);
                     }
                 }
             }
