@@ -214,8 +214,12 @@ pub fn copy(isa: Isa, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, 
 /// # Panics
 /// As [`conv`].
 pub fn zip(isa: Isa, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
-    let translate = translation(isa);
-    scalar::zip(translate, tables, a, b, output);
+    let interleave: Interleave = match isa.0 {
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::interleave,
+        _ => scalar::interleave,
+    };
+    scalar::zip(translation(isa), interleave, tables, a, b, output);
 }
 
 /// Multiply-adds a second of one core in a loop of registers only: what convolutions could reach if loads, stores and requantising cost
@@ -279,6 +283,9 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
 
 /// Adds the codes of one pixel.
 type AddCodes = fn(&Sum, &[u8], &[u8], &mut [u8]);
+
+/// Writes codes of two slices in turn.
+type Interleave = fn(&[u8], &[u8], &mut [u8]);
 
 /// Puts codes through a table in place.
 type Translate = fn(&[u8; 256], &[u8], &mut [u8]);

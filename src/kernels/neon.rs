@@ -27,80 +27,77 @@ struct Job<'a> {
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
 const PASS: usize = 16 << 10;
 
-/// Runs `$run` on tiles of at most `$most` pixels of output rows `$rows`: as few as there can be, of sizes as equal as can be, which must be
-/// among `$size`; others pixel by pixel.
+/// Runs `$run` on tiles of at most `$most` pixels side by side of output rows `$rows`: as few a row as there can be, of sizes as equal as can
+/// be, which must be among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $places:ident| $run:expr) => {{
-        let all = $rows.len() * $window.size.1;
-        let mut next = Pixels::new($window, $input, $output, $rows.start);
-        let tiles = all.div_ceil($most);
-        for (size, count) in [(all / tiles + 1, all % tiles), (all / tiles, tiles - all % tiles)] {
-            match size {
-                $most => by_tiles!(next, count, $most, $pixels, $places, $run),
-                $($size => by_tiles!(next, count, $size, $pixels, $places, $run),)*
-                _ => by_tiles!(next, count * size, 1, $pixels, $places, $run),
+    ($window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $tile:ident| $run:expr) => {{
+        let (window, width) = ($window, $window.size.1);
+        let tiles = width.div_ceil($most);
+        let sizes = [(width / tiles + 1, width % tiles), (width / tiles, tiles - width % tiles)];
+        for y in $rows.clone() {
+            let mut next = Tile {
+                from: $input.add(window.input_at(y, 0)),
+                across: window.input.2,
+                to: $output.add(window.output_at(y, 0)),
+                out: window.output.2,
+            };
+            for (size, count) in sizes {
+                match size {
+                    $most => by_tiles!(next, count, $most, $pixels, $tile, $run),
+                    $($size => by_tiles!(next, count, $size, $pixels, $tile, $run),)*
+                    _ => by_tiles!(next, count * size, 1, $pixels, $tile, $run),
+                }
             }
         }
     }};
-    ($next:ident, $count:expr, $size:literal, $pixels:ident, $places:ident, $run:expr) => {{
+    ($next:ident, $count:expr, $size:literal, $pixels:ident, $tile:ident, $run:expr) => {{
         const $pixels: usize = $size;
         for _ in 0..$count {
-            let $places = &$next.take::<$pixels>();
-            $run
+            let $tile = $next;
+            $run;
+            $next = $next.after($pixels);
         }
     }};
 }
 
-/// Pixels of the output in input and output, some at a time.
-struct Pixels<'a> {
-    window: &'a Window,
-    input: *const i8,
-    output: *mut i8,
-    y: usize,
-    /// Of the next pixel.
-    from: *const i8,
-    to: *mut i8,
-    /// Pixels left in its row.
-    left: usize,
+/// Pixels side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Where the first one's window begins.
+    pub from: *const i8,
+    /// From one window to the next.
+    pub across: usize,
+    /// Where the first one's codes go.
+    pub to: *mut i8,
+    /// From one pixel's codes to the next.
+    pub out: usize,
 }
 
-/// Where the windows of a tile's pixels begin, and where their codes go.
-type Places<const P: usize> = ([*const i8; P], [*mut i8; P]);
-
-impl<'a> Pixels<'a> {
-    /// From the first of row `y`; a row past the last has no pixels to take.
-    fn new(window: &'a Window, input: *const i8, output: *mut i8, y: usize) -> Self {
-        let (from, to) = (input.wrapping_add(window.input_at(y, 0)), output.wrapping_add(window.output_at(y, 0)));
-        Self { window, input, output, y, from, to, left: window.size.1 }
-    }
-
-    /// The next `P` pixels, row after row; the caller counts them.
+impl Tile {
+    /// Its window `p` pixels on.
     #[inline(always)]
-    fn take<const P: usize>(&mut self) -> Places<P> {
-        let (across, out) = (self.window.input.2, self.window.output.2);
-        if self.left > P {
-            let places =
-                (std::array::from_fn(|p| self.from.wrapping_add(p * across)), std::array::from_fn(|p| self.to.wrapping_add(p * out)));
-            (self.from, self.to, self.left) = (self.from.wrapping_add(P * across), self.to.wrapping_add(P * out), self.left - P);
-            return places;
-        }
-        self.take_to_the_end()
+    fn from(self, p: usize) -> *const i8 {
+        self.from.wrapping_add(p * self.across)
     }
 
-    /// As [`Self::take`], where a row may end.
-    #[inline(never)]
-    fn take_to_the_end<const P: usize>(&mut self) -> Places<P> {
-        let mut places = ([self.from; P], [self.to; P]);
-        for (from, to) in places.0.iter_mut().zip(&mut places.1) {
-            (*from, *to) = (self.from, self.to);
-            (self.from, self.to) = (self.from.wrapping_add(self.window.input.2), self.to.wrapping_add(self.window.output.2));
-            self.left -= 1;
-            if self.left == 0 {
-                *self = Self::new(self.window, self.input, self.output, self.y + 1);
-            }
-        }
-        places
+    /// That many pixels on.
+    #[inline(always)]
+    pub fn after(self, pixels: usize) -> Self {
+        Self { from: self.from(pixels), to: self.to.wrapping_add(pixels * self.out), ..self }
     }
+}
+
+/// What all tiles of a block of outputs share.
+#[derive(Clone, Copy)]
+struct Part {
+    line: *const i8,
+    bias: *const i32,
+    taps: *const usize,
+    count: usize,
+    /// Whole steps of sixteen inputs of a tap, and what is left: 1 for a half step of SMULL, steps of four for SDOT.
+    whole: usize,
+    rest: usize,
+    finish: Finish,
 }
 
 /// The `$function` of a requantisation's kind.
@@ -156,7 +153,20 @@ type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
 unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
+    unsafe {
+        let w = job.weights;
+        let rest = usize::from(matches!(job.inputs % 16, 1..=8));
+        let part = Part {
+            line: w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs)),
+            bias: w.flipped_bias.as_ptr().add(channel),
+            taps: job.taps.as_ptr(),
+            count: job.taps.len(),
+            whole: job.inputs.div_ceil(16) - rest,
+            rest,
+            finish: Finish::new(&w.requantise, channel, w.outputs),
+        };
+        by_tiles!(job.window, job.input, job.output.add(channel), rows, 3 2, |P, at| tile::<P, KIND>(&part, at));
+    }
 }
 
 unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
@@ -165,21 +175,18 @@ unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize
 }
 
 /// Eight outputs of `P` pixels.
-#[inline]
-unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
-    let w = job.weights;
+#[inline(always)]
+unsafe fn tile<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
-        let line = w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
-        let bias = w.flipped_bias.as_ptr().add(channel);
         let mut sums = [[vdupq_n_s32(0); 2]; P];
         match P {
-            3 => multiply_3(from, job, line, bias, &mut sums),
-            2 => multiply_2(from, job, line, bias, &mut sums),
-            _ => multiply_1(from, job, line, bias, &mut sums),
+            3 => multiply_3(at, part, &mut sums),
+            2 => multiply_2(at, part, &mut sums),
+            _ => multiply_1(at, part, &mut sums),
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&part.finish, &sums, at);
     }
 }
 
@@ -220,11 +227,9 @@ macro_rules! multiply {
     ($name:ident; $($p:literal $at:ident $x:ident $t:ident
         $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
         /// # Safety
-        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases.
+        /// `at` are pixels of the job's window, `part` is of its weights.
         #[inline(always)]
-        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 2]]) {
-            let half = usize::from(matches!(job.inputs % 16, 1..=8));
-            let whole = job.inputs.div_ceil(16) - half;
+        unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 2]]) {
             // SAFETY: the caller's word.
             unsafe {
                 std::arch::asm!(
@@ -253,7 +258,7 @@ macro_rules! multiply {
                     "subs {steps}, {steps}, #1",
                     "b.ne 3b",
                     "4:",
-                    "cbz {half}, 5f",
+                    "cbz {rest}, 5f",
                     $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
                     "ldp {w0:q}, {w1:q}, [{line}], #64",
                     eight_each!(w0; $($x $t $a $b),*),
@@ -277,10 +282,10 @@ macro_rules! multiply {
                     concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
                     concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
                     concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
-                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
-                    bias = in(reg) bias, whole = in(reg) whole, half = in(reg) half, steps = out(reg) _, offset = out(reg) _,
+                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
+                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
                     w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($at = inout(reg) from[$p] => _, $x = out(vreg) _, $t = out(vreg) _,
+                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _, $t = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
                     $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
                     options(readonly, nostack)
@@ -297,7 +302,7 @@ multiply!(multiply_3; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
-unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
+unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -307,7 +312,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         for &offset in job.taps {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
-                    let four = from[p].add(offset + 4 * step).cast::<u32>().read_unaligned();
+                    let four = at.from(p).add(offset + 4 * step).cast::<u32>().read_unaligned();
                     vreinterpret_s8_u32(vdup_n_u32(four))
                 });
                 for q in 0..4 {
@@ -323,7 +328,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         let sums = sums.map(|sums| {
             std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
         });
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
@@ -344,31 +349,42 @@ pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output:
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
+    unsafe {
+        let w = job.weights;
+        let steps = job.inputs.div_ceil(STEP);
+        let part = Part {
+            line: w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64),
+            bias: w.flipped_bias.as_ptr().add(channel),
+            taps: job.taps.as_ptr(),
+            count: job.taps.len(),
+            whole: steps / 4,
+            rest: steps % 4,
+            finish: Finish::new(&w.requantise, channel, w.outputs),
+        };
+        by_tiles!(job.window, job.input, job.output.add(channel), rows, 5 4 3, |P, at| tile_dot::<P, KIND>(&part, at));
+    }
 }
 
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4 3, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
 }
 
 /// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
-    let w = job.weights;
+unsafe fn tile_dot<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
     // SAFETY: as in `tile`.
     unsafe {
-        let line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * job.inputs.div_ceil(STEP) * 64);
-        let bias = w.flipped_bias.as_ptr().add(channel);
         let mut sums = [[vdupq_n_s32(0); 4]; P];
         match P {
-            5 => dots_5(from, job, line, bias, &mut sums),
-            4 => dots_4(from, job, line, bias, &mut sums),
-            _ => dots_1(from, job, line, bias, &mut sums),
+            5 => dots_5(at, part, &mut sums),
+            4 => dots_4(at, part, &mut sums),
+            3 => dots_3(at, part, &mut sums),
+            _ => dots_1(at, part, &mut sums),
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&part.finish, &sums, at);
     }
 }
 
@@ -389,11 +405,9 @@ macro_rules! four {
 macro_rules! dots {
     ($name:ident; $($p:literal $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         /// # Safety
-        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases; the CPU has dot products.
+        /// `at` are pixels of the job's window, `part` is of its weights; the CPU has dot products.
         #[inline(always)]
-        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 4]]) {
-            let steps = job.inputs.div_ceil(STEP);
-            let (whole, rest) = (steps / 4, steps % 4);
+        unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 4]]) {
             // SAFETY: the caller's word.
             unsafe {
                 std::arch::asm!(
@@ -430,10 +444,10 @@ macro_rules! dots {
                     $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
                     "b 2b",
                     "6:",
-                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
-                    bias = in(reg) bias, whole = in(reg) whole, rest = in(reg) rest, steps = out(reg) _, offset = out(reg) _,
+                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
+                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
                     out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                    $($at = inout(reg) from[$p] => _, $x = out(vreg) _,
+                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
                     options(readonly, nostack)
                 );
@@ -443,17 +457,18 @@ macro_rules! dots {
 }
 
 dots!(dots_1; 0 q0 x0 a0 b0 c0 d0);
+dots!(dots_3; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2);
 dots!(dots_4; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3);
 dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3, 4 q4 x4 a4 b4 c4 d4);
 
 /// As [`tile_dot`], the last eight outputs or fewer.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Places<P>) {
+unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let codes = |p: usize, at: usize| vld1q_s8(from[p].add(at));
+        let codes = |p: usize, offset: usize| vld1q_s8(at.from(p).add(offset));
         let steps = job.inputs.div_ceil(STEP);
         let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
         let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -480,7 +495,7 @@ unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: 
                 line = line.add(64 * rest);
             }
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
@@ -534,9 +549,36 @@ pub(super) mod kind {
     }
 }
 
-/// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
+/// What follows the sums of some outputs, from one channel on.
 #[derive(Clone, Copy)]
-pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
+pub(super) struct Finish {
+    multipliers: *const f32,
+    slope: f32,
+    zero: i16,
+    low: i8,
+    high: i8,
+    /// Channels that are left.
+    count: usize,
+}
+
+impl Finish {
+    /// From `channel` on of `channels`.
+    pub(super) fn new(requantise: &Requantise, channel: usize, channels: usize) -> Self {
+        let stored = |code: i32| code - 128;
+        Self {
+            multipliers: requantise.multipliers[channel..].as_ptr(),
+            slope: requantise.slope,
+            zero: stored(requantise.zero) as i16,
+            low: stored(requantise.range[0]) as i8,
+            high: stored(requantise.range[1]) as i8,
+            count: channels - channel,
+        }
+    }
+}
+
+/// A [`Finish`] of `4 * Q` outputs in registers.
+#[derive(Clone, Copy)]
+struct Epilogue<const Q: usize, const KIND: u8> {
     multipliers: [float32x4_t; Q],
     /// LeakyReLU's; 1 for none.
     slope: float32x4_t,
@@ -547,17 +589,17 @@ pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
 
 impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
-    /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
+    /// There are `4 * Q` multipliers.
     #[inline(always)]
-    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+    unsafe fn new(finish: &Finish) -> Self {
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             Self {
-                multipliers: std::array::from_fn(|q| vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q))),
-                slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16((requantise.zero - 128) as i16),
-                low: vdupq_n_s8((requantise.range[0] - 128) as i8),
-                high: vdupq_n_s8((requantise.range[1] - 128) as i8),
+                multipliers: std::array::from_fn(|q| vld1q_f32(finish.multipliers.add(4 * q))),
+                slope: vdupq_n_f32(finish.slope),
+                zero: vdupq_n_s16(finish.zero),
+                low: vdupq_n_s8(finish.low),
+                high: vdupq_n_s8(finish.high),
             }
         }
     }
@@ -568,7 +610,7 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
     /// They may be written.
     #[inline(always)]
-    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
+    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
@@ -584,34 +626,38 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
         }
     }
 
-    /// Sums of pixels to their codes, from `channel` on of `channels`.
+    /// Sums of pixels to their codes.
     ///
     /// # Safety
-    /// The output's channels of these pixels may be written.
+    /// The channels of these pixels may be written; multipliers are padded to whole blocks.
     #[inline(always)]
-    pub(super) unsafe fn store_all<const P: usize>(
-        requantise: &Requantise,
-        sums: &[[int32x4_t; Q]; P],
-        to: &[*mut i8; P],
-        channel: usize,
-        channels: usize,
-    ) {
+    unsafe fn store_all<const P: usize>(finish: &Finish, sums: &[[int32x4_t; Q]; P], at: Tile) {
         // SAFETY: the caller's word.
         unsafe {
-            let epilogue = Self::new(requantise, channel);
-            if channels - channel >= 4 * Q {
+            let epilogue = Self::new(finish);
+            if finish.count >= 4 * Q {
                 for p in 0..P {
-                    epilogue.store(sums[p], to[p].add(channel));
+                    epilogue.store(sums[p], at.after(p).to);
                 }
             } else {
                 for p in 0..P {
                     let mut codes = [0; BLOCK];
                     epilogue.store(sums[p], codes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(codes.as_ptr(), to[p].add(channel), channels - channel);
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), at.after(p).to, finish.count);
                 }
             }
         }
     }
+}
+
+/// Sums of eight outputs of `P` pixels to their codes.
+///
+/// # Safety
+/// As of [`Epilogue::store_all`].
+#[inline(always)]
+pub(super) unsafe fn store_eight<const KIND: u8, const P: usize>(finish: &Finish, sums: &[[int32x4_t; 2]; P], at: Tile) {
+    // SAFETY: the caller's word.
+    unsafe { Epilogue::<2, KIND>::store_all(finish, sums, at) }
 }
 
 /// As [`Epilogue`], for the same four channels of any pixels.
@@ -718,10 +764,10 @@ unsafe fn depthwise_block<const KIND: u8>(
 
 /// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
 #[inline]
-unsafe fn depthwise_tile<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, (from, to): &Places<P>) {
+unsafe fn depthwise_tile<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, at: Tile) {
     // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
     unsafe {
-        let rows: [*const i8; P] = std::array::from_fn(|p| from[p].add(channel));
+        let rows: [*const i8; P] = std::array::from_fn(|p| at.from(p).add(channel));
         let codes = |p: usize, offset: usize| vld1q_s8(rows[p].add(offset));
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -744,30 +790,25 @@ unsafe fn depthwise_tile<const P: usize, const KIND: u8>(w: &PackedDepthwise, wi
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.channels), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
 /// As [`depthwise_tile`], for weights of which some are -128: one tap at a time.
 #[inline]
-unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    channel: usize,
-    (from, to): &Places<P>,
-) {
+unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, at: Tile) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
         for p in 0..P {
             for (tap, offset) in window.taps.iter().enumerate() {
-                let codes = vld1q_s8(from[p].add(offset + channel));
+                let codes = vld1q_s8(at.from(p).add(offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
                 widen(&mut sums[p], vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.channels), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
@@ -842,23 +883,41 @@ unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
     }
 }
 
+/// Where each sixteen of `length` codes begin; the last go over some of those before them. None where there are fewer.
+fn sixteens(length: usize) -> impl Iterator<Item = usize> {
+    let last = length.checked_sub(16);
+    last.into_iter().flat_map(move |last| (0..length.div_ceil(16)).map(move |i| (16 * i).min(last)))
+}
+
+pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
+    let length = a.len().min(b.len()).min(to.len() / 2);
+    for at in sixteens(length) {
+        // SAFETY: sixteen codes lie within both slices there, and twice as many within the third.
+        unsafe { vst2q_u8(to.as_mut_ptr().add(2 * at), uint8x16x2_t(vld1q_u8(a.as_ptr().add(at)), vld1q_u8(b.as_ptr().add(at)))) };
+    }
+    if length < 16 {
+        super::scalar::interleave(a, b, to);
+    }
+}
+
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     let length = from.len().min(to.len());
-    let whole = length / 16 * 16;
-    // SAFETY: the table has 256 bytes; sixteen codes from `done` lie within both slices.
+    // SAFETY: the table has 256 bytes; sixteen codes lie within both slices where they are said to.
     unsafe {
         let parts: [uint8x16x4_t; 4] = std::array::from_fn(|i| vld1q_u8_x4(table.as_ptr().add(64 * i)));
-        for done in (0..whole).step_by(16) {
-            let codes = vld1q_u8(from.as_ptr().add(done));
+        for at in sixteens(length) {
+            let codes = vld1q_u8(from.as_ptr().add(at));
             // Codes beyond a quarter of the table give 0 there.
             let found = vqtbl4q_u8(parts[0], codes);
             let found = vorrq_u8(found, vqtbl4q_u8(parts[1], vsubq_u8(codes, vdupq_n_u8(64))));
             let found = vorrq_u8(found, vqtbl4q_u8(parts[2], vsubq_u8(codes, vdupq_n_u8(128))));
             let found = vorrq_u8(found, vqtbl4q_u8(parts[3], vsubq_u8(codes, vdupq_n_u8(192))));
-            vst1q_u8(to.as_mut_ptr().add(done), found);
+            vst1q_u8(to.as_mut_ptr().add(at), found);
         }
     }
-    super::scalar::translate(table, &from[whole..length], &mut to[whole..length]);
+    if length < 16 {
+        super::scalar::translate(table, from, to);
+    }
 }
 
 /// Sums that run beside each other in [`spin`] and [`spin_dot`].

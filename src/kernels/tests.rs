@@ -275,6 +275,16 @@ fn zip_copy_and_pool_move_what_they_should() {
     let mut out = vec![9; small.bytes()];
     zip(isa, [None, None], &view(1, 1), &view(0, 1), &mut ViewMut::new(&mut out, small, 0, 2));
     assert_eq!(out[..8], [1, 0, 3, 2, 5, 4, 7, 6]);
+    let wide = geometry(1, 2, 75, 0);
+    let codes: Vec<u8> = (0..wide.bytes()).map(|i| i as u8).collect();
+    let view = |first| View { data: &codes, geometry: wide, first, channels: 37 };
+    let mut out = vec![9; wide.bytes()];
+    zip(isa, [None, None], &view(0), &view(38), &mut ViewMut::new(&mut out, wide, 1, 74));
+    for x in 0..2 {
+        let pixel = &out[75 * x..][..75];
+        assert!(pixel[0] == 9 && (0..37).all(|i| pixel[1 + 2 * i] == codes[75 * x + i] && pixel[2 + 2 * i] == codes[75 * x + 38 + i]));
+    }
+    let view = |first, channels| View { data: &data, geometry: small, first, channels };
     let large = geometry(4, 4, 3, 0);
     let mut out = vec![9; large.bytes()];
     copy(isa, None, true, &view(0, 2), &mut ViewMut::new(&mut out, large, 1, 2));
