@@ -883,29 +883,29 @@ unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
     }
 }
 
-/// Where each sixteen of `length` codes begin; the last go over some of those before them. None where there are fewer.
-fn sixteens(length: usize) -> impl Iterator<Item = usize> {
-    let last = length.checked_sub(16);
-    last.into_iter().flat_map(move |last| (0..length.div_ceil(16)).map(move |i| (16 * i).min(last)))
-}
-
 pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
     let length = a.len().min(b.len()).min(to.len() / 2);
-    for at in sixteens(length) {
+    if length < 16 {
+        return super::scalar::interleave(a, b, to);
+    }
+    for done in (0..length).step_by(16) {
+        // The last go over some of those before them.
+        let at = done.min(length - 16);
         // SAFETY: sixteen codes lie within both slices there, and twice as many within the third.
         unsafe { vst2q_u8(to.as_mut_ptr().add(2 * at), uint8x16x2_t(vld1q_u8(a.as_ptr().add(at)), vld1q_u8(b.as_ptr().add(at)))) };
-    }
-    if length < 16 {
-        super::scalar::interleave(a, b, to);
     }
 }
 
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     let length = from.len().min(to.len());
+    if length < 16 {
+        return super::scalar::translate(table, from, to);
+    }
     // SAFETY: the table has 256 bytes; sixteen codes lie within both slices where they are said to.
     unsafe {
         let parts: [uint8x16x4_t; 4] = std::array::from_fn(|i| vld1q_u8_x4(table.as_ptr().add(64 * i)));
-        for at in sixteens(length) {
+        for done in (0..length).step_by(16) {
+            let at = done.min(length - 16);
             let codes = vld1q_u8(from.as_ptr().add(at));
             // Codes beyond a quarter of the table give 0 there.
             let found = vqtbl4q_u8(parts[0], codes);
@@ -914,9 +914,6 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
             let found = vorrq_u8(found, vqtbl4q_u8(parts[3], vsubq_u8(codes, vdupq_n_u8(192))));
             vst1q_u8(to.as_mut_ptr().add(at), found);
         }
-    }
-    if length < 16 {
-        super::scalar::translate(table, from, to);
     }
 }
 

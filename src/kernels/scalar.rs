@@ -87,7 +87,14 @@ pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
     }
 }
 
-pub fn zip(translate: Translate, interleave: Interleave, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+pub fn zip(
+    translate: Translate,
+    interleave: Interleave,
+    tables: [Option<&[u8; 256]>; 2],
+    a: &View<'_>,
+    b: &View<'_>,
+    output: &mut ViewMut<'_>,
+) {
     // Channels at a time, so that translated codes need no more than this.
     const PIECE: usize = 128;
     let mut spare = [[0; PIECE]; 2];
