@@ -100,13 +100,13 @@ struct Part {
     finish: Finish,
 }
 
-/// The `$function` of a requantisation's kind.
+/// The `$function` of what packed weights ask for after their sums.
 macro_rules! by_kind {
-    ($requantise:expr, $function:ident) => {
-        match kind::of($requantise) {
+    ($weights:expr, $function:ident) => {
+        match kind::of(&$weights.requantise, $weights.bounded) {
             kind::PLAIN => $function::<{ kind::PLAIN }>,
             kind::LEAKY => $function::<{ kind::LEAKY }>,
-            _ => $function::<{ kind::RANGE }>,
+            _ => $function::<{ kind::ANY }>,
         }
     };
 }
@@ -135,7 +135,7 @@ fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
-    let block: Block = if paired { by_kind!(&weights.requantise, block) } else { by_kind!(&weights.requantise, block_wide) };
+    let block: Block = if paired { by_kind!(weights, block) } else { by_kind!(weights, block_wide) };
     let width = if paired { 8 } else { BLOCK };
     let rows = weights.by_rows || weights.inputs.is_multiple_of(16) && weights.inputs == input.geometry.channels;
     with_job(weights, window, input, output, paired && rows, |job| {
@@ -333,7 +333,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (whole, half): (Block, Block) = (by_kind!(&weights.requantise, block_dot), by_kind!(&weights.requantise, block_dot_half));
+    let (whole, half): (Block, Block) = (by_kind!(weights, block_dot), by_kind!(weights, block_dot_half));
     let rows = weights.steps * STEP == input.geometry.channels;
     with_job(weights, window, input, output, rows, |job| {
         for rows in passes(window) {
@@ -533,18 +533,18 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
 pub(super) mod kind {
     use super::super::pack::Requantise;
 
-    /// Any code, no activation.
+    /// Any code, no activation, 16 bits suffice.
     pub const PLAIN: u8 = 0;
-    /// Any code, LeakyReLU.
+    /// Any code, LeakyReLU, 16 bits suffice.
     pub const LEAKY: u8 = 1;
-    /// A range of codes, LeakyReLU or none.
-    pub const RANGE: u8 = 2;
+    /// Whatever there is.
+    pub const ANY: u8 = 2;
 
-    pub fn of(requantise: &Requantise) -> u8 {
-        match (requantise.range, requantise.slope) {
-            ([0, 255], 1.0) => PLAIN,
-            ([0, 255], _) => LEAKY,
-            _ => RANGE,
+    pub fn of(requantise: &Requantise, bounded: bool) -> u8 {
+        match (requantise.range, requantise.slope, bounded) {
+            ([0, 255], 1.0, true) => PLAIN,
+            ([0, 255], _, true) => LEAKY,
+            _ => ANY,
         }
     }
 }
@@ -618,10 +618,10 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
                 let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
                 vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
+            let eight = |q: usize| moved::<KIND>(code(q), code(q + 1), self.zero);
             let first = vqmovn_s16(eight(0));
             let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = if KIND == kind::RANGE { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            let bytes = if KIND == kind::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
             if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
         }
     }
@@ -646,6 +646,19 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
                     std::ptr::copy_nonoverlapping(codes.as_ptr(), at.after(p).to, finish.count);
                 }
             }
+        }
+    }
+}
+
+/// Eight rounded values in 16 bits, moved by the zero point.
+#[inline(always)]
+fn moved<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -> int16x8_t {
+    // SAFETY: registers only; every aarch64 has these.
+    unsafe {
+        if KIND == kind::ANY {
+            vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero)
+        } else {
+            vaddq_s16(vuzp1q_s16(vreinterpretq_s16_s32(first), vreinterpretq_s16_s32(second)), zero)
         }
     }
 }
@@ -695,8 +708,8 @@ impl<const KIND: u8> Codes<KIND> {
                 let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
                 vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let bytes = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(first)), code(second)), self.zero));
-            vreinterpret_u32_s8(if KIND == kind::RANGE { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
+            let bytes = vqmovn_s16(moved::<KIND>(code(first), code(second), self.zero));
+            vreinterpret_u32_s8(if KIND == kind::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
         }
     }
 }
@@ -735,7 +748,7 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block);
+    let block: DepthwiseBlock = by_kind!(w, depthwise_block);
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words.

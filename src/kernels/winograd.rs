@@ -54,7 +54,7 @@ pub fn pack(inputs: usize, outputs: usize, weight: impl Fn(usize, usize, usize) 
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (from, to) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(&weights.requantise, run);
+    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(weights, run);
     // SAFETY: the window proved the planes.
     unsafe { run(weights, window, from, to) }
 }
