@@ -10,11 +10,11 @@ mod avx2;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
+#[cfg(target_arch = "aarch64")]
+mod neon_winograd;
 mod pack;
 mod plane;
 mod scalar;
-#[cfg(target_arch = "aarch64")]
-mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -162,7 +162,7 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
             None => scalar::conv(weights, &window, input, output),
         },
         #[cfg(target_arch = "aarch64")]
-        Set::Neon if !weights.winograd.is_empty() => winograd::conv(weights, &window, input, output),
+        Set::Neon if !weights.winograd.is_empty() => neon_winograd::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
@@ -226,8 +226,12 @@ pub fn copy(isa: Isa, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, 
 /// # Panics
 /// As [`conv`].
 pub fn zip(isa: Isa, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
-    let translate = translation(isa);
-    scalar::zip(translate, tables, a, b, output);
+    let interleave: Interleave = match isa.0 {
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon | Set::NeonDot => neon::interleave,
+        _ => scalar::interleave,
+    };
+    scalar::zip(translation(isa), interleave, tables, a, b, output);
 }
 
 /// Multiply-adds a second of one core in a loop of registers only: what convolutions could reach if loads, stores and requantising cost
@@ -291,6 +295,9 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
 
 /// Adds the codes of one pixel.
 type AddCodes = fn(&Sum, &[u8], &[u8], &mut [u8]);
+
+/// Writes codes of two slices in turn.
+type Interleave = fn(&[u8], &[u8], &mut [u8]);
 
 /// Puts codes through a table in place.
 type Translate = fn(&[u8; 256], &[u8], &mut [u8]);

@@ -10,7 +10,7 @@
 
 use super::Sum;
 use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP, pair_bytes};
-use super::plane::{MAX_KERNEL, Pixels, View, ViewMut, Window};
+use super::plane::{MAX_KERNEL, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
@@ -27,37 +27,86 @@ struct Job<'a> {
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
 const PASS: usize = 16 << 10;
 
-/// Runs `$run` on tiles of at most `$most` pixels of output rows `$rows`: as few as there can be, of sizes as equal as can be, which must be
-/// among `$size`; others pixel by pixel.
+/// Runs `$run` on tiles of at most `$most` pixels side by side of output rows `$rows`: as few a row as there can be, of sizes as equal as can
+/// be, which must be among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $offsets:ident| $run:expr) => {{
-        let all = $rows.len() * $window.size.1;
-        let mut next = Pixels::from_row($window, $rows.start);
-        let tiles = all.div_ceil($most);
-        for (size, count) in [(all / tiles + 1, all % tiles), (all / tiles, tiles - all % tiles)] {
-            match size {
-                $most => by_tiles!(next, count, $most, $pixels, $offsets, $run),
-                $($size => by_tiles!(next, count, $size, $pixels, $offsets, $run),)*
-                _ => by_tiles!(next, count * size, 1, $pixels, $offsets, $run),
+    ($window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $tile:ident| $run:expr) => {{
+        let (window, width) = ($window, $window.size.1);
+        let tiles = width.div_ceil($most);
+        let sizes = [(width / tiles + 1, width % tiles), (width / tiles, tiles - width % tiles)];
+        for y in $rows.clone() {
+            let mut next = Tile {
+                from: $input.add(window.input_at(y, 0)),
+                across: window.input.2,
+                to: $output.add(window.output_at(y, 0)),
+                out: window.output.2,
+            };
+            for (size, count) in sizes {
+                match size {
+                    $most => by_tiles!(next, count, $most, $pixels, $tile, $run),
+                    $($size => by_tiles!(next, count, $size, $pixels, $tile, $run),)*
+                    _ => by_tiles!(next, count * size, 1, $pixels, $tile, $run),
+                }
             }
         }
     }};
-    ($next:ident, $count:expr, $size:literal, $pixels:ident, $offsets:ident, $run:expr) => {{
+    ($next:ident, $count:expr, $size:literal, $pixels:ident, $tile:ident, $run:expr) => {{
         const $pixels: usize = $size;
         for _ in 0..$count {
-            let $offsets = &$next.take::<$pixels>();
-            $run
+            let $tile = $next;
+            $run;
+            $next = $next.after($pixels);
         }
     }};
 }
 
-/// The `$function` of a requantisation's kind.
+/// Pixels side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Where the first one's window begins.
+    pub from: *const i8,
+    /// From one window to the next.
+    pub across: usize,
+    /// Where the first one's codes go.
+    pub to: *mut i8,
+    /// From one pixel's codes to the next.
+    pub out: usize,
+}
+
+impl Tile {
+    /// Its window `p` pixels on.
+    #[inline(always)]
+    fn from(self, p: usize) -> *const i8 {
+        self.from.wrapping_add(p * self.across)
+    }
+
+    /// That many pixels on.
+    #[inline(always)]
+    pub fn after(self, pixels: usize) -> Self {
+        Self { from: self.from(pixels), to: self.to.wrapping_add(pixels * self.out), ..self }
+    }
+}
+
+/// What all tiles of a block of outputs share.
+#[derive(Clone, Copy)]
+struct Part {
+    line: *const i8,
+    bias: *const i32,
+    taps: *const usize,
+    count: usize,
+    /// Whole steps of sixteen inputs of a tap, and what is left: 1 for a half step of SMULL, steps of four for SDOT.
+    whole: usize,
+    rest: usize,
+    finish: Finish,
+}
+
+/// The `$function` of what packed weights ask for after their sums.
 macro_rules! by_kind {
-    ($requantise:expr, $function:ident) => {
-        match kind::of($requantise) {
+    ($weights:expr, $function:ident) => {
+        match kind::of(&$weights.requantise, $weights.bounded) {
             kind::PLAIN => $function::<{ kind::PLAIN }>,
             kind::LEAKY => $function::<{ kind::LEAKY }>,
-            _ => $function::<{ kind::RANGE }>,
+            _ => $function::<{ kind::ANY }>,
         }
     };
 }
@@ -86,7 +135,7 @@ fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
-    let block: Block = if paired { by_kind!(&weights.requantise, block) } else { by_kind!(&weights.requantise, block_wide) };
+    let block: Block = if paired { by_kind!(weights, block) } else { by_kind!(weights, block_wide) };
     let width = if paired { 8 } else { BLOCK };
     let rows = weights.by_rows || weights.inputs.is_multiple_of(16) && weights.inputs == input.geometry.channels;
     with_job(weights, window, input, output, paired && rows, |job| {
@@ -102,35 +151,42 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 /// Some outputs, from a channel on, of some rows.
 type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
-type Offsets<const P: usize> = ([usize; P], [usize; P]);
-
 unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 3 2, |P, at| tile::<P, KIND>(job, channel, at)) }
+    unsafe {
+        let w = job.weights;
+        let rest = usize::from(matches!(job.inputs % 16, 1..=8));
+        let part = Part {
+            line: w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs)),
+            bias: w.flipped_bias.as_ptr().add(channel),
+            taps: job.taps.as_ptr(),
+            count: job.taps.len(),
+            whole: job.inputs.div_ceil(16) - rest,
+            rest,
+            finish: Finish::new(&w.requantise, channel, w.outputs),
+        };
+        by_tiles!(job.window, job.input, job.output.add(channel), rows, 3 2, |P, at| tile::<P, KIND>(&part, at));
+    }
 }
 
 unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
 }
 
 /// Eight outputs of `P` pixels.
-#[inline]
-unsafe fn tile<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
-    let w = job.weights;
+#[inline(always)]
+unsafe fn tile<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
     // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
     // zero weights; stores are cut to the channels.
     unsafe {
-        let line = w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
-        let bias = w.flipped_bias.as_ptr().add(channel);
-        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
         let mut sums = [[vdupq_n_s32(0); 2]; P];
         match P {
-            3 => multiply_3(&from, job, line, bias, &mut sums),
-            2 => multiply_2(&from, job, line, bias, &mut sums),
-            _ => multiply_1(&from, job, line, bias, &mut sums),
+            3 => multiply_3(at, part, &mut sums),
+            2 => multiply_2(at, part, &mut sums),
+            _ => multiply_1(at, part, &mut sums),
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&part.finish, &sums, at);
     }
 }
 
@@ -168,14 +224,12 @@ macro_rules! eight_each {
 /// SADALP into four partial sums of each output; with three pixels that is every register. In one piece, because a compiler that may
 /// reorder puts all products first and spills the sums.
 macro_rules! multiply {
-    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $t:ident
+    ($name:ident; $($p:literal $at:ident $x:ident $t:ident
         $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
         /// # Safety
-        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases.
+        /// `at` are pixels of the job's window, `part` is of its weights.
         #[inline(always)]
-        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 2]]) {
-            let half = usize::from(matches!(job.inputs % 16, 1..=8));
-            let whole = job.inputs.div_ceil(16) - half;
+        unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 2]]) {
             // SAFETY: the caller's word.
             unsafe {
                 std::arch::asm!(
@@ -185,8 +239,6 @@ macro_rules! multiply {
                     concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
                     concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
                     "2:",
-                    "ldr {offset}, [{taps}], #8",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
                     "cbz {whole}, 4f",
                     "mov {steps}, {whole}",
                     "3:",
@@ -206,7 +258,7 @@ macro_rules! multiply {
                     "subs {steps}, {steps}, #1",
                     "b.ne 3b",
                     "4:",
-                    "cbz {half}, 5f",
+                    "cbz {rest}, 5f",
                     $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
                     "ldp {w0:q}, {w1:q}, [{line}], #64",
                     eight_each!(w0; $($x $t $a $b),*),
@@ -216,17 +268,24 @@ macro_rules! multiply {
                     eight_each!(w1; $($x $t $g $h),*),
                     "5:",
                     "subs {count}, {count}, #1",
-                    "b.ne 2b",
+                    "b.eq 6f",
+                    // From where this tap's whole steps ended to the next tap.
+                    "ldp {offset}, {steps}, [{taps}], #8",
+                    "sub {offset}, {steps}, {offset}",
+                    "sub {offset}, {offset}, {whole}, lsl #4",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
+                    "b 2b",
+                    "6:",
                     $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
                     concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
                     concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
                     concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
                     concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
                     concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
-                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
-                    bias = in(reg) bias, whole = in(reg) whole, half = in(reg) half, steps = out(reg) _, offset = out(reg) _,
+                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
+                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
                     w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _, $t = out(vreg) _,
+                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _, $t = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
                     $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
                     options(readonly, nostack)
@@ -236,14 +295,14 @@ macro_rules! multiply {
     };
 }
 
-multiply!(multiply_1; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
-multiply!(multiply_2; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
-multiply!(multiply_3; 0 p0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
-    2 p2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
+multiply!(multiply_1; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0);
+multiply!(multiply_2; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1);
+multiply!(multiply_3; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
+    2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
 
 /// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
 #[inline]
-unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
@@ -253,7 +312,7 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         for &offset in job.taps {
             for step in 0..w.steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
-                    let four = job.input.add(from[p] + offset + 4 * step).cast::<u32>().read_unaligned();
+                    let four = at.from(p).add(offset + 4 * step).cast::<u32>().read_unaligned();
                     vreinterpret_s8_u32(vdup_n_u32(four))
                 });
                 for q in 0..4 {
@@ -269,12 +328,12 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
         let sums = sums.map(|sums| {
             std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
         });
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
 pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (whole, half): (Block, Block) = (by_kind!(&weights.requantise, block_dot), by_kind!(&weights.requantise, block_dot_half));
+    let (whole, half): (Block, Block) = (by_kind!(weights, block_dot), by_kind!(weights, block_dot_half));
     let rows = weights.steps * STEP == input.geometry.channels;
     with_job(weights, window, input, output, rows, |job| {
         for rows in passes(window) {
@@ -290,52 +349,65 @@ pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output:
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 6 5 4, |P, at| tile_dot::<P, KIND>(job, channel, at)) }
+    unsafe {
+        let w = job.weights;
+        let steps = job.inputs.div_ceil(STEP);
+        let part = Part {
+            line: w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64),
+            bias: w.flipped_bias.as_ptr().add(channel),
+            taps: job.taps.as_ptr(),
+            count: job.taps.len(),
+            whole: steps / 4,
+            rest: steps % 4,
+            finish: Finish::new(&w.requantise, channel, w.outputs),
+        };
+        by_tiles!(job.window, job.input, job.output.add(channel), rows, 5 4 3, |P, at| tile_dot::<P, KIND>(&part, at));
+    }
 }
 
 #[target_feature(enable = "dotprod")]
 unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, rows, 8 7 6 5 4, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
+    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4 3, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
 }
 
 /// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
-    let w = job.weights;
+unsafe fn tile_dot<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
     // SAFETY: as in `tile`.
     unsafe {
-        let line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * job.inputs.div_ceil(STEP) * 64);
-        let bias = w.flipped_bias.as_ptr().add(channel);
-        let from: [*const i8; P] = std::array::from_fn(|p| job.input.add(from[p]));
         let mut sums = [[vdupq_n_s32(0); 4]; P];
         match P {
-            6 => dots_6(&from, job, line, bias, &mut sums),
-            5 => dots_5(&from, job, line, bias, &mut sums),
-            4 => dots_4(&from, job, line, bias, &mut sums),
-            _ => dots_1(&from, job, line, bias, &mut sums),
+            5 => dots_5(at, part, &mut sums),
+            4 => dots_4(at, part, &mut sums),
+            3 => dots_3(at, part, &mut sums),
+            _ => dots_1(at, part, &mut sums),
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&part.finish, &sums, at);
     }
 }
 
-/// Four outputs, those of one register of weights, of some pixels: dot products with the four inputs of lane `$lane`.
+/// Dot products of sixteen outputs, whose weights are in `v28` to `v31`, of some pixels with the four inputs of lane `$lane`.
 macro_rules! four {
-    ($weights:ident $lane:literal; $($codes:ident $sums:ident),*) => {
-        concat!($("sdot ", v!($sums), ".4s, ", v!($weights), ".16b, ", v!($codes), ".4b[", $lane, "]\n",)*)
+    ($lane:literal; $($x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+        concat!(
+            "ld1 {{v28.16b-v31.16b}}, [{line}], #64\n",
+            $("sdot ", v!($a), ".4s, v28.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($b), ".4s, v29.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($c), ".4s, v30.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+            $("sdot ", v!($d), ".4s, v31.16b, ", v!($x), ".4b[", $lane, "]\n",)*
+        )
     };
 }
 
-/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step; with six pixels that is every register.
+/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step.
 macro_rules! dots {
-    ($name:ident; $($p:literal $base:ident $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
+    ($name:ident; $($p:literal $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         /// # Safety
-        /// `from` are pixels of the job's window, `line` a block's weights, `bias` its biases; the CPU has dot products.
+        /// `at` are pixels of the job's window, `part` is of its weights; the CPU has dot products.
         #[inline(always)]
-        unsafe fn $name(from: &[*const i8], job: &Job<'_>, line: *const i8, bias: *const i32, sums: &mut [[int32x4_t; 4]]) {
-            let steps = job.inputs.div_ceil(STEP);
-            let (whole, rest) = (steps / 4, steps % 4);
+        unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 4]]) {
             // SAFETY: the caller's word.
             unsafe {
                 std::arch::asm!(
@@ -343,69 +415,39 @@ macro_rules! dots {
                     $(concat!("ldp {", stringify!($a), ":q}, {", stringify!($b), ":q}, [{bias}]"),
                     concat!("ldp {", stringify!($c), ":q}, {", stringify!($d), ":q}, [{bias}, #32]"),)*
                     "2:",
-                    "ldr {offset}, [{taps}], #8",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($base), "}, {offset}"),)*
                     "cbz {whole}, 4f",
                     "mov {steps}, {whole}",
                     "3:",
                     $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #256",
-                    four!(w0 0; $($x $a),*),
-                    four!(w1 0; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-224]",
-                    four!(w0 0; $($x $c),*),
-                    four!(w1 0; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-192]",
-                    four!(w0 1; $($x $a),*),
-                    four!(w1 1; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-160]",
-                    four!(w0 1; $($x $c),*),
-                    four!(w1 1; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-128]",
-                    four!(w0 2; $($x $a),*),
-                    four!(w1 2; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
-                    four!(w0 2; $($x $c),*),
-                    four!(w1 2; $($x $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
-                    four!(w0 3; $($x $a),*),
-                    four!(w1 3; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 3; $($x $c),*),
-                    four!(w1 3; $($x $d),*),
+                    four!(0; $($x $a $b $c $d),*),
+                    four!(1; $($x $a $b $c $d),*),
+                    four!(2; $($x $a $b $c $d),*),
+                    four!(3; $($x $a $b $c $d),*),
                     "subs {steps}, {steps}, #1",
                     "b.ne 3b",
                     "4:",
                     "cbz {rest}, 5f",
                     $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}]"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 0; $($x $a),*),
-                    four!(w1 0; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 0; $($x $c),*),
-                    four!(w1 0; $($x $d),*),
+                    four!(0; $($x $a $b $c $d),*),
                     "cmp {rest}, #2",
                     "b.lo 5f",
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 1; $($x $a),*),
-                    four!(w1 1; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 1; $($x $c),*),
-                    four!(w1 1; $($x $d),*),
+                    four!(1; $($x $a $b $c $d),*),
                     "b.eq 5f",
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    four!(w0 2; $($x $a),*),
-                    four!(w1 2; $($x $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    four!(w0 2; $($x $c),*),
-                    four!(w1 2; $($x $d),*),
+                    four!(2; $($x $a $b $c $d),*),
                     "5:",
                     "subs {count}, {count}, #1",
-                    "b.ne 2b",
-                    taps = inout(reg) job.taps.as_ptr() => _, count = inout(reg) job.taps.len() => _, line = inout(reg) line => _,
-                    bias = in(reg) bias, whole = in(reg) whole, rest = in(reg) rest, steps = out(reg) _, offset = out(reg) _,
-                    w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($base = in(reg) from[$p], $at = out(reg) _, $x = out(vreg) _,
+                    "b.eq 6f",
+                    // From where this tap's whole steps ended to the next tap.
+                    "ldp {offset}, {steps}, [{taps}], #8",
+                    "sub {offset}, {steps}, {offset}",
+                    "sub {offset}, {offset}, {whole}, lsl #4",
+                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
+                    "b 2b",
+                    "6:",
+                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
+                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
+                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _,
                     $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
                     options(readonly, nostack)
                 );
@@ -414,20 +456,19 @@ macro_rules! dots {
     };
 }
 
-dots!(dots_1; 0 p0 q0 x0 a0 b0 c0 d0);
-dots!(dots_4; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3);
-dots!(dots_5; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4);
-dots!(dots_6; 0 p0 q0 x0 a0 b0 c0 d0, 1 p1 q1 x1 a1 b1 c1 d1, 2 p2 q2 x2 a2 b2 c2 d2, 3 p3 q3 x3 a3 b3 c3 d3, 4 p4 q4 x4 a4 b4 c4 d4,
-    5 p5 q5 x5 a5 b5 c5 d5);
+dots!(dots_1; 0 q0 x0 a0 b0 c0 d0);
+dots!(dots_3; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2);
+dots!(dots_4; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3);
+dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3, 4 q4 x4 a4 b4 c4 d4);
 
 /// As [`tile_dot`], the last eight outputs or fewer.
 #[inline]
 #[target_feature(enable = "dotprod")]
-unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, (from, to): &Offsets<P>) {
+unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
     // SAFETY: as in `tile`.
     unsafe {
-        let codes = |p: usize, at: usize| vld1q_s8(job.input.add(from[p] + at));
+        let codes = |p: usize, offset: usize| vld1q_s8(at.from(p).add(offset));
         let steps = job.inputs.div_ceil(STEP);
         let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
         let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -454,7 +495,7 @@ unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: 
                 line = line.add(64 * rest);
             }
         }
-        Epilogue::<2, KIND>::store_all(&w.requantise, &sums, job.output, to, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
@@ -492,25 +533,52 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
 pub(super) mod kind {
     use super::super::pack::Requantise;
 
-    /// Any code, no activation.
+    /// Any code, no activation, 16 bits suffice.
     pub const PLAIN: u8 = 0;
-    /// Any code, LeakyReLU.
+    /// Any code, LeakyReLU, 16 bits suffice.
     pub const LEAKY: u8 = 1;
-    /// A range of codes, LeakyReLU or none.
-    pub const RANGE: u8 = 2;
+    /// Whatever there is.
+    pub const ANY: u8 = 2;
 
-    pub fn of(requantise: &Requantise) -> u8 {
-        match (requantise.range, requantise.slope) {
-            ([0, 255], 1.0) => PLAIN,
-            ([0, 255], _) => LEAKY,
-            _ => RANGE,
+    pub fn of(requantise: &Requantise, bounded: bool) -> u8 {
+        match (requantise.range, requantise.slope, bounded) {
+            ([0, 255], 1.0, true) => PLAIN,
+            ([0, 255], _, true) => LEAKY,
+            _ => ANY,
         }
     }
 }
 
-/// What follows the sums of `4 * Q` outputs from one channel on; made once for all pixels of a tile.
+/// What follows the sums of some outputs, from one channel on.
 #[derive(Clone, Copy)]
-pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
+pub(super) struct Finish {
+    multipliers: *const f32,
+    slope: f32,
+    zero: i16,
+    low: i8,
+    high: i8,
+    /// Channels that are left.
+    count: usize,
+}
+
+impl Finish {
+    /// From `channel` on of `channels`.
+    pub(super) fn new(requantise: &Requantise, channel: usize, channels: usize) -> Self {
+        let stored = |code: i32| code - 128;
+        Self {
+            multipliers: requantise.multipliers[channel..].as_ptr(),
+            slope: requantise.slope,
+            zero: stored(requantise.zero) as i16,
+            low: stored(requantise.range[0]) as i8,
+            high: stored(requantise.range[1]) as i8,
+            count: channels - channel,
+        }
+    }
+}
+
+/// A [`Finish`] of `4 * Q` outputs in registers.
+#[derive(Clone, Copy)]
+struct Epilogue<const Q: usize, const KIND: u8> {
     multipliers: [float32x4_t; Q],
     /// LeakyReLU's; 1 for none.
     slope: float32x4_t,
@@ -521,17 +589,17 @@ pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
 
 impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
-    /// Multipliers hold whole blocks, so that `4 * Q` of them follow `channel`.
+    /// There are `4 * Q` multipliers.
     #[inline(always)]
-    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+    unsafe fn new(finish: &Finish) -> Self {
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
             Self {
-                multipliers: std::array::from_fn(|q| vld1q_f32(requantise.multipliers.as_ptr().add(channel + 4 * q))),
-                slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16((requantise.zero - 128) as i16),
-                low: vdupq_n_s8((requantise.range[0] - 128) as i8),
-                high: vdupq_n_s8((requantise.range[1] - 128) as i8),
+                multipliers: std::array::from_fn(|q| vld1q_f32(finish.multipliers.add(4 * q))),
+                slope: vdupq_n_f32(finish.slope),
+                zero: vdupq_n_s16(finish.zero),
+                low: vdupq_n_s8(finish.low),
+                high: vdupq_n_s8(finish.high),
             }
         }
     }
@@ -542,7 +610,7 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// # Safety
     /// They may be written.
     #[inline(always)]
-    pub(super) unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
+    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
         const { assert!(Q == 2 || Q == 4) };
         // SAFETY: the caller's word; the rest is registers only.
         unsafe {
@@ -550,43 +618,59 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
                 let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
                 vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let eight = |q: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(q)), code(q + 1)), self.zero);
+            let eight = |q: usize| moved::<KIND>(code(q), code(q + 1), self.zero);
             let first = vqmovn_s16(eight(0));
             let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = if KIND == kind::RANGE { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            let bytes = if KIND == kind::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
             if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
         }
     }
 
-    /// Sums of pixels to their codes: at `output` plus each of `to` plus `channel`, of `channels` in all.
+    /// Sums of pixels to their codes.
     ///
     /// # Safety
-    /// The output's channels of these pixels may be written.
+    /// The channels of these pixels may be written; multipliers are padded to whole blocks.
     #[inline(always)]
-    pub(super) unsafe fn store_all<const P: usize>(
-        requantise: &Requantise,
-        sums: &[[int32x4_t; Q]; P],
-        output: *mut i8,
-        to: &[usize; P],
-        channel: usize,
-        channels: usize,
-    ) {
+    unsafe fn store_all<const P: usize>(finish: &Finish, sums: &[[int32x4_t; Q]; P], at: Tile) {
         // SAFETY: the caller's word.
         unsafe {
-            let epilogue = Self::new(requantise, channel);
-            if channels - channel >= 4 * Q {
+            let epilogue = Self::new(finish);
+            if finish.count >= 4 * Q {
                 for p in 0..P {
-                    epilogue.store(sums[p], output.add(to[p] + channel));
+                    epilogue.store(sums[p], at.after(p).to);
                 }
             } else {
                 for p in 0..P {
                     let mut codes = [0; BLOCK];
                     epilogue.store(sums[p], codes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(codes.as_ptr(), output.add(to[p] + channel), channels - channel);
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), at.after(p).to, finish.count);
                 }
             }
         }
     }
+}
+
+/// Eight rounded values in 16 bits, moved by the zero point.
+#[inline(always)]
+fn moved<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -> int16x8_t {
+    // SAFETY: registers only; every aarch64 has these.
+    unsafe {
+        if KIND == kind::ANY {
+            vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero)
+        } else {
+            vaddq_s16(vuzp1q_s16(vreinterpretq_s16_s32(first), vreinterpretq_s16_s32(second)), zero)
+        }
+    }
+}
+
+/// Sums of eight outputs of `P` pixels to their codes.
+///
+/// # Safety
+/// As of [`Epilogue::store_all`].
+#[inline(always)]
+pub(super) unsafe fn store_eight<const KIND: u8, const P: usize>(finish: &Finish, sums: &[[int32x4_t; 2]; P], at: Tile) {
+    // SAFETY: the caller's word.
+    unsafe { Epilogue::<2, KIND>::store_all(finish, sums, at) }
 }
 
 /// As [`Epilogue`], for the same four channels of any pixels.
@@ -624,8 +708,8 @@ impl<const KIND: u8> Codes<KIND> {
                 let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
                 vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let bytes = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(code(first)), code(second)), self.zero));
-            vreinterpret_u32_s8(if KIND == kind::RANGE { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
+            let bytes = vqmovn_s16(moved::<KIND>(code(first), code(second), self.zero));
+            vreinterpret_u32_s8(if KIND == kind::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
         }
     }
 }
@@ -664,7 +748,7 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let block: DepthwiseBlock = by_kind!(&w.requantise, depthwise_block);
+    let block: DepthwiseBlock = by_kind!(w, depthwise_block);
     for rows in passes(window) {
         for channel in (0..w.channels).step_by(BLOCK) {
             // SAFETY: see the module's words.
@@ -684,26 +768,19 @@ unsafe fn depthwise_block<const KIND: u8>(
     // SAFETY: as the caller's.
     unsafe {
         if !w.narrow {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, input, output, channel, at));
+            by_tiles!(window, input, output, rows, 4 3, |P, at| depthwise_tile_wide::<P, KIND>(w, window, channel, at));
         } else {
-            by_tiles!(window, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, input, output, channel, at));
+            by_tiles!(window, input, output, rows, 4 3, |P, at| depthwise_tile::<P, KIND>(w, window, channel, at));
         }
     }
 }
 
 /// Sixteen channels of `P` pixels, two taps at a time: their products fit 16 bits together.
 #[inline]
-unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const i8,
-    output: *mut i8,
-    channel: usize,
-    (from, to): &Offsets<P>,
-) {
+unsafe fn depthwise_tile<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, at: Tile) {
     // SAFETY: weights and bias are padded to whole blocks; pixels are proved by the window; stores are cut to the channels.
     unsafe {
-        let rows: [*const i8; P] = std::array::from_fn(|p| input.add(from[p] + channel));
+        let rows: [*const i8; P] = std::array::from_fn(|p| at.from(p).add(channel));
         let codes = |p: usize, offset: usize| vld1q_s8(rows[p].add(offset));
         let mut line = w.data.as_ptr().add(channel);
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
@@ -726,32 +803,25 @@ unsafe fn depthwise_tile<const P: usize, const KIND: u8>(
                 widen(&mut sums[p], vmull_s8(vget_low_s8(a), vget_low_s8(last)), vmull_high_s8(a, last));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.channels), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
 /// As [`depthwise_tile`], for weights of which some are -128: one tap at a time.
 #[inline]
-unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(
-    w: &PackedDepthwise,
-    window: &Window,
-    input: *const i8,
-    output: *mut i8,
-    channel: usize,
-    (from, to): &Offsets<P>,
-) {
+unsafe fn depthwise_tile_wide<const P: usize, const KIND: u8>(w: &PackedDepthwise, window: &Window, channel: usize, at: Tile) {
     // SAFETY: as in `depthwise_tile`.
     unsafe {
         let bias: [int32x4_t; 4] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
         for p in 0..P {
             for (tap, offset) in window.taps.iter().enumerate() {
-                let codes = vld1q_s8(input.add(from[p] + offset + channel));
+                let codes = vld1q_s8(at.from(p).add(offset + channel));
                 let column = vld1q_s8(w.data.as_ptr().add(tap * w.wide() + channel));
                 widen(&mut sums[p], vmull_s8(vget_low_s8(codes), vget_low_s8(column)), vmull_high_s8(codes, column));
             }
         }
-        Epilogue::<4, KIND>::store_all(&w.requantise, &sums, output, to, channel, w.channels);
+        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.channels), &sums, Tile { to: at.to.add(channel), ..at });
     }
 }
 
@@ -826,23 +896,38 @@ unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
     }
 }
 
+pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
+    let length = a.len().min(b.len()).min(to.len() / 2);
+    if length < 16 {
+        return super::scalar::interleave(a, b, to);
+    }
+    for done in (0..length).step_by(16) {
+        // The last go over some of those before them.
+        let at = done.min(length - 16);
+        // SAFETY: sixteen codes lie within both slices there, and twice as many within the third.
+        unsafe { vst2q_u8(to.as_mut_ptr().add(2 * at), uint8x16x2_t(vld1q_u8(a.as_ptr().add(at)), vld1q_u8(b.as_ptr().add(at)))) };
+    }
+}
+
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     let length = from.len().min(to.len());
-    let whole = length / 16 * 16;
-    // SAFETY: the table has 256 bytes; sixteen codes from `done` lie within both slices.
+    if length < 16 {
+        return super::scalar::translate(table, from, to);
+    }
+    // SAFETY: the table has 256 bytes; sixteen codes lie within both slices where they are said to.
     unsafe {
         let parts: [uint8x16x4_t; 4] = std::array::from_fn(|i| vld1q_u8_x4(table.as_ptr().add(64 * i)));
-        for done in (0..whole).step_by(16) {
-            let codes = vld1q_u8(from.as_ptr().add(done));
+        for done in (0..length).step_by(16) {
+            let at = done.min(length - 16);
+            let codes = vld1q_u8(from.as_ptr().add(at));
             // Codes beyond a quarter of the table give 0 there.
             let found = vqtbl4q_u8(parts[0], codes);
             let found = vorrq_u8(found, vqtbl4q_u8(parts[1], vsubq_u8(codes, vdupq_n_u8(64))));
             let found = vorrq_u8(found, vqtbl4q_u8(parts[2], vsubq_u8(codes, vdupq_n_u8(128))));
             let found = vorrq_u8(found, vqtbl4q_u8(parts[3], vsubq_u8(codes, vdupq_n_u8(192))));
-            vst1q_u8(to.as_mut_ptr().add(done), found);
+            vst1q_u8(to.as_mut_ptr().add(at), found);
         }
     }
-    super::scalar::translate(table, &from[whole..length], &mut to[whole..length]);
 }
 
 /// Sums that run beside each other in [`spin`] and [`spin_dot`].

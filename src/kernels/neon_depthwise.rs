@@ -50,10 +50,10 @@ pub fn pack(shape: ConvShape, channels: usize, weight: impl Fn(usize, usize) -> 
 pub fn depthwise(w: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     type Run = unsafe fn(&PackedDepthwise, &Window, *const i8, *mut i8);
     let run: Run = match (w.shape().kernel, w.shape().stride) {
-        (3, 1) => by_kind!(&w.requantise, three),
-        (3, _) => by_kind!(&w.requantise, three_apart),
-        (_, 1) => by_kind!(&w.requantise, five),
-        _ => by_kind!(&w.requantise, five_apart),
+        (3, 1) => by_kind!(w, three),
+        (3, _) => by_kind!(w, three_apart),
+        (_, 1) => by_kind!(w, five),
+        _ => by_kind!(w, five_apart),
     };
     // SAFETY: the window proved the planes, `Isa` found dot products.
     unsafe { run(w, window, input.data.as_ptr().cast(), output.data.as_mut_ptr().cast()) }

@@ -101,6 +101,9 @@ pub struct PackedConv {
     /// `bias` for codes moved down by 128.
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
+    /// What [`within_16_bits`] says.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) bounded: bool,
     /// For SMULL, where no weight is -128: `[block of 8 outputs][tap]`, and of each `[input / 16][8][16]`, the last one `[8][8]` where eight
     /// inputs or fewer are left. With [`Self::by_rows`] a row of taps is one tap. Empty if a weight is -128.
     #[cfg(target_arch = "aarch64")]
@@ -108,7 +111,7 @@ pub struct PackedConv {
     /// There are so few inputs that a row of taps is worked as one tap of that many times four, where pixels lie four bytes apart.
     #[cfg(target_arch = "aarch64")]
     pub(super) by_rows: bool,
-    /// For `winograd.rs`, in its order; empty where it is not used.
+    /// For `neon_winograd.rs`, in its order; empty where it is not used.
     #[cfg(target_arch = "aarch64")]
     pub(super) winograd: Vec<i16>,
     /// For AVX2, in place of `data`.
@@ -231,6 +234,9 @@ pub struct PackedDepthwise {
     /// `bias` for codes moved down by 128.
     #[cfg(target_arch = "aarch64")]
     pub(super) flipped_bias: Vec<i32>,
+    /// What [`within_16_bits`] says.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) bounded: bool,
     /// No weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) narrow: bool,
@@ -262,6 +268,17 @@ fn fold(weights: &[Vec<i8>], bias: &[i32], zero_point: i32) -> Result<Vec<i32>, 
 fn flipped(bias: &[i32], rows: &[Vec<i8>]) -> Vec<i32> {
     let sums = rows.iter().map(|row| row.iter().map(|&w| i32::from(w)).sum::<i32>()).chain(std::iter::repeat(0));
     bias.iter().zip(sums).map(|(bias, sum)| bias + 128 * sum).collect()
+}
+
+/// Whether sums times their multipliers, and a zero point, fit 16 bits whatever the codes, so that no narrowing need saturate.
+#[cfg(target_arch = "aarch64")]
+fn within_16_bits(rows: &[Vec<i8>], bias: &[i32], requantise: &Requantise) -> bool {
+    const MOST: f64 = 32_767.0 - 256.0;
+    let most = |((row, &bias), &multiplier): ((&Vec<i8>, &i32), &f32)| {
+        let size: f64 = row.iter().map(|&w| f64::from(w).abs()).sum();
+        (255.0 * size + f64::from(bias).abs()) * f64::from(multiplier).abs()
+    };
+    (0.0..=1.0).contains(&requantise.slope) && rows.iter().zip(bias).zip(&requantise.multipliers).map(most).all(|t| t < MOST)
 }
 
 fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
@@ -329,6 +346,8 @@ impl PackedConv {
             return Err(PackError::Multiplier { channel });
         }
         let rows: Vec<Vec<i8>> = weights.chunks_exact(inputs * taps).map(<[i8]>::to_vec).collect();
+        #[cfg(target_arch = "aarch64")]
+        let bounded = within_16_bits(&rows, bias, &requantise);
         let bias = padded(&fold(&rows, bias, zero_point)?, BLOCK, 0);
         let steps = inputs.div_ceil(STEP);
         let mut data = Lines::zeroed(bias.len() * taps * steps * STEP);
@@ -352,6 +371,8 @@ impl PackedConv {
             steps,
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
+            #[cfg(target_arch = "aarch64")]
+            bounded,
             #[cfg(target_arch = "aarch64")]
             pairs: match (weights.contains(&i8::MIN), by_rows) {
                 (true, _) => Lines::zeroed(0),
@@ -381,8 +402,8 @@ impl PackedConv {
         }
         #[cfg(target_arch = "aarch64")]
         if isa.reads_pairs() {
-            if super::winograd::fits(self.shape, self.inputs, pixels) {
-                self.winograd = super::winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, tap, input));
+            if super::neon_winograd::fits(self.shape, self.inputs, pixels) {
+                self.winograd = super::neon_winograd::pack(self.inputs, self.outputs, |output, input, tap| self.weight(output, tap, input));
                 (self.data, self.pairs) = (Lines::zeroed(0), Lines::zeroed(0));
             } else if !self.pairs.is_empty() && !self.by_rows {
                 self.data = Lines::zeroed(0);
@@ -439,6 +460,8 @@ impl PackedDepthwise {
             return Err(PackError::Multiplier { channel });
         }
         let rows: Vec<Vec<i8>> = weights.chunks_exact(taps).map(<[i8]>::to_vec).collect();
+        #[cfg(target_arch = "aarch64")]
+        let bounded = within_16_bits(&rows, bias, &requantise);
         let bias = padded(&fold(&rows, bias, zero_point)?, DEPTHWISE_BLOCK, 0);
         let multipliers = padded(&requantise.multipliers, DEPTHWISE_BLOCK, 0.0);
         let (wide, groups) = (bias.len(), taps.div_ceil(4));
@@ -491,6 +514,8 @@ impl PackedDepthwise {
             channels,
             #[cfg(target_arch = "aarch64")]
             flipped_bias,
+            #[cfg(target_arch = "aarch64")]
+            bounded,
             #[cfg(target_arch = "aarch64")]
             narrow: !weights.contains(&i8::MIN),
             #[cfg(target_arch = "aarch64")]

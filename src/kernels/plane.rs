@@ -238,7 +238,7 @@ impl Window {
 }
 
 /// Offsets of output pixels in input and output, some at a time.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Pixels<'a> {
     window: &'a Window,
     y: usize,
@@ -249,16 +249,15 @@ pub(super) struct Pixels<'a> {
     left: usize,
 }
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 impl<'a> Pixels<'a> {
     /// From the first of the window.
-    #[cfg(target_arch = "x86_64")]
     pub fn new(window: &'a Window) -> Self {
         Self::from_row(window, window.size.0.start)
     }
 
     /// From the first of row `y`.
-    pub fn from_row(window: &'a Window, y: usize) -> Self {
+    fn from_row(window: &'a Window, y: usize) -> Self {
         Self { window, y, from: window.input_at(y, 0), to: window.output_at(y, 0), left: window.size.1 }
     }
 

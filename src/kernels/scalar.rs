@@ -2,7 +2,7 @@
 
 use super::pack::{PackedConv, PackedDepthwise, Requantise};
 use super::plane::{View, ViewMut, Window};
-use super::{AddCodes, Sum, Translate};
+use super::{AddCodes, Interleave, Sum, Translate};
 
 /// One sum to its code. Clamped before the conversion, because conversions out of range differ between CPUs.
 pub fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
@@ -77,7 +77,21 @@ pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input:
     }
 }
 
-pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+/// Codes of `a` and `b` in turn.
+pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
+    for ((pair, &first), &second) in to.chunks_exact_mut(2).zip(a).zip(b) {
+        pair.copy_from_slice(&[first, second]);
+    }
+}
+
+pub fn zip(
+    translate: Translate,
+    interleave: Interleave,
+    tables: [Option<&[u8; 256]>; 2],
+    a: &View<'_>,
+    b: &View<'_>,
+    output: &mut ViewMut<'_>,
+) {
     // Channels at a time, so that translated codes need no more than this.
     const PIECE: usize = 128;
     let mut spare = [[0; PIECE]; 2];
@@ -93,9 +107,7 @@ pub fn zip(translate: Translate, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, 
                         *piece = spare;
                     }
                 }
-                for ((pair, &first), &second) in pairs.chunks_exact_mut(2).zip(pieces[0]).zip(pieces[1]) {
-                    pair.copy_from_slice(&[first, second]);
-                }
+                interleave(pieces[0], pieces[1], pairs);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
 
-use super::neon::{Epilogue, by_kind, kind};
+use super::neon::{Finish, Tile, by_kind, kind, store_eight};
 use super::pack::{ConvShape, PackedConv};
 use super::plane::{View, ViewMut, Window};
 use std::arch::aarch64::*;
@@ -54,7 +54,7 @@ pub fn pack(inputs: usize, outputs: usize, weight: impl Fn(usize, usize, usize) 
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     let (from, to) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(&weights.requantise, run);
+    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(weights, run);
     // SAFETY: the window proved the planes.
     unsafe { run(weights, window, from, to) }
 }
@@ -91,15 +91,19 @@ unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *cons
                     let codes = codes.add(position * eights * TILES * 8);
                     multiply_tiles(codes, block.add(position * eights * 64), eights, products.add(position * TILES * OUTPUTS));
                 }
+                let finish = Finish::new(&weights.requantise, channel, weights.outputs);
                 let bias = std::array::from_fn(|q| vld1q_s32(weights.flipped_bias.as_ptr().add(channel + 4 * q)));
                 for tile in 0..tiles {
                     let (y, x) = ((first + tile) / across * SIDE, (first + tile) % across * SIDE);
                     let sums = restore(products.add(tile * OUTPUTS), bias);
                     for (i, sums) in sums.iter().enumerate().take(height - y) {
-                        // Pixels beyond the row go where its last one goes, and before it.
-                        let at = |j: usize| window.output.0 + (y + i) * window.output.1 + (x + j).min(width - 1) * window.output.2;
-                        let (sums, at) = ([sums[3], sums[2], sums[1], sums[0]], [at(3), at(2), at(1), at(0)]);
-                        Epilogue::<2, KIND>::store_all(&weights.requantise, &sums, to, &at, channel, weights.outputs);
+                        let row = to.add(window.output.0 + (y + i) * window.output.1 + channel);
+                        let at = Tile { from: std::ptr::null(), across: 0, to: row.add(x * window.output.2), out: window.output.2 };
+                        if width - x >= SIDE {
+                            store_eight::<KIND, SIDE>(&finish, sums, at);
+                        } else {
+                            (0..width - x).for_each(|j| store_eight::<KIND, 1>(&finish, &[sums[j]], at.after(j)));
+                        }
                     }
                 }
             }
