@@ -18,9 +18,10 @@ obtain() {
 toolchain() {
     command -v aarch64-linux-gnu-gcc > /dev/null && command -v qemu-aarch64 > /dev/null \
         || obtain gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user || skip "no cross compiler or no QEMU"
-    # rustup's ARM library where it can be had, else Debian's compiler with Debian's.
+    # rustup's ARM library where it can be had, else Debian's compiler with Debian's; ARM_RUST=debian for the latter in any case.
     cargo=(cargo)
-    if ! { rustup target list --installed 2> /dev/null | grep -q "$target"; } && ! timeout 60 rustup target add "$target" > /dev/null 2>&1; then
+    if [ "${ARM_RUST:-}" = debian ] || ! { rustup target list --installed 2> /dev/null | grep -q "$target" \
+        || timeout 60 rustup target add "$target" > /dev/null 2>&1; }; then
         cargo=(/usr/bin/cargo)
         export RUSTC=/usr/bin/rustc
         if [ ! -d "$(/usr/bin/rustc --print sysroot 2> /dev/null)/lib/rustlib/$target" ]; then
