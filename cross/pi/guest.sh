@@ -146,6 +146,15 @@ fps = 5.0
 max_fps = 0.5
 X
 cp /etc/retinad/retinad.toml good.toml
+# The udev example, with the test driver's place instead of a USB socket.
+names() {
+    sed 's/"1-1.2"/"vivid.0"/' /usr/share/doc/retinad/examples/70-retinad-cameras.rules > /etc/udev/rules.d/70-retinad-cameras.rules
+    udevadm control --reload && udevadm trigger --settle --subsystem-match=video4linux
+    note=$(readlink /dev/video-porch)
+    rm /etc/udev/rules.d/70-retinad-cameras.rules
+    [ "$note" = video0 ]
+}
+check "the udev example names a camera" names
 checks_well() {
     local said
     systemctl stop retinad
