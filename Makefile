@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test bench bench-peers bench-arm resnet fuzz deny setup rust
+.PHONY: demo test cross deb pi-test bench bench-peers bench-arm resnet fuzz deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -28,6 +28,20 @@ test: setup
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --quiet
 	cargo test --release
 	cross/kernels.sh
+	cross/detect.sh
+
+# The program for a Raspberry Pi: target/arm/retinad. The first time about 20 minutes of CPU time.
+cross: setup
+	cross/build.sh
+
+# Debian packages for the Pi and for this machine's kind: target/deb/.
+deb: setup
+	cross/deb.sh arm64
+	cross/deb.sh amd64
+
+# The package on a whole Pi in software, with every fault: one line a check, the total last. Installs QEMU from Debian's backports.
+pi-test: setup
+	cross/pi/run.sh
 
 # What a frame costs: the model, then everything else.
 MODEL ?= models/retinad-m-320-int8.onnx
@@ -45,10 +59,10 @@ bench-peers: setup
 	target/peers/bin/python benches/peers.py
 
 # Instructions a frame and cycles of the inner loops on ARM, under emulation; ARM=... names the program built for aarch64.
-ARM ?= target/aarch64-unknown-linux-gnu/release/retinad
+ARM ?= target/arm/aarch64-unknown-linux-gnu/release/retinad
 bench-arm: TEST_PACKAGES := qemu-user gcc binutils-aarch64-linux-gnu llvm-19 python3-venv
 bench-arm: setup
-	@test -x $(ARM) || { echo "$(ARM): not there; build the program for aarch64 first, or name it: make bench-arm ARM=..."; exit 1; }
+	@test -x $(ARM) || { echo "$(ARM): not there; make cross builds it, or name another: make bench-arm ARM=..."; exit 1; }
 	{ echo "# On ARM, by emulation"; echo; echo "Written by \`make bench-arm\`; do not edit. Counts and tables, not times."; echo; \
 	  cross/count/count.sh $(ARM) $(MODEL) $(wildcard ../shared/data/bench/*.onnx); echo; python3 cross/count/loops.py $(ARM); } > target/arm.md
 	mv target/arm.md benches/RESULTS-ARM.md

@@ -17,7 +17,8 @@ command -v qemu-system-aarch64 > /dev/null || install qemu-system-arm || {
     # A qemu-utils from the backports wants a QEMU from there.
     awk 'BEGIN{RS=""} NR==1' /etc/apt/sources.list.d/debian.sources | sed "s/^Suites:.*/Suites: $suite-backports/" \
         | $sudo tee /etc/apt/sources.list.d/backports.sources > /dev/null
-    install -t $suite-backports qemu-system-arm
+    # A qemu-user that is here stays as it is: later ones count no instructions (cross/count).
+    install -t $suite-backports qemu-system-arm $(dpkg-query -W -f '${Package}=${Version}\n' qemu-user qemu-user-static 2> /dev/null | grep -v '=$')
 }
 command -v mmdebstrap > /dev/null && command -v arch-test > /dev/null && command -v mke2fs > /dev/null && command -v cpio > /dev/null \
     && command -v depmod > /dev/null && command -v qemu-aarch64-static > /dev/null && command -v update-binfmts > /dev/null \

@@ -133,7 +133,7 @@ fn offers(number: u32) -> String {
 fn explain(error: &str) -> String {
     let error = error.lines().next().unwrap_or_default();
     if error.contains("os error 16") {
-        format!("busy, another program uses it ({error})")
+        format!("busy, another program uses it, perhaps the service: systemctl stop retinad ({error})")
     } else if error.contains("os error 13") {
         format!("no permission: add the user to the group video: sudo usermod -aG video NAME, then log in again ({error})")
     } else if error.contains("os error 2)") {
