@@ -452,4 +452,6 @@ check "and the broker's last word is offline" offline_kept
 
 echo "package $(stat -c %s retinad.deb) bytes"
 echo "$passed passed, $failed failed, $(now) s since power-on"
+# The camera and the subscriber hold the port that these lines go to.
+kill $(jobs -p)
 [ $failed = 0 ]
