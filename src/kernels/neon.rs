@@ -531,7 +531,7 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
 
 /// What is done to sums, least first: only what a layer needs.
 pub(super) mod kind {
-    use super::super::pack::Requantise;
+    use crate::kernels::pack::Requantise;
 
     /// Any code, no activation, 16 bits suffice.
     pub const PLAIN: u8 = 0;
