@@ -5,7 +5,7 @@
 prints the mean |difference| of class logits and box deltas between these three and the definition evaluated in f64 (exact.py). The graph
 carries each code that falls to the other side of a tie through all layers after it, so evaluations that differ in one early code differ
 everywhere: nearness to another runtime says little, nearness to f64 says who rounds less. On CPUs without VNNI onnxruntime's fused sums
-of u8 codes saturate besides (peers.py shows whether they do).
+of u8 codes saturate as it comes (peers.py shows whether they do); here it is told not to.
 
     python benches/agree.py --expose target/all.onnx
     cargo bench --bench heads -- PICTURES target/all 4 target/all.onnx
@@ -27,11 +27,31 @@ MODEL = pathlib.Path(__file__).resolve().parent.parent / "models" / "retinad-m-3
 PAIRS = (("ours", "f64"), ("fused", "f64"), ("unfused", "f64"), ("ours", "fused"), ("ours", "unfused"), ("fused", "unfused"))
 
 
+def apart(model):
+    """The model's bytes, with an own copy of a tensor for each of its readers: onnxruntime converts the weights once a reader, and refuses
+    a second time."""
+    model = onnx.load(model)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    seen = collections.Counter()
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name not in tensors:
+                continue
+            seen[name] += 1
+            if seen[name] > 1:
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(tensors[name])
+                node.input[place] = copy.name = f"{name} {seen[name]}"
+    return model.SerializeToString()
+
+
 def session(model, level):
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    # Without it sums of u8 codes saturate on CPUs without VNNI: other numbers than onnxruntime's own elsewhere.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return ort.InferenceSession(apart(model), options, providers=["CPUExecutionProvider"])
 
 
 def expose(source, target):

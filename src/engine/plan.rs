@@ -3,7 +3,7 @@
 use super::float::{Part, RealTensor};
 use super::graph::{Conv, Graph, Op, Tensor, table};
 use super::leftover::{Leftover, Source};
-use crate::kernels::{self, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut};
+use crate::kernels::{self, ConvWeights, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut};
 use std::ops::Range;
 
 /// Where a tensor's codes are: some channels of a plane.
@@ -595,16 +595,15 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
             let requantise = requantise(conv, input, output);
             let [channels, height, width] = output.shape;
             debug_assert_eq!(channels, conv.bias.len());
+            let weights = ConvWeights { weights: &conv.weights, shape: conv.shape, bias: &conv.bias, zero_point: input.zero, requantise };
             if conv.depthwise {
-                let packed =
-                    PackedDepthwise::new(&conv.weights, conv.shape, &conv.bias, input.zero, requantise).map_err(|e| e.to_string())?;
+                let packed = weights.pack_depthwise(isa).map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
                 Work::Depthwise(packed)
             } else {
-                let packed = PackedConv::new(&conv.weights, input.shape[0], conv.shape, &conv.bias, input.zero, requantise)
-                    .map_err(|e| e.to_string())?;
+                let packed = weights.pack(input.shape[0], isa, height * width).map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
-                Work::Conv(packed.only_for(isa, height * width))
+                Work::Conv(packed)
             }
         }
         (Kind::Node, Op::MaxPool(shape)) => {

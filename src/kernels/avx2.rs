@@ -10,13 +10,12 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise, Wide};
+use super::pack::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{Pixels, View, ViewMut, Window};
+use super::wide::Wide;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-/// Bytes of weights of a block of outputs and a pair of inputs.
-const LINE: usize = 64;
 /// Pixels of a tile: twelve sums, two columns of weights, one pair of codes and one product fill the registers.
 const TILE: usize = 6;
 /// Bytes of widened codes that a group of pixels may take: the first cache also holds the weights of a block.
@@ -424,14 +423,22 @@ impl<const KIND: u8> Store<KIND> {
         let codes = if H == 2 { _mm_packus_epi16(first, second) } else { _mm_packus_epi16(_mm_unpacklo_epi64(first, second), first) };
         let codes = _mm256_castsi256_si128(self.epilogue.clamped(_mm256_castsi128_si256(codes)));
         // SAFETY: the caller's.
-        unsafe {
-            if self.count == BLOCK {
-                _mm_storeu_si128(to.cast(), codes);
-            } else {
-                let mut spare = [0u8; BLOCK];
-                _mm_storeu_si128(spare.as_mut_ptr().cast(), codes);
-                std::ptr::copy_nonoverlapping(spare.as_ptr(), to, self.count);
-            }
+        unsafe { store_first(codes, to, self.count) }
+    }
+}
+
+/// The first `count` codes of a register to `to`.
+///
+/// # Safety
+/// They may be written, and a register has as many.
+#[inline(always)]
+pub(super) unsafe fn store_first<R: Copy>(register: R, to: *mut u8, count: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if count == size_of::<R>() {
+            to.cast::<R>().write_unaligned(register);
+        } else {
+            std::ptr::copy_nonoverlapping((&raw const register).cast::<u8>(), to, count);
         }
     }
 }
@@ -489,7 +496,7 @@ unsafe fn depthwise_pixels<const KIND: u8>(w: &PackedDepthwise, window: &Window,
         let place = |q: usize| block * DEPTHWISE_BLOCK + 16 * q + 8 * half;
         // SAFETY: blocks of weights, bias and multipliers are whole; pixels are proved by the window; stores are cut to the channels.
         unsafe {
-            let weights = w.paired.as_ptr().add(block * pairs * 4 * LINE + half * LINE / 2);
+            let weights = w.interleaved.as_ptr().add(block * pairs * 4 * LINE + half * LINE / 2);
             let mut left = window.count();
             let mut pixels = Pixels::new(window);
             let tile =
@@ -560,14 +567,7 @@ impl<const KIND: u8> DepthwiseTile<'_, KIND> {
                 let rounded: [__m256i; 4] = std::array::from_fn(|q| epilogue.rounded(sums[p][q], _mm256_loadu_ps(multipliers.add(16 * q))));
                 let (first, second) = (epilogue.words(rounded[0], rounded[1]), epilogue.words(rounded[2], rounded[3]));
                 let codes = epilogue.clamped(_mm256_packus_epi16(first, second));
-                let to = self.output.add(to[p]);
-                if self.count == DEPTHWISE_BLOCK / 2 {
-                    _mm256_storeu_si256(to.cast(), codes);
-                } else {
-                    let mut spare = [0u8; DEPTHWISE_BLOCK / 2];
-                    _mm256_storeu_si256(spare.as_mut_ptr().cast(), codes);
-                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, self.count);
-                }
+                store_first(codes, self.output.add(to[p]), self.count);
             }
         }
     }

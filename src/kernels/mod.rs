@@ -16,11 +16,14 @@ mod pack;
 mod plane;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
+mod wide;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use pack::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
+pub use pack::{ConvShape, ConvWeights, PackError, PackedConv, PackedDepthwise, Requantise};
 pub use plane::{Geometry, View, ViewMut};
 
+use pack::Order;
 use plane::Window;
 
 /// An instruction set for which there are kernels, as a token: one that exists is one that this CPU has.
@@ -101,16 +104,19 @@ impl Isa {
         found.map(|i| available[i]).ok_or_else(|| format!("`{name}` is not an instruction set of this CPU; it has {}", names.join(", ")))
     }
 
-    /// Whether its convolutions read weights of 16 bits.
-    #[cfg(target_arch = "x86_64")]
-    fn reads_wide(self) -> bool {
-        self.0 == Set::Avx2
-    }
-
-    /// Whether its convolutions read weights in the order for SMULL.
-    #[cfg(target_arch = "aarch64")]
-    fn reads_pairs(self) -> bool {
-        self.0 == Set::Neon
+    /// In which order it reads weights.
+    fn order(self) -> Order {
+        match self.0 {
+            Set::Scalar => Order::Plain,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => Order::Wide,
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni | Set::Avx512Vnni => Order::Fours,
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => Order::Pairs,
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDot => Order::Fours,
+        }
     }
 
     /// What codes are XORed with in planes of this set: ARM multiplies bytes of one kind, so its codes are stored as s8, moved down by 128.
@@ -146,10 +152,11 @@ impl Isa {
 /// Convolution of any kernel size, all channels with all: a sum over taps of matrix products at shifted addresses.
 ///
 /// # Panics
-/// If a plane does not hold what its geometry says, or the shapes disagree; the engine checks at load.
+/// If a plane does not hold what its geometry says, the shapes disagree, or the weights were packed for another instruction set; the engine
+/// checks at load.
 pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewMut<'_>) {
     let window = Window::new(weights.shape(), input, output);
-    weights.check(input.channels, output.channels);
+    weights.check(isa, input.channels, output.channels);
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::conv_avx512(weights, &window, input, output),
@@ -177,7 +184,7 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
 /// As [`conv`].
 pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: &mut ViewMut<'_>) {
     let window = Window::new(weights.shape(), input, output);
-    weights.check(input.channels, output.channels);
+    weights.check(isa, input.channels, output.channels);
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),

@@ -44,6 +44,12 @@ struct Case {
     shape: ConvShape,
 }
 
+impl Case {
+    fn weights<'a>(&self, weights: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
+        ConvWeights { weights, shape: self.shape, bias, zero_point: self.zero_point, requantise: self.requantise.clone() }
+    }
+}
+
 fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvShape, height: usize, width: usize) -> Case {
     let first = random.below(3) * 4;
     let out = |side: usize| (side + 2 * shape.pad - shape.kernel) / shape.stride + 1;
@@ -121,15 +127,16 @@ fn convolutions_equal_the_oracle_on_every_instruction_set() {
             weights.iter_mut().for_each(|w| *w = (*w).max(-127));
         }
         let bias: Vec<i32> = (0..outputs).map(|_| random.next() as i32 % 100_000).collect();
-        let packed = PackedConv::new(&weights, inputs, shape, &bias, case.zero_point, case.requantise.clone()).expect("packs");
-        let expected = run(Isa::SCALAR, &case, outputs, |input, output| conv(Isa::SCALAR, &packed, input, output));
+        let found = |isa: Isa, pixels: usize| {
+            let packed = case.weights(&weights, &bias).pack(inputs, isa, pixels).expect("packs");
+            run(isa, &case, outputs, |input, output| conv(isa, &packed, input, output))
+        };
+        let expected = found(Isa::SCALAR, 1);
         for isa in Isa::available() {
-            let found = run(isa, &case, outputs, |input, output| conv(isa, &packed, input, output));
-            assert!(found == expected, "{isa:?} {shape:?} {inputs} -> {outputs}, {height} x {width}");
-            // In the one order that the engine keeps, which may be another way to the sums.
-            let packed = packed.clone().only_for(isa, case.to.height * case.to.width);
-            let found = run(isa, &case, outputs, |input, output| conv(isa, &packed, input, output));
-            assert!(found == expected, "{isa:?} alone, {shape:?} {inputs} -> {outputs}, {height} x {width}");
+            // How many pixels it is packed for decides the way to the sums.
+            for pixels in [1, 10_000] {
+                assert!(found(isa, pixels) == expected, "{isa:?} {shape:?} {inputs} -> {outputs}, {height} x {width}, for {pixels}");
+            }
         }
         let (case, weights) = (&case, &weights);
         against_f64(case, outputs, &expected, |channel, taps| {
@@ -153,11 +160,13 @@ fn sums_near_the_limit_of_every_way_equal_the_oracle() {
         // One output of equal weights, others of a few that differ.
         let weights: Vec<i8> =
             (0..16 * inputs * 9).map(|i| if i > inputs * 9 && random.below(9) == 0 { random.weight() } else { weight }).collect();
-        let packed = PackedConv::new(&weights, inputs, shape, &[0; 16], 0, case.requantise.clone()).expect("packs");
-        let expected = run(Isa::SCALAR, &case, 16, |input, output| conv(Isa::SCALAR, &packed, input, output));
+        let found = |isa: Isa| {
+            let packed = case.weights(&weights, &[0; 16]).pack(inputs, isa, 99).expect("packs");
+            run(isa, &case, 16, |input, output| conv(isa, &packed, input, output))
+        };
+        let expected = found(Isa::SCALAR);
         for isa in Isa::available() {
-            let packed = packed.clone().only_for(isa, 99);
-            assert!(run(isa, &case, 16, |input, output| conv(isa, &packed, input, output)) == expected, "{isa:?} {inputs} {weight} {code}");
+            assert!(found(isa) == expected, "{isa:?} {inputs} {weight} {code}");
         }
     }
 }
@@ -173,11 +182,13 @@ fn depthwise_equals_the_oracle_on_every_instruction_set() {
         case.requantise.multipliers.iter_mut().for_each(|m| *m *= 20.0);
         let weights: Vec<i8> = (0..channels * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
         let bias: Vec<i32> = (0..channels).map(|_| random.next() as i32 % 10_000).collect();
-        let packed = PackedDepthwise::new(&weights, shape, &bias, case.zero_point, case.requantise.clone()).expect("packs");
-        let expected = run(Isa::SCALAR, &case, channels, |input, output| depthwise(Isa::SCALAR, &packed, input, output));
+        let found = |isa: Isa| {
+            let packed = case.weights(&weights, &bias).pack_depthwise(isa).expect("packs");
+            run(isa, &case, channels, |input, output| depthwise(isa, &packed, input, output))
+        };
+        let expected = found(Isa::SCALAR);
         for isa in Isa::available() {
-            let found = run(isa, &case, channels, |input, output| depthwise(isa, &packed, input, output));
-            assert!(found == expected, "{isa:?} {shape:?} {channels}, {height} x {width}");
+            assert!(found(isa) == expected, "{isa:?} {shape:?} {channels}, {height} x {width}");
         }
         let (case, weights) = (&case, &weights);
         against_f64(case, channels, &expected, |channel, taps| {
@@ -309,9 +320,12 @@ fn zip_copy_and_pool_move_what_they_should() {
 fn sums_that_could_leave_32_bits_are_refused() {
     let shape = ConvShape { kernel: 1, stride: 1, pad: 0 };
     let requantise = Requantise { multipliers: vec![1.0], slope: 1.0, zero: 0, range: [0, 255] };
-    let refused = PackedConv::new(&[127], 1, shape, &[i32::MAX], 0, requantise.clone());
-    assert_eq!(refused.err(), Some(PackError::Overflow { channel: 0 }));
-    assert_eq!(PackedConv::new(&[1, 2], 1, shape, &[1], 0, requantise).err(), Some(PackError::Lengths));
+    let refused = |weights: &[i8], bias: i32| {
+        ConvWeights { weights, shape, bias: &[bias], zero_point: 0, requantise: requantise.clone() }.pack(1, Isa::SCALAR, 1).err()
+    };
+    assert_eq!(refused(&[127], i32::MAX), Some(PackError::Overflow { channel: 0 }));
+    assert_eq!(refused(&[1, 2], 1), Some(PackError::Lengths));
+    assert_eq!(refused(&[], 1), Some(PackError::Lengths));
 }
 
 #[test]

@@ -7,12 +7,10 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, DEPTHWISE_BLOCK, PackedConv, PackedDepthwise, Requantise};
+use super::avx2::store_first;
+use super::pack::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{Pixels, View, ViewMut, Window};
 use std::arch::x86_64::*;
-
-/// Bytes of weights of a block of outputs and one step.
-const LINE: usize = 64;
 
 /// What every tile of one convolution shares.
 struct Job<'a> {
@@ -410,14 +408,7 @@ unsafe fn depthwise_pixels_avx_vnni(w: &PackedDepthwise, window: &Window, input:
                 });
                 let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
                 let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
-                let to = output.add(to + channel);
-                if count == HALF {
-                    _mm256_storeu_si256(to.cast(), bytes);
-                } else {
-                    let mut spare = [0u8; HALF];
-                    _mm256_storeu_si256(spare.as_mut_ptr().cast(), bytes);
-                    std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
-                }
+                store_first(bytes, output.add(to + channel), count);
             }
         }
     }
@@ -469,13 +460,7 @@ unsafe fn store_avx2(halves: [__m256i; 2], bias: &[i32], requantise: &Requantise
         });
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(codes[0], codes[1]));
         let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-        if count == BLOCK {
-            _mm_storeu_si128(to.cast(), bytes);
-        } else {
-            let mut spare = [0u8; BLOCK];
-            _mm_storeu_si128(spare.as_mut_ptr().cast(), bytes);
-            std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
-        }
+        store_first(bytes, to, count);
     }
 }
 
