@@ -5,7 +5,7 @@
 prints the mean |difference| of class logits and box deltas between these three and the definition evaluated in f64 (exact.py). The graph
 carries each code that falls to the other side of a tie through all layers after it, so evaluations that differ in one early code differ
 everywhere: nearness to another runtime says little, nearness to f64 says who rounds less. On CPUs without VNNI onnxruntime's fused sums
-of u8 codes saturate as it comes (peers.py shows whether they do); here it is told not to.
+of u8 codes saturate as it comes (peers.py shows whether they do); here it gets weights with which they do not.
 
     python benches/agree.py --expose target/all.onnx
     cargo bench --bench heads -- PICTURES target/all 4 target/all.onnx
@@ -27,21 +27,25 @@ MODEL = pathlib.Path(__file__).resolve().parent.parent / "models" / "retinad-m-3
 PAIRS = (("ours", "f64"), ("fused", "f64"), ("unfused", "f64"), ("ours", "fused"), ("ours", "unfused"), ("fused", "unfused"))
 
 
-def apart(model):
-    """The model's bytes, with an own copy of a tensor for each of its readers: onnxruntime converts the weights once a reader, and refuses
-    a second time."""
+def unsigned(model):
+    """The model's bytes, with its s8 weights as the same weights in u8, whose zero point is 128: sums of these onnxruntime does not let
+    saturate on any CPU."""
     model = onnx.load(model)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    seen = collections.Counter()
     for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            if name not in tensors:
-                continue
-            seen[name] += 1
-            if seen[name] > 1:
-                copy = model.graph.initializer.add()
-                copy.CopyFrom(tensors[name])
-                node.input[place] = copy.name = f"{name} {seen[name]}"
+        weights = tensors.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if weights is None or weights.data_type != onnx.TensorProto.INT8:
+            continue
+        zeros = onnx.numpy_helper.to_array(tensors[node.input[2]])
+        for place, codes in ((0, onnx.numpy_helper.to_array(weights)), (2, zeros)):
+            node.input[place] += " u8"
+            if node.input[place] not in tensors:
+                tensor = onnx.numpy_helper.from_array((codes.astype(np.int16) + 128).astype(np.uint8), node.input[place])
+                tensors[tensor.name] = tensor
+                model.graph.initializer.append(tensor)
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
     return model.SerializeToString()
 
 
@@ -49,9 +53,7 @@ def session(model, level):
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = 1
-    # Without it sums of u8 codes saturate on CPUs without VNNI: other numbers than onnxruntime's own elsewhere.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return ort.InferenceSession(apart(model), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(unsigned(model), options, providers=["CPUExecutionProvider"])
 
 
 def expose(source, target):
