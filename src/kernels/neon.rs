@@ -569,7 +569,7 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Sums that run beside each other in [`spin`] and [`neon_dot.rs`'s].
+/// Sums that run beside each other in [`spin`], here and in `neon_dot.rs`.
 pub(super) const SPUN: usize = 16;
 
 /// Runs `steps` steps of SMULL, SMLAL2 and SADALP in registers; returns their multiply-adds.
