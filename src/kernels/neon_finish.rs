@@ -2,6 +2,7 @@
 //!
 //! What a layer does not need (a clamp, LeakyReLU, saturation) is left out at compile time: [`kind`].
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::neon::Tile;
 use super::pack::{BLOCK, Requantise};
