@@ -11,6 +11,10 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
 #[cfg(target_arch = "aarch64")]
+mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+mod neon_finish;
+#[cfg(target_arch = "aarch64")]
 mod neon_winograd;
 mod pack;
 mod plane;
@@ -173,7 +177,7 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon::conv_dot(weights, &window, input, output),
+        Set::NeonDot => neon_dot::conv(weights, &window, input, output),
         Set::Scalar => scalar::conv(weights, &window, input, output),
     }
 }
@@ -258,7 +262,7 @@ pub fn peak(isa: Isa) -> Option<f64> {
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::spin,
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon::spin_dot,
+        Set::NeonDot => neon_dot::spin,
         Set::Scalar => return None,
     };
     let once = || {

@@ -1,4 +1,5 @@
-//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM) and with them (Cortex-A76).
+//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM), and what it shares with NEON that has them (`neon_dot.rs`):
+//! tiles and the walk over taps, depthwise convolutions, maxima, sums and tables. What follows the sums is in `neon_finish.rs`.
 //!
 //! Planes hold codes moved down to s8 (`Isa::flip`), as SMULL and SDOT take them with the weights. Two products fit 16 bits unless a weight
 //! is -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
@@ -9,19 +10,20 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, Requantise, STEP, pair_bytes};
+use super::neon_finish::{Epilogue, Finish, by_kind, kind};
+use super::pack::{BLOCK, PackedConv, PackedDepthwise, STEP, pair_bytes};
 use super::plane::{MAX_KERNEL, View, ViewMut, Window};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
-struct Job<'a> {
-    weights: &'a PackedConv,
-    window: &'a Window,
-    taps: &'a [usize],
+pub(super) struct Job<'a> {
+    pub weights: &'a PackedConv,
+    pub window: &'a Window,
+    pub taps: &'a [usize],
     /// Input channels of a tap.
-    inputs: usize,
-    input: *const i8,
-    output: *mut i8,
+    pub inputs: usize,
+    pub input: *const i8,
+    pub output: *mut i8,
 }
 
 /// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
@@ -60,6 +62,8 @@ macro_rules! by_tiles {
     }};
 }
 
+pub(super) use by_tiles;
+
 /// Pixels side by side.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
@@ -76,7 +80,7 @@ pub(super) struct Tile {
 impl Tile {
     /// Its window `p` pixels on.
     #[inline(always)]
-    fn from(self, p: usize) -> *const i8 {
+    pub fn from(self, p: usize) -> *const i8 {
         self.from.wrapping_add(p * self.across)
     }
 
@@ -89,31 +93,35 @@ impl Tile {
 
 /// What all tiles of a block of outputs share.
 #[derive(Clone, Copy)]
-struct Part {
-    line: *const i8,
-    bias: *const i32,
-    taps: *const usize,
-    count: usize,
+pub(super) struct Part {
+    pub line: *const i8,
+    pub bias: *const i32,
+    pub taps: *const usize,
+    pub count: usize,
     /// Whole steps of sixteen inputs of a tap, and what is left: 1 for a half step of SMULL, steps of four for SDOT.
-    whole: usize,
-    rest: usize,
-    finish: Finish,
+    pub whole: usize,
+    pub rest: usize,
+    pub finish: Finish,
 }
 
-/// The `$function` of what packed weights ask for after their sums.
-macro_rules! by_kind {
-    ($weights:expr, $function:ident) => {
-        match kind::of(&$weights.requantise, $weights.bounded) {
-            kind::PLAIN => $function::<{ kind::PLAIN }>,
-            kind::LEAKY => $function::<{ kind::LEAKY }>,
-            _ => $function::<{ kind::ANY }>,
+impl Part {
+    /// Outputs of a job from `channel` on, whose weights begin at `line`.
+    pub fn new(job: &Job<'_>, channel: usize, line: *const i8, whole: usize, rest: usize) -> Self {
+        let w = job.weights;
+        Self {
+            line,
+            bias: w.flipped_bias[channel..].as_ptr(),
+            taps: job.taps.as_ptr(),
+            count: job.taps.len(),
+            whole,
+            rest,
+            finish: Finish::new(&w.requantise, channel, w.outputs),
         }
-    };
+    }
 }
-pub(super) use by_kind;
 
 /// Output rows in groups whose input fits a pass.
-fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+pub(super) fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
     let rows = window.size.0.clone();
     let group = (PASS / window.input.1.max(1)).max(1);
     rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
@@ -121,7 +129,14 @@ fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use
 
 /// Calls `run` with a job of the window's taps or, with `rows`, of its rows: where pixels have no channels but these, the taps of a row
 /// lie side by side, as their weights do.
-fn with_job(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>, rows: bool, run: impl FnOnce(&Job<'_>)) {
+pub(super) fn with_job(
+    weights: &PackedConv,
+    window: &Window,
+    input: &View<'_>,
+    output: &mut ViewMut<'_>,
+    rows: bool,
+    run: impl FnOnce(&Job<'_>),
+) {
     let (pixel, side) = (input.geometry.channels, weights.shape().kernel);
     let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
     if rows {
@@ -149,22 +164,14 @@ pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mu
 }
 
 /// Some outputs, from a channel on, of some rows.
-type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
+pub(super) type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 
 unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
     // SAFETY: as the caller's.
     unsafe {
-        let w = job.weights;
         let rest = usize::from(matches!(job.inputs % 16, 1..=8));
-        let part = Part {
-            line: w.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs)),
-            bias: w.flipped_bias.as_ptr().add(channel),
-            taps: job.taps.as_ptr(),
-            count: job.taps.len(),
-            whole: job.inputs.div_ceil(16) - rest,
-            rest,
-            finish: Finish::new(&w.requantise, channel, w.outputs),
-        };
+        let line = job.weights.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
+        let part = Part::new(job, channel, line, job.inputs.div_ceil(16) - rest, rest);
         by_tiles!(job.window, job.input, job.output.add(channel), rows, 3 2, |P, at| tile::<P, KIND>(&part, at));
     }
 }
@@ -196,6 +203,49 @@ macro_rules! v {
         concat!("{", stringify!($name), ":v}")
     };
 }
+pub(super) use v;
+
+/// The walk of some pixels over all taps and inputs of a `Part`, sixteen inputs a step, as one piece of assembly: a compiler that may reorder
+/// puts all products first and spills the sums. `step` adds the products of sixteen inputs, whose codes it finds in each pixel's `$x`,
+/// `rest` those of what is left of a tap, from where each `$at` points; both move `line` on. `first` and `last` come before and after all.
+macro_rules! over_taps {
+    (
+        $tile:ident, $part:ident, [$($p:literal $at:ident $x:ident),*],
+        first [$($first:tt)*] step [$($step:tt)*] rest [$($rest:tt)*] last [$($last:tt)*] registers [$($registers:tt)*]
+    ) => {
+        std::arch::asm!(
+            $($first)*
+            "2:",
+            "cbz {whole}, 4f",
+            "mov {steps}, {whole}",
+            "3:",
+            $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
+            $($step)*
+            "subs {steps}, {steps}, #1",
+            "b.ne 3b",
+            "4:",
+            "cbz {rest}, 5f",
+            $($rest)*
+            "5:",
+            "subs {count}, {count}, #1",
+            "b.eq 6f",
+            // From where this tap's whole steps ended to the next tap.
+            "ldp {offset}, {steps}, [{taps}], #8",
+            "sub {offset}, {steps}, {offset}",
+            "sub {offset}, {offset}, {whole}, lsl #4",
+            $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
+            "b 2b",
+            "6:",
+            $($last)*
+            taps = inout(reg) $part.taps => _, count = inout(reg) $part.count => _, line = inout(reg) $part.line => _,
+            bias = in(reg) $part.bias, whole = in(reg) $part.whole, rest = in(reg) $part.rest, steps = out(reg) _, offset = out(reg) _,
+            $($at = inout(reg) $tile.from($p) => _, $x = out(vreg) _,)*
+            $($registers)*
+            options(readonly, nostack)
+        )
+    };
+}
+pub(super) use over_taps;
 
 /// Sixteen products of one output and some pixels, into four partial sums each.
 macro_rules! sixteen {
@@ -221,8 +271,7 @@ macro_rules! eight_each {
 }
 
 /// Sums of eight outputs of some pixels over all taps and inputs, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others,
-/// SADALP into four partial sums of each output; with three pixels that is every register. In one piece, because a compiler that may
-/// reorder puts all products first and spills the sums.
+/// SADALP into four partial sums of each output; with three pixels that is every register.
 macro_rules! multiply {
     ($name:ident; $($p:literal $at:ident $x:ident $t:ident
         $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
@@ -232,63 +281,52 @@ macro_rules! multiply {
         unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 2]]) {
             // SAFETY: the caller's word.
             unsafe {
-                std::arch::asm!(
+                over_taps!(
+                    at, part, [$($p $at $x),*],
                     // A bias is the first of its output's partial sums.
-                    $(concat!("ldp {", stringify!($a), ":s}, {", stringify!($b), ":s}, [{bias}]"),
-                    concat!("ldp {", stringify!($c), ":s}, {", stringify!($d), ":s}, [{bias}, #8]"),
-                    concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
-                    concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
-                    "2:",
-                    "cbz {whole}, 4f",
-                    "mov {steps}, {whole}",
-                    "3:",
-                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #128",
-                    sixteen!(w0; $($x $t $a),*),
-                    sixteen!(w1; $($x $t $b),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-96]",
-                    sixteen!(w0; $($x $t $c),*),
-                    sixteen!(w1; $($x $t $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-64]",
-                    sixteen!(w0; $($x $t $e),*),
-                    sixteen!(w1; $($x $t $f),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    sixteen!(w0; $($x $t $g),*),
-                    sixteen!(w1; $($x $t $h),*),
-                    "subs {steps}, {steps}, #1",
-                    "b.ne 3b",
-                    "4:",
-                    "cbz {rest}, 5f",
-                    $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
-                    "ldp {w0:q}, {w1:q}, [{line}], #64",
-                    eight_each!(w0; $($x $t $a $b),*),
-                    eight_each!(w1; $($x $t $c $d),*),
-                    "ldp {w0:q}, {w1:q}, [{line}, #-32]",
-                    eight_each!(w0; $($x $t $e $f),*),
-                    eight_each!(w1; $($x $t $g $h),*),
-                    "5:",
-                    "subs {count}, {count}, #1",
-                    "b.eq 6f",
-                    // From where this tap's whole steps ended to the next tap.
-                    "ldp {offset}, {steps}, [{taps}], #8",
-                    "sub {offset}, {steps}, {offset}",
-                    "sub {offset}, {offset}, {whole}, lsl #4",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
-                    "b 2b",
-                    "6:",
-                    $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
-                    concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
-                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
-                    concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
-                    concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
-                    concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
-                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
-                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
-                    w0 = out(vreg) _, w1 = out(vreg) _,
-                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _, $t = out(vreg) _,
-                    $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
-                    $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
-                    options(readonly, nostack)
+                    first [
+                        $(concat!("ldp {", stringify!($a), ":s}, {", stringify!($b), ":s}, [{bias}]"),
+                        concat!("ldp {", stringify!($c), ":s}, {", stringify!($d), ":s}, [{bias}, #8]"),
+                        concat!("ldp {", stringify!($e), ":s}, {", stringify!($f), ":s}, [{bias}, #16]"),
+                        concat!("ldp {", stringify!($g), ":s}, {", stringify!($h), ":s}, [{bias}, #24]"),)*
+                    ]
+                    step [
+                        "ldp {w0:q}, {w1:q}, [{line}], #128",
+                        sixteen!(w0; $($x $t $a),*),
+                        sixteen!(w1; $($x $t $b),*),
+                        "ldp {w0:q}, {w1:q}, [{line}, #-96]",
+                        sixteen!(w0; $($x $t $c),*),
+                        sixteen!(w1; $($x $t $d),*),
+                        "ldp {w0:q}, {w1:q}, [{line}, #-64]",
+                        sixteen!(w0; $($x $t $e),*),
+                        sixteen!(w1; $($x $t $f),*),
+                        "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                        sixteen!(w0; $($x $t $g),*),
+                        sixteen!(w1; $($x $t $h),*),
+                    ]
+                    rest [
+                        $(concat!("ld1r {{", v!($x), ".2d}}, [{", stringify!($at), "}]"),)*
+                        "ldp {w0:q}, {w1:q}, [{line}], #64",
+                        eight_each!(w0; $($x $t $a $b),*),
+                        eight_each!(w1; $($x $t $c $d),*),
+                        "ldp {w0:q}, {w1:q}, [{line}, #-32]",
+                        eight_each!(w0; $($x $t $e $f),*),
+                        eight_each!(w1; $($x $t $g $h),*),
+                    ]
+                    last [
+                        $(concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($b), ".4s"),
+                        concat!("addp ", v!($c), ".4s, ", v!($c), ".4s, ", v!($d), ".4s"),
+                        concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($f), ".4s"),
+                        concat!("addp ", v!($g), ".4s, ", v!($g), ".4s, ", v!($h), ".4s"),
+                        concat!("addp ", v!($a), ".4s, ", v!($a), ".4s, ", v!($c), ".4s"),
+                        concat!("addp ", v!($e), ".4s, ", v!($e), ".4s, ", v!($g), ".4s"),)*
+                    ]
+                    registers [
+                        w0 = out(vreg) _, w1 = out(vreg) _,
+                        $($t = out(vreg) _,
+                        $a = out(vreg) sums[$p][0], $b = out(vreg) _, $c = out(vreg) _, $d = out(vreg) _,
+                        $e = out(vreg) sums[$p][1], $f = out(vreg) _, $g = out(vreg) _, $h = out(vreg) _,)*
+                    ]
                 );
             }
         }
@@ -332,407 +370,8 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
     }
 }
 
-pub fn conv_dot(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (whole, half): (Block, Block) = (by_kind!(weights, block_dot), by_kind!(weights, block_dot_half));
-    let rows = weights.steps * STEP == input.geometry.channels;
-    with_job(weights, window, input, output, rows, |job| {
-        for rows in passes(window) {
-            for channel in (0..weights.outputs).step_by(BLOCK) {
-                let block = if weights.outputs - channel > 8 { whole } else { half };
-                // SAFETY: see the module's words; `Isa` found dot products.
-                unsafe { block(job, &rows, channel) };
-            }
-        }
-    });
-}
-
-#[target_feature(enable = "dotprod")]
-unsafe fn block_dot<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
-    unsafe {
-        let w = job.weights;
-        let steps = job.inputs.div_ceil(STEP);
-        let part = Part {
-            line: w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64),
-            bias: w.flipped_bias.as_ptr().add(channel),
-            taps: job.taps.as_ptr(),
-            count: job.taps.len(),
-            whole: steps / 4,
-            rest: steps % 4,
-            finish: Finish::new(&w.requantise, channel, w.outputs),
-        };
-        by_tiles!(job.window, job.input, job.output.add(channel), rows, 5 4 3, |P, at| tile_dot::<P, KIND>(&part, at));
-    }
-}
-
-#[target_feature(enable = "dotprod")]
-unsafe fn block_dot_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4 3, |P, at| tile_dot_half::<P, KIND>(job, channel, at)) }
-}
-
-/// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
-#[inline]
-#[target_feature(enable = "dotprod")]
-unsafe fn tile_dot<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
-    // SAFETY: as in `tile`.
-    unsafe {
-        let mut sums = [[vdupq_n_s32(0); 4]; P];
-        match P {
-            5 => dots_5(at, part, &mut sums),
-            4 => dots_4(at, part, &mut sums),
-            3 => dots_3(at, part, &mut sums),
-            _ => dots_1(at, part, &mut sums),
-        }
-        Epilogue::<4, KIND>::store_all(&part.finish, &sums, at);
-    }
-}
-
-/// Dot products of sixteen outputs, whose weights are in `v28` to `v31`, of some pixels with the four inputs of lane `$lane`.
-macro_rules! four {
-    ($lane:literal; $($x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
-        concat!(
-            "ld1 {{v28.16b-v31.16b}}, [{line}], #64\n",
-            $("sdot ", v!($a), ".4s, v28.16b, ", v!($x), ".4b[", $lane, "]\n",)*
-            $("sdot ", v!($b), ".4s, v29.16b, ", v!($x), ".4b[", $lane, "]\n",)*
-            $("sdot ", v!($c), ".4s, v30.16b, ", v!($x), ".4b[", $lane, "]\n",)*
-            $("sdot ", v!($d), ".4s, v31.16b, ", v!($x), ".4b[", $lane, "]\n",)*
-        )
-    };
-}
-
-/// Sums of sixteen outputs of some pixels over all taps and inputs, sixteen inputs a step.
-macro_rules! dots {
-    ($name:ident; $($p:literal $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
-        /// # Safety
-        /// `at` are pixels of the job's window, `part` is of its weights; the CPU has dot products.
-        #[inline(always)]
-        unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 4]]) {
-            // SAFETY: the caller's word.
-            unsafe {
-                std::arch::asm!(
-                    ".arch_extension dotprod",
-                    $(concat!("ldp {", stringify!($a), ":q}, {", stringify!($b), ":q}, [{bias}]"),
-                    concat!("ldp {", stringify!($c), ":q}, {", stringify!($d), ":q}, [{bias}, #32]"),)*
-                    "2:",
-                    "cbz {whole}, 4f",
-                    "mov {steps}, {whole}",
-                    "3:",
-                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}], #16"),)*
-                    four!(0; $($x $a $b $c $d),*),
-                    four!(1; $($x $a $b $c $d),*),
-                    four!(2; $($x $a $b $c $d),*),
-                    four!(3; $($x $a $b $c $d),*),
-                    "subs {steps}, {steps}, #1",
-                    "b.ne 3b",
-                    "4:",
-                    "cbz {rest}, 5f",
-                    $(concat!("ldr {", stringify!($x), ":q}, [{", stringify!($at), "}]"),)*
-                    four!(0; $($x $a $b $c $d),*),
-                    "cmp {rest}, #2",
-                    "b.lo 5f",
-                    four!(1; $($x $a $b $c $d),*),
-                    "b.eq 5f",
-                    four!(2; $($x $a $b $c $d),*),
-                    "5:",
-                    "subs {count}, {count}, #1",
-                    "b.eq 6f",
-                    // From where this tap's whole steps ended to the next tap.
-                    "ldp {offset}, {steps}, [{taps}], #8",
-                    "sub {offset}, {steps}, {offset}",
-                    "sub {offset}, {offset}, {whole}, lsl #4",
-                    $(concat!("add {", stringify!($at), "}, {", stringify!($at), "}, {offset}"),)*
-                    "b 2b",
-                    "6:",
-                    taps = inout(reg) part.taps => _, count = inout(reg) part.count => _, line = inout(reg) part.line => _,
-                    bias = in(reg) part.bias, whole = in(reg) part.whole, rest = in(reg) part.rest, steps = out(reg) _, offset = out(reg) _,
-                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                    $($at = inout(reg) at.from($p) => _, $x = out(vreg) _,
-                    $a = out(vreg) sums[$p][0], $b = out(vreg) sums[$p][1], $c = out(vreg) sums[$p][2], $d = out(vreg) sums[$p][3],)*
-                    options(readonly, nostack)
-                );
-            }
-        }
-    };
-}
-
-dots!(dots_1; 0 q0 x0 a0 b0 c0 d0);
-dots!(dots_3; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2);
-dots!(dots_4; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3);
-dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3, 4 q4 x4 a4 b4 c4 d4);
-
-/// As [`tile_dot`], the last eight outputs or fewer.
-#[inline]
-#[target_feature(enable = "dotprod")]
-unsafe fn tile_dot_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
-    let w = job.weights;
-    // SAFETY: as in `tile`.
-    unsafe {
-        let codes = |p: usize, offset: usize| vld1q_s8(at.from(p).add(offset));
-        let steps = job.inputs.div_ceil(STEP);
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
-        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
-        let mut sums = [bias; P];
-        for &offset in job.taps {
-            for step in 0..steps / 4 {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
-                lane::<0, P>(&mut sums, line, &x);
-                lane::<1, P>(&mut sums, line.add(64), &x);
-                lane::<2, P>(&mut sums, line.add(128), &x);
-                lane::<3, P>(&mut sums, line.add(192), &x);
-                line = line.add(256);
-            }
-            let rest = steps % 4;
-            if rest > 0 {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + steps / 4 * 16));
-                lane::<0, P>(&mut sums, line, &x);
-                if rest > 1 {
-                    lane::<1, P>(&mut sums, line.add(64), &x);
-                }
-                if rest > 2 {
-                    lane::<2, P>(&mut sums, line.add(128), &x);
-                }
-                line = line.add(64 * rest);
-            }
-        }
-        Epilogue::<2, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
-    }
-}
-
-/// One step of four inputs, those at `4 * LANE` of each sixteen codes, into all sums of a tile.
-#[inline(always)]
-unsafe fn lane<const LANE: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
-    // SAFETY: a step's weights are 64 bytes.
-    let columns: [int8x16_t; 2] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
-    for p in 0..P {
-        for q in 0..2 {
-            sums[p][q] = dot_lane::<LANE>(sums[p][q], columns[q], codes[p]);
-        }
-    }
-}
-
-/// `sums + dot(columns, codes[4 * LANE..])` for each four inputs; the intrinsic is not stable yet.
-#[inline(always)]
-fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int8x16_t) -> int32x4_t {
-    // SAFETY: registers only; callers have dot products.
-    unsafe {
-        std::arch::asm!(
-            ".arch_extension dotprod",
-            "sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]",
-            inout(vreg) sums,
-            in(vreg) columns,
-            in(vreg) codes,
-            const LANE,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    sums
-}
-
-/// What is done to sums, least first: only what a layer needs.
-pub(super) mod kind {
-    use crate::kernels::pack::Requantise;
-
-    /// Any code, no activation, 16 bits suffice.
-    pub const PLAIN: u8 = 0;
-    /// Any code, LeakyReLU, 16 bits suffice.
-    pub const LEAKY: u8 = 1;
-    /// Whatever there is.
-    pub const ANY: u8 = 2;
-
-    pub fn of(requantise: &Requantise, bounded: bool) -> u8 {
-        match (requantise.range, requantise.slope, bounded) {
-            ([0, 255], 1.0, true) => PLAIN,
-            ([0, 255], _, true) => LEAKY,
-            _ => ANY,
-        }
-    }
-}
-
-/// What follows the sums of some outputs, from one channel on.
-#[derive(Clone, Copy)]
-pub(super) struct Finish {
-    multipliers: *const f32,
-    slope: f32,
-    zero: i16,
-    low: i8,
-    high: i8,
-    /// Channels that are left.
-    count: usize,
-}
-
-impl Finish {
-    /// From `channel` on of `channels`.
-    pub(super) fn new(requantise: &Requantise, channel: usize, channels: usize) -> Self {
-        let stored = |code: i32| code - 128;
-        Self {
-            multipliers: requantise.multipliers[channel..].as_ptr(),
-            slope: requantise.slope,
-            zero: stored(requantise.zero) as i16,
-            low: stored(requantise.range[0]) as i8,
-            high: stored(requantise.range[1]) as i8,
-            count: channels - channel,
-        }
-    }
-}
-
-/// A [`Finish`] of `4 * Q` outputs in registers.
-#[derive(Clone, Copy)]
-struct Epilogue<const Q: usize, const KIND: u8> {
-    multipliers: [float32x4_t; Q],
-    /// LeakyReLU's; 1 for none.
-    slope: float32x4_t,
-    zero: int16x8_t,
-    low: int8x16_t,
-    high: int8x16_t,
-}
-
-impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
-    /// # Safety
-    /// There are `4 * Q` multipliers.
-    #[inline(always)]
-    unsafe fn new(finish: &Finish) -> Self {
-        // SAFETY: the caller's word; the rest is registers only.
-        unsafe {
-            Self {
-                multipliers: std::array::from_fn(|q| vld1q_f32(finish.multipliers.add(4 * q))),
-                slope: vdupq_n_f32(finish.slope),
-                zero: vdupq_n_s16(finish.zero),
-                low: vdupq_n_s8(finish.low),
-                high: vdupq_n_s8(finish.high),
-            }
-        }
-    }
-
-    /// Sums to `4 * Q` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
-    /// narrowings saturate here.
-    ///
-    /// # Safety
-    /// They may be written.
-    #[inline(always)]
-    unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
-        const { assert!(Q == 2 || Q == 4) };
-        // SAFETY: the caller's word; the rest is registers only.
-        unsafe {
-            let code = |q: usize| {
-                let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
-                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
-            };
-            let eight = |q: usize| moved::<KIND>(code(q), code(q + 1), self.zero);
-            let first = vqmovn_s16(eight(0));
-            let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = if KIND == kind::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
-            if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
-        }
-    }
-
-    /// Sums of pixels to their codes.
-    ///
-    /// # Safety
-    /// The channels of these pixels may be written; multipliers are padded to whole blocks.
-    #[inline(always)]
-    unsafe fn store_all<const P: usize>(finish: &Finish, sums: &[[int32x4_t; Q]; P], at: Tile) {
-        // SAFETY: the caller's word.
-        unsafe {
-            let epilogue = Self::new(finish);
-            if finish.count >= 4 * Q {
-                for p in 0..P {
-                    epilogue.store(sums[p], at.after(p).to);
-                }
-            } else {
-                for p in 0..P {
-                    let mut codes = [0; BLOCK];
-                    epilogue.store(sums[p], codes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(codes.as_ptr(), at.after(p).to, finish.count);
-                }
-            }
-        }
-    }
-}
-
-/// Eight rounded values in 16 bits, moved by the zero point.
-#[inline(always)]
-fn moved<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -> int16x8_t {
-    // SAFETY: registers only; every aarch64 has these.
-    unsafe {
-        if KIND == kind::ANY {
-            vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero)
-        } else {
-            vaddq_s16(vuzp1q_s16(vreinterpretq_s16_s32(first), vreinterpretq_s16_s32(second)), zero)
-        }
-    }
-}
-
-/// Sums of eight outputs of `P` pixels to their codes.
-///
-/// # Safety
-/// As of [`Epilogue::store_all`].
-#[inline(always)]
-pub(super) unsafe fn store_eight<const KIND: u8, const P: usize>(finish: &Finish, sums: &[[int32x4_t; 2]; P], at: Tile) {
-    // SAFETY: the caller's word.
-    unsafe { Epilogue::<2, KIND>::store_all(finish, sums, at) }
-}
-
-/// As [`Epilogue`], for the same four channels of any pixels.
-pub(super) struct Codes<const KIND: u8> {
-    multipliers: float32x4_t,
-    slope: float32x4_t,
-    zero: int16x8_t,
-    low: int8x8_t,
-    high: int8x8_t,
-}
-
-impl<const KIND: u8> Codes<KIND> {
-    /// # Safety
-    /// Four multipliers follow `channel`.
-    #[inline(always)]
-    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
-        // SAFETY: the caller's word; the rest is registers only.
-        unsafe {
-            Self {
-                multipliers: vld1q_f32(requantise.multipliers.as_ptr().add(channel)),
-                slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16((requantise.zero - 128) as i16),
-                low: vdup_n_s8((requantise.range[0] - 128) as i8),
-                high: vdup_n_s8((requantise.range[1] - 128) as i8),
-            }
-        }
-    }
-
-    /// The codes of two pixels.
-    #[inline(always)]
-    pub(super) fn eight(&self, first: int32x4_t, second: int32x4_t) -> uint32x2_t {
-        // SAFETY: registers only; every aarch64 has these.
-        unsafe {
-            let code = |sums: int32x4_t| {
-                let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
-                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
-            };
-            let bytes = vqmovn_s16(moved::<KIND>(code(first), code(second), self.zero));
-            vreinterpret_u32_s8(if KIND == kind::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
-        }
-    }
-}
-
 /// As [`Block`], of a depthwise convolution.
 type DepthwiseBlock = unsafe fn(&PackedDepthwise, &Window, *const i8, *mut i8, &std::ops::Range<usize>, usize);
-
-/// `sums + dot` of each four bytes; the intrinsic is not stable yet.
-#[inline(always)]
-pub(super) fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: registers only; callers have dot products.
-    unsafe {
-        std::arch::asm!(
-            ".arch_extension dotprod",
-            "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
-            inout(vreg) sums,
-            in(vreg) a,
-            in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    sums
-}
 
 /// Adds sixteen products of 16 bits to sums of 32.
 #[inline(always)]
@@ -930,8 +569,8 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Sums that run beside each other in [`spin`] and [`spin_dot`].
-const SPUN: usize = 16;
+/// Sums that run beside each other in [`spin`], here and in `neon_dot.rs`.
+pub(super) const SPUN: usize = 16;
 
 /// Runs `steps` steps of SMULL, SMLAL2 and SADALP in registers; returns their multiply-adds.
 pub fn spin(steps: usize) -> u64 {
@@ -948,22 +587,6 @@ pub fn spin(steps: usize) -> u64 {
                     a = in(vreg) a, b = in(vreg) b, sum = inout(vreg) *sum, t = out(vreg) _,
                     options(pure, nomem, nostack, preserves_flags)
                 );
-            }
-        }
-        std::hint::black_box(sums);
-    }
-    (steps * SPUN * 16) as u64
-}
-
-/// As [`spin`], of SDOT.
-pub fn spin_dot(steps: usize) -> u64 {
-    // SAFETY: registers only; `Isa` found dot products.
-    unsafe {
-        let mut sums = [vdupq_n_s32(0); SPUN];
-        let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = dot_lane::<0>(*sum, a, b);
             }
         }
         std::hint::black_box(sums);

@@ -4,7 +4,8 @@
 //! codes serve all outputs of a row that they reach and several rows, by weights moved down with zeros above and below.
 #![allow(unsafe_code)]
 
-use super::neon::{Codes, by_kind, dot, kind};
+use super::neon_dot::dot;
+use super::neon_finish::{Codes, by_kind, kind};
 use super::pack::{BLOCK, ConvShape, PackedDepthwise};
 use super::plane::{View, ViewMut, Window};
 use std::arch::aarch64::*;

@@ -6,7 +6,8 @@
 //! most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
 
-use super::neon::{Finish, Tile, by_kind, kind, store_eight};
+use super::neon::Tile;
+use super::neon_finish::{Epilogue, Finish, by_kind, kind};
 use super::pack::{ConvShape, PackedConv};
 use super::plane::{View, ViewMut, Window};
 use std::arch::aarch64::*;
@@ -100,9 +101,9 @@ unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *cons
                         let row = to.add(window.output.0 + (y + i) * window.output.1 + channel);
                         let at = Tile { from: std::ptr::null(), across: 0, to: row.add(x * window.output.2), out: window.output.2 };
                         if width - x >= SIDE {
-                            store_eight::<KIND, SIDE>(&finish, sums, at);
+                            Epilogue::<2, KIND>::store_all(&finish, sums, at);
                         } else {
-                            (0..width - x).for_each(|j| store_eight::<KIND, 1>(&finish, &[sums[j]], at.after(j)));
+                            (0..width - x).for_each(|j| Epilogue::<2, KIND>::store_all(&finish, &[sums[j]], at.after(j)));
                         }
                     }
                 }
