@@ -1,8 +1,8 @@
 //! Bilinear scaling of RGB bytes with half-pixel centres: two source pixels an axis, however much is scaled down.
 //!
 //! Own code, because no library does this without fresh memory at each call. fast_image_resize makes the weights of every row and
-//! column anew (646 allocations a frame). `resize` and pic-scale keep theirs, but both widen the filter where they scale down, which
-//! costs this model 0.7 points of AP50, and are slower (`resize` 7 to 30 times, pic-scale up to 1.4 times at 1920x1080).
+//! column anew (some 600 allocations a frame). `resize` and pic-scale keep theirs, but both widen the filter where they scale down:
+//! that gives other pictures, and is slower (`resize` 7 to 30 times, pic-scale up to 1.4 times at 1920x1080).
 //!
 //! A row's pixels are first picked from the two source rows, then mixed, rows before columns, in 16-bit arithmetic only: compilers
 //! make vector code of it on every CPU. Widened to 32 bits it takes three times as long.
