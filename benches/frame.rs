@@ -1,8 +1,6 @@
 //! Everything a frame costs but inference: `cargo bench --bench frame`. The model's heads come from one real run.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use fast_image_resize::images::Image;
-use fast_image_resize::{PixelType, Resizer};
 use retinad::detection::{Detection, Outcome, Times, Verdict};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
@@ -21,13 +19,12 @@ fn webcam_frame() -> RawFrame {
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
     let mut picture = Picture::default();
     image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture).expect("decodes");
-    let from = Image::from_vec_u8(picture.width, picture.height, picture.rgb, PixelType::U8x3).expect("RGB");
-    let mut to = Image::new(640, 480, PixelType::U8x3);
-    Resizer::new().resize(&from, &mut to, None).expect("resizes");
+    let from = ::image::RgbImage::from_raw(picture.width, picture.height, picture.rgb).expect("RGB");
+    let to = ::image::imageops::resize(&from, 640, 480, ::image::imageops::FilterType::Lanczos3);
     let mut data = Vec::new();
     let mut encoder = jpeg_encoder::Encoder::new(&mut data, 85);
     encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
-    encoder.encode(to.buffer(), 640, 480, jpeg_encoder::ColorType::Rgb).expect("encodes");
+    encoder.encode(&to, 640, 480, jpeg_encoder::ColorType::Rgb).expect("encodes");
     RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }
 }
 

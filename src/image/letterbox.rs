@@ -3,8 +3,8 @@
 //! scale = min(H/h, W/w); new side = max(1, round(side·scale)). Back to the picture per axis with the true ratios, because
 //! rounding makes the two differ (`retinanet.md`, section 6).
 
+use super::bilinear::{Bilinear, PIXEL};
 use crate::frame::Picture;
-use fast_image_resize as fir;
 
 /// Where a picture lies in the network's input, pixels of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +24,14 @@ pub struct Letterbox {
     width: u32,
     height: u32,
     centre: bool,
-    resizer: fir::Resizer,
-    fitted: fir::images::Image<'static>,
+    bilinear: Bilinear,
 }
 
 impl Letterbox {
     /// For an input of `width` by `height` pixels; `centre` places the picture in the middle, else at the top left.
     #[must_use]
     pub fn new(width: u32, height: u32, centre: bool) -> Self {
-        Self { width, height, centre, resizer: fir::Resizer::new(), fitted: fir::images::Image::new(1, 1, fir::PixelType::U8x3) }
+        Self { width, height, centre, bilinear: Bilinear::default() }
     }
 
     /// Where a picture of `w` by `h` pixels will lie.
@@ -45,17 +44,15 @@ impl Letterbox {
         Placed { x, y, width, height }
     }
 
-    /// Scales `picture` into the letterbox's own memory.
-    fn scale(&mut self, picture: &Picture) -> Result<Placed, String> {
-        let placed = self.place(picture.width, picture.height);
-        if (self.fitted.width(), self.fitted.height()) != (placed.width, placed.height) {
-            self.fitted = fir::images::Image::new(placed.width, placed.height, fir::PixelType::U8x3);
+    /// Scales `picture` into the letterbox's own memory: where it lies, and its pixels of [`PIXEL`] bytes.
+    fn scale(&mut self, picture: &Picture) -> Result<(Placed, &[u8]), String> {
+        let (width, height, bytes) = (picture.width, picture.height, picture.rgb.len());
+        if bytes == 0 || bytes as u64 != 3 * u64::from(width) * u64::from(height) {
+            return Err(format!("{bytes} bytes are no picture of {width}x{height} pixels"));
         }
-        let source =
-            fir::images::ImageRef::new(picture.width, picture.height, &picture.rgb, fir::PixelType::U8x3).map_err(|e| e.to_string())?;
-        let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Interpolation(fir::FilterType::Bilinear));
-        self.resizer.resize(&source, &mut self.fitted, &options).map_err(|e| e.to_string())?;
-        Ok(placed)
+        let placed = self.place(width, height);
+        self.bilinear.prepare((width, height), (placed.width, placed.height));
+        Ok((placed, self.bilinear.scale(&picture.rgb)))
     }
 
     /// Fits `picture` and writes codes `R G B` of each pixel through `table[channel][byte]` into `data`, whose rows are `row` bytes
@@ -71,13 +68,14 @@ impl Letterbox {
         data: &mut [u8],
         (row, pixel): (usize, usize),
     ) -> Result<Placed, String> {
-        let placed = self.scale(picture)?;
+        let (width, height) = (self.width as usize, self.height as usize);
+        let (placed, fitted) = self.scale(picture)?;
         let border: [u8; 3] = std::array::from_fn(|c| table[c][usize::from(pad[c])]);
         let (left, right) = (placed.x as usize, (placed.x + placed.width) as usize);
         let (top, bottom) = (placed.y as usize, (placed.y + placed.height) as usize);
-        let mut fitted = self.fitted.buffer().chunks_exact(3 * placed.width as usize);
-        for (y, out) in data.chunks_mut(row).enumerate().take(self.height as usize) {
-            let out = &mut out[..self.width as usize * pixel];
+        let mut fitted = fitted.chunks_exact(PIXEL * placed.width as usize);
+        for (y, out) in data.chunks_mut(row).enumerate().take(height) {
+            let out = &mut out[..width * pixel];
             let line = if (top..bottom).contains(&y) { fitted.next() } else { None };
             let Some(line) = line else {
                 out.chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
@@ -85,7 +83,7 @@ impl Letterbox {
             };
             out[..left * pixel].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
             out[right * pixel..].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
-            for (to, from) in out[left * pixel..right * pixel].chunks_exact_mut(pixel).zip(line.chunks_exact(3)) {
+            for (to, from) in out[left * pixel..right * pixel].chunks_exact_mut(pixel).zip(line.chunks_exact(PIXEL)) {
                 for channel in 0..3 {
                     to[channel] = table[channel][usize::from(from[channel])];
                 }
@@ -98,19 +96,19 @@ impl Letterbox {
     /// `table[channel][pad]`.
     ///
     /// # Errors
-    /// The resizer's word, if the picture's bytes do not fit its size.
+    /// If the picture's bytes do not fit its size.
     pub fn fit(&mut self, picture: &Picture, pad: [u8; 3], table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<Placed, String> {
-        let placed = self.scale(picture)?;
         let (width, plane) = (self.width as usize, (self.width * self.height) as usize);
-        let row_bytes = 3 * placed.width as usize;
+        let whole = (self.width, self.height);
+        let (placed, fitted) = self.scale(picture)?;
         for (channel, out) in input.chunks_exact_mut(plane).enumerate().take(3) {
             let values = &table[channel];
-            if (placed.width, placed.height) != (self.width, self.height) {
+            if (placed.width, placed.height) != whole {
                 out.fill(values[usize::from(pad[channel])]);
             }
-            for (y, row) in self.fitted.buffer().chunks_exact(row_bytes).enumerate() {
+            for (y, row) in fitted.chunks_exact(PIXEL * placed.width as usize).enumerate() {
                 let start = (placed.y as usize + y) * width + placed.x as usize;
-                for (to, pixel) in out[start..start + placed.width as usize].iter_mut().zip(row.chunks_exact(3)) {
+                for (to, pixel) in out[start..start + placed.width as usize].iter_mut().zip(row.chunks_exact(PIXEL)) {
                     *to = values[usize::from(pixel[channel])];
                 }
             }

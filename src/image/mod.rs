@@ -3,6 +3,7 @@
 //! Knows nothing of models but the letterbox geometry it is given. Sizes are bounded by [`MAX_SIDE`] before any allocation.
 
 mod annotate;
+mod bilinear;
 mod decode;
 mod letterbox;
 
