@@ -34,7 +34,7 @@ test: setup
 cross: setup
 	cross/build.sh
 
-# Debian packages for the Pi and for this machine's kind: target/deb/.
+# Debian packages for the Pi and for this machine's kind: target/deb/. TWICE=1 make deb compiles each in a second folder, too, and compares.
 deb: setup
 	cross/deb.sh arm64
 	cross/deb.sh amd64

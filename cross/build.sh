@@ -5,9 +5,10 @@ cd "$(dirname "$0")/.."
 REQUIRE_ARM=1
 . cross/toolchain.sh
 toolchain
+hide_folders
 # The camera library's bindings are made from the kernel's headers.
 dpkg -s libclang-dev clang > /dev/null 2>&1 || obtain libclang-dev clang
-CARGO_INCREMENTAL=0 "${cargo[@]}" build --release --target "$target"
+"${cargo[@]}" build --release --target "$target"
 program=$CARGO_TARGET_DIR/retinad
 aarch64-linux-gnu-strip -o "$program" "$CARGO_TARGET_DIR/$target/release/retinad"
 needs=$(cross/needs.sh "$program")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Debian package: deb.sh arm64|amd64 writes target/deb/retinad_VERSION_ARCH.deb. REVISION=2 for a second package of one version.
-# Made twice, which must give the same bytes; checked by lintian. Not more than 20 MB.
+# Packed twice, which must give the same bytes; checked by lintian. Not more than 20 MB. With TWICE=1 also compiled twice: a clone of the last
+# commit in another folder must give the same package, with the same compilers. That takes as long as the first time ever.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
@@ -8,6 +9,10 @@ arch=$1
 . cross/toolchain.sh
 need() { dpkg -s "$@" > /dev/null 2>&1 || obtain "$@"; }
 need lintian xz-utils binutils python3
+if [ -n "${TWICE:-}" ] && ! git diff --quiet HEAD; then
+    echo "deb.sh: TWICE=1 compares with the last commit: commit what has changed first" >&2
+    exit 2
+fi
 case $arch in
     arm64)
         cross/build.sh
@@ -16,11 +21,13 @@ case $arch in
         run=("${emulator[@]}" "$program")
         ;;
     amd64)
-        cargo build --release
         target=x86_64-unknown-linux-gnu
+        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+        hide_folders
+        cargo build --release --target $target
         program=target/deb/retinad
         mkdir -p target/deb
-        strip -o "$program" "${CARGO_TARGET_DIR:-target}/release/retinad"
+        strip -o "$program" "$CARGO_TARGET_DIR/$target/release/retinad"
         run=("$program")
         ;;
     *)
@@ -39,7 +46,7 @@ trap 'rm -rf "$work"' EXIT
 metadata=$(cargo metadata --format-version 1 --locked --filter-platform $target)
 
 tree() {
-    local tree=$1 shell
+    local tree=$1 size
     local doc=$tree/usr/share/doc/retinad
     install -D -m 755 "$program" "$tree/usr/bin/retinad"
     install -D -m 644 systemd/retinad.service -t "$tree/$units"
@@ -56,19 +63,21 @@ tree() {
     sed 's/^$/ ./; s/^\([^ ]\)/ \1/' LICENSE-MIT | sed '1,4d' > "$work/mit"
     sed -e "/^@MIT@$/{r $work/mit" -e 'd}' packaging/copyright > "$doc/copyright"
     python3 cross/licences.py <<< "$metadata" > "$doc/crates.txt"
-    cp CHANGELOG.md "$doc/changelog"
+    install -m 644 CHANGELOG.md "$doc/changelog"
     printf 'retinad (%s) bookworm; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
         "$version" "$maintainer" "$(LC_ALL=C date -Ru -d "@$SOURCE_DATE_EPOCH")" > "$doc/changelog.Debian"
     gzip -9n "$doc"/{crates.txt,changelog,changelog.Debian} "$tree"/usr/share/man/man1/*.1
     install -D -m 755 packaging/{postinst,prerm,postrm} -t "$tree/DEBIAN"
     echo /etc/retinad/retinad.toml > "$tree/DEBIAN/conffiles"
-    (cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum) > "$tree/DEBIAN/md5sums"
+    (cd "$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) > "$tree/DEBIAN/md5sums"
+    # As dpkg-gencontrol counts it: what a folder takes itself differs between file systems.
+    size=$(find "$tree" -path "$tree/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ kib += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print kib }')
     cat > "$tree/DEBIAN/control" <<X
 Package: retinad
 Version: $version
 Architecture: $arch
 Maintainer: $maintainer
-Installed-Size: $(du -k --apparent-size --summarize --exclude=DEBIAN "$tree" | cut -f1)
+Installed-Size: $size
 Depends: $depends
 Recommends: mosquitto
 Suggests: ffmpeg, mosquitto-clients, rpicam-apps
@@ -95,3 +104,9 @@ size=$(stat -c %s "$work/first.deb")
 mkdir -p target/deb
 cp "$work/first.deb" "$deb"
 echo "$deb: $size bytes, Depends: $depends, sha256 $(sha256sum < "$deb" | cut -c1-16)"
+if [ -n "${TWICE:-}" ]; then
+    git clone --quiet . "$work/again"
+    (cd "$work/again" && env -u TWICE -u CARGO_TARGET_DIR cross/deb.sh "$arch")
+    cmp "$deb" "$work/again/$deb" || { echo "$deb: compiled in two folders, it differs" >&2; exit 1; }
+    echo "$deb: compiled in two folders, the same bytes"
+fi

@@ -241,14 +241,15 @@ check "and online again" recovers
 first=$(pid)
 offline() { within 25 saw '^0 retinad/pi/usb/status offline'; }
 same() { [ "$(pid)" = "$first" ] && [ "$(restarts)" = 0 ] || { note="the daemon was restarted"; return 1; }; }
-disconnect() {
+# injects CONTROL: a fault of the test driver's own making.
+injects() {
     mark
-    v4l2-ctl -d /dev/video0 -c disconnect=1 || return 1
+    v4l2-ctl -d /dev/video0 -c "$1=1" || return 1
     offline || { note="never offline"; return 1; }
     mark
     recovers && same
 }
-check "fault: camera disconnects" disconnect
+check "fault: camera disconnects" injects disconnect
 unplug() {
     mark
     echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
@@ -260,14 +261,7 @@ unplug() {
     recovers && same
 }
 check "fault: camera unplugged and plugged in again" unplug
-fatal() {
-    mark
-    v4l2-ctl -d /dev/video0 -c inject_fatal_streaming_error=1 || return 1
-    offline || { note="never offline"; return 1; }
-    mark
-    recovers && same
-}
-check "fault: fatal streaming error" fatal
+check "fault: fatal streaming error" injects inject_fatal_streaming_error
 driver() {
     mark
     echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
