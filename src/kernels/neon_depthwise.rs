@@ -3,6 +3,7 @@
 //! Four rows of a column are put side by side, channel by channel, once; a dot product then takes four taps of four channels, and the same
 //! codes serve all outputs of a row that they reach and several rows, by weights moved down with zeros above and below.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::neon_dot::dot;
 use super::neon_finish::{Codes, by_kind, kind};
@@ -156,7 +157,9 @@ unsafe fn interleave(rows: [*const i8; FOUR], step: usize, columns: usize, to: *
             let [a, b, c, d] = rows.map(|row| vld1q_s8(row.add(column * step)));
             let pair = |a: int8x16_t, b: int8x16_t| [vreinterpretq_s16_s8(vzip1q_s8(a, b)), vreinterpretq_s16_s8(vzip2q_s8(a, b))];
             let (upper, lower) = (pair(a, b), pair(c, d));
-            let quad = |i: usize| if i % 2 == 0 { vzip1q_s16(upper[i / 2], lower[i / 2]) } else { vzip2q_s16(upper[i / 2], lower[i / 2]) };
+            let quad = |i: usize| {
+                if i.is_multiple_of(2) { vzip1q_s16(upper[i / 2], lower[i / 2]) } else { vzip2q_s16(upper[i / 2], lower[i / 2]) }
+            };
             std::array::from_fn::<int16x8_t, FOUR, _>(quad)
         };
         let place = |four: usize, column: usize| to.add((four * COLUMNS + column) * BLOCK).cast::<i16>();

@@ -5,6 +5,7 @@
 //! give the sum itself as long as it is below 2^25, as sums of [`MAX_INPUTS`] are. Transformed codes and weights fit 16 bits: codes grow at
 //! most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::neon::Tile;
 use super::neon_finish::{Epilogue, Finish, by_kind, kind};
