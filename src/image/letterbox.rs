@@ -19,7 +19,7 @@ pub struct Placed {
     pub height: u32,
 }
 
-/// The resizer with its memory, for one input size.
+/// Scales and places pictures, for one input size; keeps its memory.
 pub struct Letterbox {
     width: u32,
     height: u32,
