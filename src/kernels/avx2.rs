@@ -10,9 +10,8 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::pack::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{Pixels, View, ViewMut, Window};
-use super::wide::Wide;
+use super::weights::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise, Wide};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 

@@ -19,13 +19,13 @@ mod neon_winograd;
 mod pack;
 mod plane;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
-mod wide;
+mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use pack::{ConvShape, ConvWeights, PackError, PackedConv, PackedDepthwise, Requantise};
+pub use pack::ConvWeights;
 pub use plane::{Geometry, View, ViewMut};
+pub use weights::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
 
 use pack::Order;
 use plane::Window;

@@ -10,9 +10,9 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::Sum;
-use super::neon_finish::{Epilogue, Finish, by_kind, kind};
-use super::pack::{BLOCK, PackedConv, PackedDepthwise, STEP, pair_bytes};
+use super::neon_finish::{Epilogue, Finish, Tile, by_kind, kind};
 use super::plane::{MAX_KERNEL, View, ViewMut, Window};
+use super::weights::{BLOCK, PackedConv, PackedDepthwise, STEP, pair_bytes};
 use std::arch::aarch64::*;
 
 /// What every tile of one convolution shares.
@@ -63,33 +63,6 @@ macro_rules! by_tiles {
 }
 
 pub(super) use by_tiles;
-
-/// Pixels side by side.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    /// Where the first one's window begins.
-    pub from: *const i8,
-    /// From one window to the next.
-    pub across: usize,
-    /// Where the first one's codes go.
-    pub to: *mut i8,
-    /// From one pixel's codes to the next.
-    pub out: usize,
-}
-
-impl Tile {
-    /// Its window `p` pixels on.
-    #[inline(always)]
-    pub fn from(self, p: usize) -> *const i8 {
-        self.from.wrapping_add(p * self.across)
-    }
-
-    /// That many pixels on.
-    #[inline(always)]
-    pub fn after(self, pixels: usize) -> Self {
-        Self { from: self.from(pixels), to: self.to.wrapping_add(pixels * self.out), ..self }
-    }
-}
 
 /// What all tiles of a block of outputs share.
 #[derive(Clone, Copy)]

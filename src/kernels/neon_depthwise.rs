@@ -7,8 +7,8 @@
 
 use super::neon_dot::dot;
 use super::neon_finish::{Codes, by_kind, kind};
-use super::pack::{BLOCK, ConvShape, PackedDepthwise};
 use super::plane::{View, ViewMut, Window};
+use super::weights::{BLOCK, ConvShape, PackedDepthwise};
 use std::arch::aarch64::*;
 
 /// Channels of a dot product.

@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon::{Block, Job, Part, SPUN, Tile, by_tiles, over_taps, passes, v, with_job};
-use super::neon_finish::{Epilogue, Finish, by_kind, kind};
-use super::pack::{BLOCK, PackedConv, STEP};
+use super::neon::{Block, Job, Part, SPUN, by_tiles, over_taps, passes, v, with_job};
+use super::neon_finish::{Epilogue, Finish, Tile, by_kind, kind};
 use super::plane::{View, ViewMut, Window};
+use super::weights::{BLOCK, PackedConv, STEP};
 use std::arch::aarch64::*;
 
 pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {

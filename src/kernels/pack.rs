@@ -1,108 +1,11 @@
-//! Weights in the order in which kernels read them, with the input's zero point folded into the bias.
+//! Weights of a graph to the order in which an instruction set reads them, with the input's zero point folded into the bias.
 
 use super::Isa;
+#[cfg(target_arch = "aarch64")]
+use super::weights::pair_bytes;
+use super::weights::{BLOCK, ConvShape, DEPTHWISE_BLOCK, Lines, PackError, PackedConv, PackedDepthwise, Requantise, STEP};
 #[cfg(target_arch = "x86_64")]
-use super::wide::Wide;
-
-/// Output channels of a block.
-pub const BLOCK: usize = 16;
-/// Input channels that one step multiplies.
-pub const STEP: usize = 4;
-/// Channels of a depthwise block.
-pub const DEPTHWISE_BLOCK: usize = 64;
-
-/// Bytes of a cache line; on x86 those of a block of outputs and one step, too.
-pub const LINE: usize = 64;
-
-/// Window of a convolution: square, the same padding on all sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Side of the window, pixels.
-    pub kernel: usize,
-    /// Step of the window, pixels.
-    pub stride: usize,
-    /// Padding on the upper left side, pixels.
-    pub pad: usize,
-}
-
-impl ConvShape {
-    /// Pixels of the window.
-    #[must_use]
-    pub fn taps(&self) -> usize {
-        self.kernel * self.kernel
-    }
-}
-
-/// Sums to codes: `zero + rte(clamp(max(t, slope * t)))` with `t = sum * multiplier`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Requantise {
-    /// Input scale times weight scale by output scale, a value an output channel.
-    pub multipliers: Vec<f32>,
-    /// Slope below zero, 0 to 1 (LeakyReLU); 1: no activation.
-    pub slope: f32,
-    /// The output's zero point.
-    pub zero: i32,
-    /// Lowest and highest code.
-    pub range: [i32; 2],
-}
-
-/// Why weights cannot be packed. In words that follow a node's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PackError {
-    /// Sums could leave 32 bits.
-    #[error("output channel {channel}: its sums may exceed 32 bits")]
-    Overflow {
-        /// Which.
-        channel: usize,
-    },
-    /// A multiplier that is not finite: the scales are too far apart.
-    #[error("output channel {channel}: its scales are too far apart")]
-    Multiplier {
-        /// Which.
-        channel: usize,
-    },
-    /// Weights, biases and multipliers of different lengths.
-    #[error("weights, biases and multipliers disagree in length")]
-    Lengths,
-}
-
-/// A cache line, so that no vector load of weights crosses one.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Line(pub [i8; LINE]);
-
-/// Bytes in whole cache lines, zero at first.
-#[derive(Debug, Clone)]
-pub struct Lines(Vec<Line>);
-
-impl Lines {
-    pub fn zeroed(bytes: usize) -> Self {
-        Self(vec![Line([0; LINE]); bytes.div_ceil(LINE)])
-    }
-
-    fn set(&mut self, at: usize, value: i8) {
-        self.0[at / LINE].0[at % LINE] = value;
-    }
-
-    /// Two bytes, the lower first; `at` is even.
-    #[cfg(target_arch = "x86_64")]
-    pub fn set_word(&mut self, at: usize, value: i16) {
-        let [low, high] = value.to_le_bytes();
-        (self.0[at / LINE].0[at % LINE], self.0[at / LINE].0[at % LINE + 1]) = (low as i8, high as i8);
-    }
-
-    /// Whether there is nothing in it.
-    #[cfg(target_arch = "aarch64")]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The first byte; `bytes` of `zeroed` follow.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    pub fn as_ptr(&self) -> *const i8 {
-        self.0.as_ptr().cast()
-    }
-}
+use super::weights::{LINE, Wide};
 
 /// A convolution as a graph has it, to be packed for one instruction set.
 #[derive(Debug, Clone)]
@@ -117,80 +20,6 @@ pub struct ConvWeights<'a> {
     pub zero_point: i32,
     /// What follows the sums.
     pub requantise: Requantise,
-}
-
-/// Weights of a convolution in the one order that its instruction set reads; the others are empty.
-#[derive(Debug, Clone)]
-pub struct PackedConv {
-    isa: Isa,
-    /// As [`ConvWeights::weights`], for the oracle.
-    plain: Vec<i8>,
-    /// For dot products, `[block of 16 outputs][tap][input / 4][16][4]`, zeros where there is no channel.
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, reason = "no dot products"))]
-    pub(super) data: Lines,
-    pub(super) bias: Vec<i32>,
-    pub(super) requantise: Requantise,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, reason = "no dot products"))]
-    pub(super) steps: usize,
-    /// `bias` for codes moved down by 128.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) flipped_bias: Vec<i32>,
-    /// What [`within_16_bits`] says.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) bounded: bool,
-    /// For SMULL, where no weight is -128: `[block of 8 outputs][tap]`, and of each `[input / 16][8][16]`, the last one `[8][8]` where eight
-    /// inputs or fewer are left. With [`Self::by_rows`] a row of taps is one tap.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) pairs: Lines,
-    /// There are so few inputs that a row of taps is worked as one tap of that many times four, where pixels lie four bytes apart; `data`
-    /// is there for where they do not.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) by_rows: bool,
-    /// For `neon_winograd.rs`, in its order.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) winograd: Vec<i16>,
-    /// For AVX2.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) wide: Option<Wide>,
-    shape: ConvShape,
-}
-
-/// Weights of a depthwise convolution in the one order that its instruction set reads; the others are empty.
-#[derive(Debug, Clone)]
-pub struct PackedDepthwise {
-    isa: Isa,
-    /// `[tap][channel]`, channels padded to whole blocks.
-    pub(super) data: Vec<i8>,
-    /// For dot products, `[block of 64][group of 4 taps][quarter][16 channels][4 taps]`: see `x86.rs`. For AVX2 of 16 bits and with two
-    /// taps side by side, `[block of 64][pair of taps][quarter][16 channels][2 taps]`.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) interleaved: Lines,
-    /// See [`Wide::bounded`].
-    #[cfg(target_arch = "x86_64")]
-    pub(super) bounded: bool,
-    pub(super) bias: Vec<i32>,
-    pub(super) requantise: Requantise,
-    /// `bias` and multipliers in the order of `interleaved`.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) interleaved_bias: Vec<i32>,
-    #[cfg(target_arch = "x86_64")]
-    pub(super) interleaved_multipliers: Vec<f32>,
-    pub(super) channels: usize,
-    /// `bias` for codes moved down by 128.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) flipped_bias: Vec<i32>,
-    /// What [`within_16_bits`] says.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) bounded: bool,
-    /// No weight is -128.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) narrow: bool,
-    /// For `neon_depthwise.rs`, in its order; empty where it has no kernel for the shape.
-    #[cfg(target_arch = "aarch64")]
-    pub(super) quads: Vec<i8>,
-    shape: ConvShape,
 }
 
 /// `bias - zero_point * sum(weights)` per output, checked against 32 bits, and the sums of the sizes of each output's weights.
@@ -213,7 +42,7 @@ fn fold(rows: &[&[i8]], bias: &[i32], zero_point: i32) -> Result<(Vec<i32>, Vec<
 /// Whether no sum of an output's size times 255 and its bias, times its multiplier, leaves what conversions to 32 bits take, with room to
 /// spare.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn all_bounded(sizes: &[i64], bias: &[i32], multipliers: &[f32]) -> bool {
+fn all_bounded(sizes: &[i64], bias: &[i32], multipliers: &[f32]) -> bool {
     let most =
         |((&size, &bias), &multiplier): ((&i64, &i32), &f32)| (255.0 * size as f64 + f64::from(bias).abs()) * f64::from(multiplier).abs();
     sizes.iter().zip(bias).zip(multipliers).map(most).all(|most| most < f64::from(1 << 30))
@@ -241,12 +70,6 @@ fn padded<T: Copy>(values: &[T], to: usize, with: T) -> Vec<T> {
     let mut values = values.to_vec();
     values.resize(values.len().next_multiple_of(to), with);
     values
-}
-
-/// Bytes of one tap of a block of 8 outputs in the order of `pairs`: whole sixteens, and a half where eight inputs or fewer are left.
-#[cfg(target_arch = "aarch64")]
-pub(super) fn pair_bytes(inputs: usize) -> usize {
-    8 * inputs.next_multiple_of(8)
 }
 
 /// Weights of each row of taps as those of one tap with four inputs a pixel.
@@ -340,7 +163,7 @@ impl ConvWeights<'_> {
             Order::Fours => packed.data = fours(&rows, inputs, taps),
             #[cfg(target_arch = "x86_64")]
             Order::Wide => {
-                packed.wide = Wide::new(&packed, &rows, &sizes);
+                packed.wide = wide(&packed, &rows, &sizes);
                 if packed.wide.is_none() {
                     packed.plain = self.weights.to_vec();
                 }
@@ -484,50 +307,58 @@ fn interleaved(rows: &[&[i8]], taps: usize, together: usize) -> Lines {
     data
 }
 
-impl PackedConv {
-    /// The weight of an output, a tap and an input; kept for the oracle only.
-    pub(super) fn weight(&self, output: usize, tap: usize, input: usize) -> i8 {
-        self.plain[(output * self.inputs + input) * self.shape.taps() + tap]
-    }
+/// Fewer inputs or outputs are not worth the transforms.
+#[cfg(target_arch = "x86_64")]
+const MIN_WINOGRAD_CHANNELS: usize = 16;
 
-    /// The window.
-    #[must_use]
-    pub fn shape(&self) -> ConvShape {
-        self.shape
+/// Of `rows` of weights, whose sizes come to `sizes`. None if a row is too long.
+#[cfg(target_arch = "x86_64")]
+fn wide(from: &PackedConv, rows: &[&[i8]], sizes: &[i64]) -> Option<Wide> {
+    let (outputs, taps, inputs) = (from.outputs, from.shape().taps(), from.inputs.next_multiple_of(2));
+    let worthwhile = MIN_WINOGRAD_CHANNELS..=Wide::MAX_WINOGRAD_INPUTS;
+    let winograd = from.shape().kernel == 3
+        && from.shape().stride == 1
+        && worthwhile.contains(&inputs)
+        && outputs >= MIN_WINOGRAD_CHANNELS
+        && sizes.iter().all(|&size| size < (1 << 31) / (4 * 255));
+    if !winograd && taps * inputs > Wide::MAX_ROW {
+        return None;
     }
-
-    /// Multiply-adds for an output of `pixels`.
-    #[must_use]
-    pub fn macs(&self, pixels: usize) -> u64 {
-        (pixels * self.inputs * self.outputs * self.shape.kernel * self.shape.kernel) as u64
+    let parts = if winograd { 16 } else { taps };
+    let mut data = Lines::zeroed(from.bias.len() * parts * inputs * 2);
+    // Packing works within 128-bit lanes: with the middle quarters of a block changed round it gives outputs in their order. A block of
+    // eight or fewer is half as wide.
+    let place = |output: usize| match (outputs - output / BLOCK * BLOCK > BLOCK / 2, output % BLOCK) {
+        (true, within @ 4..8) => within + 4,
+        (true, within @ 8..12) => within - 4,
+        (_, within) => within,
+    };
+    let (mut bias, mut multipliers) = (vec![0; from.bias.len()], vec![0.0; from.bias.len()]);
+    for (output, row) in rows.iter().enumerate() {
+        let (first, within) = (output / BLOCK * parts * (inputs / 2), place(output));
+        let at = output / BLOCK * BLOCK + within;
+        (bias[at], multipliers[at]) = (from.bias[output], from.requantise.multipliers[output]);
+        for (input, weights) in row.chunks_exact(taps).enumerate() {
+            let mut set = |part: usize, weight: i16| {
+                data.set_word((first + part * (inputs / 2) + input / 2) * LINE + within * 4 + input % 2 * 2, weight);
+            };
+            if winograd {
+                winograd_points(weights).into_iter().enumerate().for_each(|(point, weight)| set(point, weight));
+            } else {
+                weights.iter().enumerate().for_each(|(tap, &weight)| set(tap, weight.into()));
+            }
+        }
     }
-
-    pub(super) fn check(&self, isa: Isa, inputs: usize, outputs: usize) {
-        assert!(isa == self.isa, "weights in the order of {}", self.isa.name());
-        assert!(inputs == self.inputs && outputs == self.outputs, "planes of {inputs} and {outputs} channels");
-        // Kernels read four input channels at a time: those past the last meet zero weights, and lie within the spare bytes.
-    }
+    let bounded = all_bounded(sizes, &from.bias, &from.requantise.multipliers);
+    Some(Wide { data, winograd, inputs, bias, multipliers, bounded })
 }
 
-impl PackedDepthwise {
-    /// The window.
-    #[must_use]
-    pub fn shape(&self) -> ConvShape {
-        self.shape
-    }
-
-    /// Multiply-adds for an output of `pixels`.
-    #[must_use]
-    pub fn macs(&self, pixels: usize) -> u64 {
-        (pixels * self.channels * self.shape.kernel * self.shape.kernel) as u64
-    }
-
-    pub(super) fn check(&self, isa: Isa, inputs: usize, outputs: usize) {
-        assert!(isa == self.isa, "weights in the order of {}", self.isa.name());
-        assert!(inputs == self.channels && outputs == self.channels, "planes of {inputs} and {outputs} channels");
-    }
-
-    pub(super) fn wide(&self) -> usize {
-        self.bias.len()
-    }
+/// `2 G g (2 G)ᵀ` of F(2 × 2, 3 × 3): at most nine times a weight.
+#[cfg(target_arch = "x86_64")]
+fn winograd_points(weights: &[i8]) -> [i16; 16] {
+    let taps: [i16; 9] = std::array::from_fn(|tap| weights[tap].into());
+    let transformed = |[a, b, c]: [i16; 3]| [2 * a, a + b + c, a - b + c, 2 * c];
+    let columns: [[i16; 4]; 3] = std::array::from_fn(|x| transformed([taps[x], taps[3 + x], taps[6 + x]]));
+    let rows: [[i16; 4]; 4] = std::array::from_fn(|y| transformed([columns[0][y], columns[1][y], columns[2][y]]));
+    std::array::from_fn(|point| rows[point / 4][point % 4])
 }

@@ -1,7 +1,7 @@
 //! The oracle: portable, plain, and what every other instruction set must reproduce byte for byte.
 
-use super::pack::{PackedConv, PackedDepthwise, Requantise};
 use super::plane::{View, ViewMut, Window};
+use super::weights::{PackedConv, PackedDepthwise, Requantise};
 use super::{AddCodes, Interleave, Sum, Translate};
 
 /// One sum to its code. Clamped before the conversion, because conversions out of range differ between CPUs.

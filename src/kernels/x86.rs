@@ -8,8 +8,8 @@
 
 use super::Sum;
 use super::avx2::store_first;
-use super::pack::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise};
 use super::plane::{Pixels, View, ViewMut, Window};
+use super::weights::{BLOCK, DEPTHWISE_BLOCK, LINE, PackedConv, PackedDepthwise, Requantise};
 use std::arch::x86_64::*;
 
 /// What every tile of one convolution shares.
