@@ -36,8 +36,8 @@ pub(super) struct Bilinear {
     columns: Vec<u32>,
     /// What each column's first and second pixel count, once a byte of `PIXEL`.
     weights: [Vec<u16>; 2],
-    /// Each column's first and second pixel in the upper row, then in the lower one.
-    picked: [Vec<[u8; PIXEL]>; 4],
+    /// Of the upper and the lower row each column's first and second pixel.
+    picked: [[Vec<[u8; PIXEL]>; 2]; 2],
     /// A copy of a source row that ends too near the picture's end to be read in eights.
     tail: Vec<u8>,
     scaled: Vec<u8>,
@@ -62,7 +62,7 @@ impl Bilinear {
         first.extend(taps(from.0, to.0).flat_map(|tap| [65535 - tap.other; PIXEL]));
         second.clear();
         second.extend(taps(from.0, to.0).flat_map(|tap| [tap.other; PIXEL]));
-        self.picked.iter_mut().for_each(|pixels| pixels.resize(to.0 as usize, [0; PIXEL]));
+        self.picked.iter_mut().flatten().for_each(|pixels| pixels.resize(to.0 as usize, [0; PIXEL]));
         self.tail.resize(3 * from.0 as usize + READ - 3, 0);
         self.scaled.resize(PIXEL * to.0 as usize * to.1 as usize, 0);
     }
@@ -83,8 +83,7 @@ impl Bilinear {
         let (stride, mut held) = (3 * width, None);
         for (out, tap) in self.scaled.chunks_exact_mut(PIXEL * across).zip(&self.rows) {
             if held.replace(tap.at) != Some(tap.at) {
-                let (upper, lower) = self.picked.split_at_mut(2);
-                for (y, pixels) in [(tap.at, upper), ((tap.at + 1).min(height - 1), lower)] {
+                for (y, pixels) in [tap.at, (tap.at + 1).min(height - 1)].into_iter().zip(&mut self.picked) {
                     let mut row = &source[y * stride..];
                     if row.len() < self.tail.len() {
                         self.tail[..stride].copy_from_slice(&row[..stride]);
@@ -101,11 +100,12 @@ impl Bilinear {
 
 /// Takes from `row` the pixel at each column, and the one after it.
 #[inline(never)]
-fn pick(row: &[u8], columns: &[u32], picked: &mut [Vec<[u8; PIXEL]>]) {
-    let [first, second] = picked else { unreachable!("two pixels a column") };
+fn pick(row: &[u8], columns: &[u32], [first, second]: &mut [Vec<[u8; PIXEL]>; 2]) {
     for ((&at, first), second) in columns.iter().zip(first).zip(second) {
         let at = at as usize;
-        let both = u64::from_le_bytes(row[at..at + READ].try_into().expect("eight bytes"));
+        let mut both = [0; READ];
+        both.copy_from_slice(&row[at..at + READ]);
+        let both = u64::from_le_bytes(both);
         *first = (both as u32).to_le_bytes();
         *second = ((both >> 24) as u32).to_le_bytes();
     }
@@ -116,7 +116,7 @@ const ROUND: u16 = 128 + 3;
 
 /// A row of the target; the lower source row counts `lower` of 65535. In between, codes are 16 bits with 8 after the point.
 #[inline(never)]
-fn mix(out: &mut [u8], [a, b, c, d]: &[Vec<[u8; PIXEL]>; 4], [first, second]: &[Vec<u16>; 2], lower: u16) {
+fn mix(out: &mut [u8], [[a, b], [c, d]]: &[[Vec<[u8; PIXEL]>; 2]; 2], [first, second]: &[Vec<u16>; 2], lower: u16) {
     let [high, low] = [lower >> 8, lower & 255];
     let rows = |a: u8, c: u8| {
         let (a, c) = (u16::from(a), u16::from(c));

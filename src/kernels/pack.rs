@@ -131,7 +131,7 @@ impl ConvWeights<'_> {
         if rows[0].len() != inputs * taps {
             return Err(PackError::Lengths);
         }
-        #[cfg_attr(target_arch = "aarch64", allow(unused_variables, reason = "only x86 reads sizes"))]
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only x86 reads sizes"))]
         let (bias, sizes) = fold(&rows, self.bias, self.zero_point)?;
         let bias = padded(&bias, BLOCK, 0);
         let mut packed = PackedConv {
@@ -197,7 +197,7 @@ impl ConvWeights<'_> {
         if rows[0].len() != taps {
             return Err(PackError::Lengths);
         }
-        #[cfg_attr(target_arch = "aarch64", allow(unused_variables, reason = "only x86 reads sizes"))]
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only x86 reads sizes"))]
         let (bias, sizes) = fold(&rows, self.bias, self.zero_point)?;
         let bias = padded(&bias, DEPTHWISE_BLOCK, 0);
         let requantise = Requantise { multipliers: padded(&self.requantise.multipliers, DEPTHWISE_BLOCK, 0.0), ..self.requantise };
