@@ -68,8 +68,9 @@ pid() { systemctl show -P MainPID retinad; }
 restarts() { systemctl show -P NRestarts retinad; }
 active() { systemctl is-active --quiet retinad; }
 cursor() { cursor=$(journalctl -n 0 --show-cursor | sed -n 's/^-- cursor: //p'); }
-# What the program itself told the journal since `cursor`.
-told() { journalctl --sync; journalctl --after-cursor "$cursor" -t retinad -o cat --no-pager; }
+# What the program itself told the journal since `cursor`. journalctl would filter by name before it looks for the cursor, and then leave out
+# the first line after it.
+told() { journalctl --sync; journalctl --after-cursor "$cursor" -a -o short-iso --no-pager | sed -n 's/^[^ ]* [^ ]* retinad\[[0-9]*\]: //p'; }
 cpu_ms() { awk '$1 == "usage_usec" { print int($2 / 1000) }' /sys/fs/cgroup/system.slice/retinad.service/cpu.stat; }
 at_most() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a <= b) }'; }
 
@@ -172,10 +173,10 @@ check "retinad check: not in group video" not_in_group
 
 mark
 cursor
-# Up to eight tries: on a busy host the guest's CPU time contains waiting for the host's, and at first the emulator's translation of the program.
+# Up to three tries: on a busy host the guest's CPU time contains waiting for the host's, and at first the emulator's translation of the program.
 starts() {
     local cpu
-    for _ in 1 2 3 4 5 6 7 8; do
+    for _ in 1 2 3; do
         # Else the limit on starts in a short time could be met.
         systemctl reset-failed retinad
         systemctl restart retinad || return 1
