@@ -470,6 +470,29 @@ unsafe fn add_bytes(sum: &Sum, a: *const u8, b: *const u8, to: *mut u8, length: 
     }
 }
 
+/// 32 channels at a time.
+pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+    // SAFETY: see the module's words.
+    unsafe { max_pool_pixels(window, input.channels, input.data.as_ptr(), output.data.as_mut_ptr()) }
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn max_pool_pixels(window: &Window, channels: usize, input: *const u8, output: *mut u8) {
+    for channel in (0..channels).step_by(DEPTHWISE_BLOCK / 2) {
+        let count = (channels - channel).min(DEPTHWISE_BLOCK / 2);
+        for (from, to) in window.pixels() {
+            // SAFETY: codes are read within the window, and past a pixel's channels within the spare bytes; stores are cut to the channels.
+            unsafe {
+                let mut best = _mm256_setzero_si256();
+                for &tap in window.taps.iter() {
+                    best = _mm256_max_epu8(best, _mm256_loadu_si256(input.add(from + channel + tap).cast()));
+                }
+                store_first(best, output.add(to + channel), count);
+            }
+        }
+    }
+}
+
 pub fn depthwise(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
     // SAFETY: see the module's words.
     unsafe {

@@ -216,9 +216,11 @@ pub fn max_pool(isa: Isa, shape: ConvShape, input: &View<'_>, output: &mut ViewM
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => x86::max_pool_avx512(&window, input, output),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 | Set::AvxVnni => avx2::max_pool(&window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon | Set::NeonDot => neon::max_pool(&window, input, output),
-        _ => scalar::max_pool(&window, input, output),
+        Set::Scalar => scalar::max_pool(&window, input, output),
     }
 }
 
