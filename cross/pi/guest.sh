@@ -173,10 +173,10 @@ check "retinad check: not in group video" not_in_group
 
 mark
 cursor
-# Up to three tries: on a busy host the guest's CPU time contains waiting for the host's, and at first the emulator's translation of the program.
+# Up to five tries: on a busy host the guest's CPU time contains waiting for the host's, and at first the emulator's translation of the program.
 starts() {
     local cpu
-    for _ in 1 2 3; do
+    for _ in 1 2 3 4 5; do
         # Else the limit on starts in a short time could be met.
         systemctl reset-failed retinad
         systemctl restart retinad || return 1
