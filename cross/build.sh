@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 REQUIRE_ARM=1
 . cross/toolchain.sh
 toolchain
-hide_folders
+same_bytes
 # The camera library's bindings are made from the kernel's headers.
 dpkg -s libclang-dev clang > /dev/null 2>&1 || obtain libclang-dev clang
 "${cargo[@]}" build --release --target "$target"

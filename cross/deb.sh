@@ -23,7 +23,7 @@ case $arch in
     amd64)
         target=x86_64-unknown-linux-gnu
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
-        hide_folders
+        same_bytes
         cargo build --release --target $target
         program=target/deb/retinad
         mkdir -p target/deb
