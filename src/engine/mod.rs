@@ -11,7 +11,7 @@ mod qoperator;
 
 use crate::detection::{HeadTensor, Heads};
 use crate::kernels::Isa;
-use crate::model::{ModelError, ModelFile};
+use crate::model::{ModelError, ModelFile, one_line};
 use float::Float;
 use graph::Refusal;
 use plan::{Plan, Value};
@@ -281,18 +281,6 @@ impl Session {
             _ => Err(format!("runs in {}", self.engine.arithmetic())),
         }
     }
-}
-
-/// Words of an error on one line of at most 400 bytes: names in a model file may hold anything.
-fn one_line(text: &str) -> String {
-    let clean = text.replace(char::is_control, " ");
-    let mut line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > 400 {
-        let cut = (0..=400).rev().find(|&i| line.is_char_boundary(i)).unwrap_or(0);
-        line.truncate(cut);
-        line.push_str(" ...");
-    }
-    line
 }
 
 /// An output's codes, pixel after pixel as they lie, or its real values.

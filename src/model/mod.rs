@@ -8,5 +8,6 @@ mod file;
 mod manifest;
 
 pub use error::ModelError;
+pub(crate) use error::one_line;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{Head, Level, Manifest};
