@@ -1,9 +1,13 @@
 //! The model file in memory: ONNX bytes, their hash, the manifest, and the quantisation of the graph's outputs.
 
-use super::{Manifest, ModelError};
+use super::{Manifest, ModelError, one_line};
 use prost::Message;
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::fs::{File, FileType};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use tract_onnx::pb;
 
@@ -36,18 +40,14 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads and checks `path`.
+    /// Reads and checks `path`, a regular file of at most [`MAX_BYTES`].
     ///
     /// # Errors
     /// [`ModelError`].
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let name = path.display().to_string();
-        let failed = |source| ModelError::Read { path: name.clone(), source };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        if length > MAX_BYTES {
-            return Err(ModelError::TooLarge { path: name, bytes: length });
-        }
-        Self::parse(&name, std::fs::read(path).map_err(failed)?)
+        let name = one_line(&path.display().to_string());
+        let bytes = read_regular(path, &name)?;
+        Self::parse(&name, bytes)
     }
 
     /// Checks `bytes`, named `path` in messages.
@@ -56,6 +56,9 @@ impl ModelFile {
     /// [`ModelError`].
     pub fn parse(path: &str, bytes: Vec<u8>) -> Result<Self, ModelError> {
         let not_onnx = |reason: String| ModelError::NotOnnx { path: path.to_owned(), reason };
+        if bytes.is_empty() {
+            return Err(not_onnx("it is empty".into()));
+        }
         let proto = pb::ModelProto::decode(&bytes[..]).map_err(|e| not_onnx(e.to_string()))?;
         let graph = proto.graph.as_ref().ok_or_else(|| not_onnx("no graph".into()))?;
         if graph.node.is_empty() || graph.output.is_empty() {
@@ -87,6 +90,41 @@ impl ModelFile {
     }
 }
 
+/// The bytes of a regular file of at most [`MAX_BYTES`]; `name` stands for it in messages.
+///
+/// The file is opened first and then asked what it is, so that nothing else can take its place in between. Opened without
+/// waiting, because a FIFO that nobody writes to would otherwise hold the caller for ever.
+fn read_regular(path: &Path, name: &str) -> Result<Vec<u8>, ModelError> {
+    let failed = |source| ModelError::Read { path: name.to_owned(), source };
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(ModelError::NotRegular { path: name.to_owned(), found: kind(metadata.file_type()) });
+    }
+    let too_large = |bytes| ModelError::TooLarge { path: name.to_owned(), bytes };
+    if metadata.len() > MAX_BYTES {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // The limit holds for a file that grows while it is read, too.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+fn kind(found: FileType) -> &'static str {
+    if found.is_dir() {
+        "a folder"
+    } else if found.is_fifo() {
+        "a FIFO"
+    } else {
+        "a device or socket"
+    }
+}
+
 fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Quantisation> {
     let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
     let mut found = HashMap::new();
@@ -109,4 +147,54 @@ fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Quantisation> 
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one line that refuses `path`.
+    fn refusal(path: &Path) -> String {
+        let error = ModelFile::read(path).err().expect("refused").to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains("model.onnx"), "names the file: {error}");
+        error
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.onnx");
+        assert!(refusal(&path).contains("No such file"), "vanished");
+        std::fs::create_dir(&path).expect("a folder");
+        assert!(refusal(&path).ends_with("a folder, must be a regular file"));
+        std::fs::remove_dir(&path).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).expect("a FIFO");
+        assert!(refusal(&path).ends_with("a FIFO, must be a regular file"));
+        std::fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        assert!(refusal(&path).ends_with("a device or socket, must be a regular file"));
+    }
+
+    #[test]
+    fn a_file_that_is_empty_cut_short_too_large_or_something_else_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.onnx");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/retinad-m-320-int8.onnx");
+        let whole = std::fs::read(shipped).expect("the shipped model");
+        let written = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            refusal(&path)
+        };
+        assert!(written(b"").contains("it is empty"));
+        for text in [&b"<html>not found</html>\n"[..], b"\x89PNG\r\n\x1a\n", &[0xff; 64]] {
+            assert!(written(text).contains("not an ONNX file"));
+        }
+        for length in [1, 11, 1000, whole.len() / 2, whole.len() - 1] {
+            assert!(written(&whole[..length]).contains("not an ONNX file"), "{length} bytes");
+        }
+        let sparse = File::create(&path).expect("a file");
+        sparse.set_len(MAX_BYTES + 1).expect("a length");
+        assert!(refusal(&path).contains("at most"));
+    }
 }
