@@ -4,7 +4,7 @@ use crate::detection::{Detection, Times};
 use crate::engine::{Arithmetic, Engine, Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
-use crate::model::{Manifest, ModelError, ModelFile};
+use crate::model::{BoxOrder, Channels, ClipOrder, Manifest, ModelError, ModelFile, Placement};
 use crate::retinanet::anchors::{self, Level};
 use crate::retinanet::decode::{Clip, DecodeOptions, Decoder};
 use std::path::Path;
@@ -118,9 +118,12 @@ impl Detector {
             topk_per_level: manifest.decode.topk_per_level,
             nms_iou: manifest.decode.nms_iou,
             max_detections: manifest.decode.max_detections,
-            clip: if manifest.decode.clip == "before_nms" { Clip::BeforeNms } else { Clip::AfterNms },
+            clip: match manifest.decode.clip {
+                ClipOrder::BeforeNms => Clip::BeforeNms,
+                ClipOrder::AfterNms => Clip::AfterNms,
+            },
             drop_empty: true,
-            box_order_dy_first: manifest.heads[0].box_order == "dy_dx_dh_dw",
+            box_order_dy_first: manifest.heads[0].box_order == BoxOrder::DyDxDhDw,
             weights: manifest.box_coder.weights,
             clamp: manifest.box_coder.clamp,
             logits: manifest.activation.logits,
@@ -129,7 +132,7 @@ impl Detector {
             model: Arc::clone(model),
             session: model.engine.session(threads).map_err(DetectError::Failed)?,
             decoder: Decoder::new(anchors::anchors(&model.levels, manifest.anchors.offset), manifest.classes.len(), options),
-            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == "centre"),
+            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == Placement::Centre),
             picture: Picture::default(),
         })
     }
@@ -149,7 +152,7 @@ impl Detector {
             .run(|input| {
                 let from = Instant::now();
                 let pad = model.manifest.letterbox.pad_rgb;
-                let bgr = model.manifest.input.channels == "bgr";
+                let bgr = model.manifest.input.channels == Channels::Bgr;
                 let placed = match (input, &model.code_table) {
                     (Input::Codes { data, row, pixel }, Some(table)) => {
                         let placed = letterbox.fit_codes(picture, pad, table, data, (row, pixel))?;

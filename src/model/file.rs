@@ -1,6 +1,6 @@
 //! The model file in memory: ONNX bytes, their hash, the manifest, and the quantisation of the graph's outputs.
 
-use super::{Manifest, ModelError, one_line};
+use super::{Manifest, ManifestError, ModelError, one_line};
 use prost::Message;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,9 @@ use tract_onnx::pb;
 
 /// Largest model file that is read.
 pub const MAX_BYTES: u64 = 512 << 20;
+
+/// Key of the manifest in the file's `metadata_props`.
+const MANIFEST_KEY: &str = "retinad.manifest";
 
 /// Scale and zero point of a quantised graph output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,14 +67,7 @@ impl ModelFile {
         if graph.node.is_empty() || graph.output.is_empty() {
             return Err(not_onnx("the graph has no nodes or no outputs".into()));
         }
-        let manifest = match proto.metadata_props.iter().find(|entry| entry.key == "retinad.manifest") {
-            Some(entry) => Some(Manifest::parse(&entry.value).map_err(|(field, reason)| ModelError::Manifest {
-                path: path.to_owned(),
-                field,
-                reason,
-            })?),
-            None => None,
-        };
+        let manifest = read_manifest(&proto, path)?;
         let outputs = output_quantisation(graph);
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { path: path.to_owned(), sha256, manifest, outputs, bytes })
@@ -88,6 +84,20 @@ impl ModelFile {
             reason: "no `retinad.manifest`; export the model with the recipe in models/".into(),
         })
     }
+}
+
+fn read_manifest(proto: &pb::ModelProto, path: &str) -> Result<Option<Manifest>, ModelError> {
+    let mut entries = proto.metadata_props.iter().filter(|entry| entry.key == MANIFEST_KEY);
+    let Some(entry) = entries.next() else { return Ok(None) };
+    if entries.next().is_some() {
+        let reason = format!("`{MANIFEST_KEY}` is there twice, must be one");
+        return Err(ModelError::Manifest { path: path.to_owned(), field: "metadata_props".into(), reason });
+    }
+    Manifest::parse(&entry.value).map(Some).map_err(|error| refused(error, path))
+}
+
+fn refused(error: ManifestError, path: &str) -> ModelError {
+    ModelError::Manifest { path: path.to_owned(), field: error.field, reason: error.reason }
 }
 
 /// The bytes of a regular file of at most [`MAX_BYTES`]; `name` stands for it in messages.
@@ -174,6 +184,18 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
         assert!(refusal(&path).ends_with("a device or socket, must be a regular file"));
+    }
+
+    fn shipped() -> ModelFile {
+        ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx")).expect("the shipped model")
+    }
+
+    #[test]
+    fn two_manifests_are_refused() {
+        let mut proto = pb::ModelProto::decode(&shipped().bytes[..]).expect("ONNX");
+        proto.metadata_props.push(proto.metadata_props[0].clone());
+        let error = ModelFile::parse("two.onnx", proto.encode_to_vec()).err().expect("refused").to_string();
+        assert!(error.contains("is there twice"), "{error}");
     }
 
     #[test]

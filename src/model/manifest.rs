@@ -1,186 +1,250 @@
 //! `retinad-manifest/1`: what the model file says of itself (`retinanet.md`, section 8). Unknown keys are errors.
-#![allow(missing_docs, reason = "the fields carry the names of the manifest")]
+//!
+//! Reading checks every value that can be checked without the graph; the engine compares the rest with the graph.
 
-use serde::Deserialize;
+use super::one_line;
+use super::words::{
+    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels, ClipOrder, Format, InputType,
+    Layout, Placement, Resample, Rounding, SelfTestPicture,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The whole manifest. Parts the daemon only passes on are kept as JSON.
-#[derive(Debug, Clone, Deserialize)]
+/// The whole manifest. Parts that the daemon only passes on are kept as JSON.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    pub format: String,
+    /// Version of the manifest.
+    pub format: Format,
+    /// The model's name.
     pub name: String,
+    /// The model's version.
     pub version: String,
+    /// What it is, in a sentence or two.
     pub description: String,
+    /// Licence of the weights (SPDX).
     pub licence: String,
+    /// Where the licence can be read.
     pub licence_url: String,
+    /// Who made it.
     pub authors: Vec<String>,
+    /// How the input tensor is made.
     pub input: Input,
+    /// How the picture is fitted.
     pub letterbox: LetterboxSpec,
+    /// Per class output of an anchor, 1 to 1000; null: never used.
     pub classes: Vec<Option<Class>>,
+    /// Per level, finest first.
     pub heads: Vec<Head>,
+    /// What turns an output into a score.
     pub activation: Activation,
+    /// The anchors, per level as in `heads`.
     pub anchors: Anchors,
+    /// What box deltas mean.
     pub box_coder: BoxCoder,
+    /// From heads to detections.
     pub decode: Decode,
+    /// Tensors that the engine gives beside the heads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taps: Vec<Tap>,
+    /// The answer that the built-in picture must give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+    /// Data sets, loss, steps.
     pub training: Value,
+    /// Scheme and calibration.
     pub quantisation: Value,
+    /// Measured quality.
     pub evaluation: Value,
+    /// Which model it came from.
     pub lineage: Value,
 }
 
 /// How the input tensor is made.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
+    /// Name in the graph.
     pub name: String,
+    /// Pixels across, 32 to 2048.
     pub width: u32,
+    /// Pixels down, 32 to 2048.
     pub height: u32,
-    pub layout: String,
-    pub channels: String,
-    pub dtype: String,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Order of the colours.
+    pub channels: Channels,
+    /// Type of the tensor.
+    pub dtype: InputType,
+    /// Factor from a byte to the unit of `mean` and `std`: 1, or 1/255.
     pub scale_to_unit: f32,
+    /// Subtracted per channel: red, green, blue, whatever `channels` says.
     pub mean: [f32; 3],
+    /// Divided by per channel, in the order of `mean`; above 0.
     pub std: [f32; 3],
-    #[serde(default)]
+    /// Step of the input's codes, for people: the graph's quantiser holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant_scale: Option<f32>,
-    #[serde(default)]
+    /// Code of 0.0, for people: the graph's quantiser holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant_zero_point: Option<i32>,
 }
 
 /// How the picture is fitted.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LetterboxSpec {
+    /// Whether both axes are scaled alike; only true is known.
     pub keep_aspect: bool,
-    pub placement: String,
+    /// Where the picture lies.
+    pub placement: Placement,
+    /// Colour of the bars.
     pub pad_rgb: [u8; 3],
-    pub resample: String,
-    pub rounding: String,
+    /// How it is scaled.
+    pub resample: Resample,
+    /// How its scaled sides become whole pixels.
+    pub rounding: Rounding,
 }
 
 /// One class.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
+    /// Its name.
     pub label: String,
+    /// Its COCO category.
     pub coco_id: Option<u32>,
 }
 
 /// The outputs of one level.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
+    /// The level's name, such as `p3`.
     pub level: String,
+    /// Graph output `[1, A·K, h, w]`.
     pub class_output: String,
+    /// Graph output `[1, A·4, h, w]`.
     pub box_output: String,
-    pub class_channels: String,
-    pub box_order: String,
+    /// What the channels of the class output are.
+    pub class_channels: ClassChannels,
+    /// What the channels of the box output are; levels may differ.
+    pub box_order: BoxOrder,
 }
 
 /// What turns an output into a score.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Activation {
-    pub kind: String,
+    /// The function.
+    pub kind: ActivationKind,
+    /// True: outputs are logits. False: the graph ends in the activation and outputs are scores.
     pub logits: bool,
 }
 
 /// The anchors.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchors {
-    pub format: String,
-    pub order: String,
-    pub cell_order: String,
-    pub rounding: String,
+    /// What the numbers of a base box are.
+    pub format: BoxFormat,
+    /// In which order all anchors stand.
+    pub order: AnchorOrder,
+    /// In which order the boxes of a cell were made.
+    pub cell_order: CellOrder,
+    /// How the base boxes were rounded.
+    pub rounding: AnchorRounding,
+    /// Centre of the first cell, in cells: 0 or 0.5.
     pub offset: f32,
+    /// Per level.
     pub levels: Vec<Level>,
+    /// SHA-256 of all anchors, hex.
     pub sha256: String,
 }
 
 /// The anchors of one level.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Level {
+    /// Pixels of the input from cell to cell, down and across, 1 to 4096.
     pub stride_yx: [u32; 2],
+    /// Cells down and across, 1 to 1024.
     pub feature_hw: [usize; 2],
+    /// `[x1, y1, x2, y2]` around 0, 0 in pixels of the input, 1 to 64 boxes.
     pub base: Vec<[f32; 4]>,
 }
 
-/// Box deltas.
-#[derive(Debug, Clone, Deserialize)]
+/// What box deltas mean.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoxCoder {
+    /// Divisors of `dx dy dw dh`; above 0.
     pub weights: [f32; 4],
+    /// Upper bound of `dw` and `dh`; null: none.
     pub clamp: Option<f32>,
 }
 
 /// From heads to detections.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decode {
+    /// Scores must exceed it; 0 to below 1.
     pub score_threshold: f32,
+    /// Best (anchor, class) pairs of a level that are kept, 1 to 100000.
     pub topk_per_level: usize,
+    /// Overlap above which the lower score of a class is dropped, 0 to 1.
     pub nms_iou: f32,
+    /// Most detections of a picture, 1 to 10000.
     pub max_detections: usize,
-    pub clip: String,
+    /// When boxes are clipped to the picture.
+    pub clip: ClipOrder,
 }
+
+/// A tensor that the engine gives beside the heads, in INT8 codes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tap {
+    /// What the program calls it; unique.
+    pub name: String,
+    /// Its codes in the graph: the output of a QuantizeLinear, or of a DequantizeLinear that reads it.
+    pub tensor: String,
+}
+
+/// The answer that a built-in picture must give, of a model that runs wholly in INT8.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// The picture.
+    pub picture: SelfTestPicture,
+    /// SHA-256 of all head codes, 64 lower-case hex digits: per level the class and then the box output, each `[channels, height,
+    /// width]` in u8 (s8 codes are moved up by 128).
+    pub heads_sha256: String,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct ManifestError {
+    /// The key, such as `heads[1].box_order`.
+    pub field: String,
+    /// What was found and what is allowed.
+    pub reason: String,
+}
+
+/// Most taps of a model.
+const MAX_TAPS: usize = 64;
 
 impl Manifest {
     /// Parses and checks `json`.
     ///
     /// # Errors
-    /// `(field, what was found and what is allowed)`.
-    pub fn parse(json: &str) -> Result<Self, (String, String)> {
-        let manifest: Self = serde_json::from_str(json).map_err(|e| ("retinad.manifest".to_owned(), e.to_string()))?;
+    /// [`ManifestError`] for the first key that does not hold.
+    pub fn parse(json: &str) -> Result<Self, ManifestError> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let manifest: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| unreadable(&error))?;
+        deserializer.end().map_err(|error| whole(&error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
-    }
-
-    fn check(&self) -> Result<(), (String, String)> {
-        let word = |field: &str, found: &str, allowed: &[&str]| {
-            if allowed.contains(&found) { Ok(()) } else { Err((field.to_owned(), format!("{found:?}, must be one of {allowed:?}"))) }
-        };
-        let holds = |field: &str, ok: bool, reason: String| if ok { Ok(()) } else { Err((field.to_owned(), reason)) };
-        word("format", &self.format, &["retinad-manifest/1"])?;
-        word("input.layout", &self.input.layout, &["nchw"])?;
-        word("input.channels", &self.input.channels, &["rgb", "bgr"])?;
-        word("input.dtype", &self.input.dtype, &["f32"])?;
-        let sides = [self.input.width, self.input.height];
-        holds("input.width", sides.iter().all(|side| (32..=2048).contains(side)), format!("{sides:?}, each side must be 32 to 2048"))?;
-        let finite = self.input.mean.iter().chain(&self.input.std).all(|v| v.is_finite()) && self.input.std.iter().all(|&v| v > 0.0);
-        holds("input.std", finite, "mean and std must be finite, std positive".into())?;
-        holds("letterbox.keep_aspect", self.letterbox.keep_aspect, "false, only true is known".into())?;
-        word("letterbox.placement", &self.letterbox.placement, &["top_left", "centre"])?;
-        word("letterbox.resample", &self.letterbox.resample, &["bilinear_half_pixel"])?;
-        word("letterbox.rounding", &self.letterbox.rounding, &["nearest"])?;
-        holds("classes", (1..=1000).contains(&self.classes.len()), format!("{} entries, must be 1 to 1000", self.classes.len()))?;
-        holds("heads", !self.heads.is_empty(), "empty".into())?;
-        for head in &self.heads {
-            word("heads.class_channels", &head.class_channels, &["anchor_major"])?;
-            word("heads.box_order", &head.box_order, &["dx_dy_dw_dh", "dy_dx_dh_dw"])?;
-        }
-        word("activation.kind", &self.activation.kind, &["sigmoid"])?;
-        word("anchors.format", &self.anchors.format, &["xyxy"])?;
-        word("anchors.order", &self.anchors.order, &["level_y_x_anchor"])?;
-        let levels = &self.anchors.levels;
-        holds("anchors.levels", levels.len() == self.heads.len(), format!("{} levels but {} heads", levels.len(), self.heads.len()))?;
-        for (i, level) in levels.iter().enumerate() {
-            let field = format!("anchors.levels[{i}]");
-            let sane = level.feature_hw.iter().all(|side| (1..=1024).contains(side)) && (1..=64).contains(&level.base.len());
-            holds(&field, sane, "feature_hw must be 1 to 1024, base 1 to 64 boxes".into())?;
-            holds(&field, level.stride_yx.iter().all(|s| (1..=4096).contains(s)), "stride_yx must be 1 to 4096".into())?;
-            let positive = level.base.iter().all(|b| b.iter().all(|v| v.is_finite()) && b[2] > b[0] && b[3] > b[1]);
-            holds(&field, positive, "base boxes must be finite with x2 > x1 and y2 > y1".into())?;
-        }
-        holds("anchors.offset", self.anchors.offset.is_finite(), "must be finite".into())?;
-        holds("box_coder.weights", self.box_coder.weights.iter().all(|&w| w.is_finite() && w > 0.0), "must be finite and positive".into())?;
-        holds("decode.score_threshold", (0.0..1.0).contains(&self.decode.score_threshold), "must be 0 to below 1".into())?;
-        holds("decode.nms_iou", (0.0..=1.0).contains(&self.decode.nms_iou), "must be 0 to 1".into())?;
-        holds("decode.topk_per_level", (1..=100_000).contains(&self.decode.topk_per_level), "must be 1 to 100000".into())?;
-        holds("decode.max_detections", (1..=10_000).contains(&self.decode.max_detections), "must be 1 to 10000".into())?;
-        word("decode.clip", &self.decode.clip, &["before_nms", "after_nms"])
     }
 
     /// Labels per output; unused outputs are empty.
@@ -188,4 +252,111 @@ impl Manifest {
     pub fn labels(&self) -> Vec<String> {
         self.classes.iter().map(|class| class.as_ref().map_or_else(String::new, |class| class.label.clone())).collect()
     }
+
+    /// Checks what the types do not say.
+    fn check(&self) -> Result<(), ManifestError> {
+        self.check_input()?;
+        let classes = self.classes.len();
+        require("classes", (1..=1000).contains(&classes), || format!("{classes} entries, must be 1 to 1000"))?;
+        require("heads", !self.heads.is_empty(), || "empty".into())?;
+        self.check_anchors()?;
+        self.check_decode()?;
+        self.check_taps()?;
+        self.check_self_test()
+    }
+
+    fn check_input(&self) -> Result<(), ManifestError> {
+        let input = &self.input;
+        for (field, side) in [("input.width", input.width), ("input.height", input.height)] {
+            require(field, (32..=2048).contains(&side), || format!("{side}, must be 32 to 2048"))?;
+        }
+        let scale = input.scale_to_unit;
+        require("input.scale_to_unit", positive(scale), || format!("{scale}, must be finite and above 0"))?;
+        require("input.mean", input.mean.iter().all(|v| v.is_finite()), || "must be finite".into())?;
+        require("input.std", input.std.iter().all(|&v| positive(v)), || "must be finite and above 0".into())?;
+        require("input.quant_scale", input.quant_scale.is_none_or(positive), || "must be finite and above 0".into())?;
+        require("letterbox.keep_aspect", self.letterbox.keep_aspect, || "false, only true is known".into())
+    }
+
+    fn check_anchors(&self) -> Result<(), ManifestError> {
+        let (levels, heads) = (&self.anchors.levels, self.heads.len());
+        require("anchors.levels", levels.len() == heads, || format!("{} levels but {heads} heads", levels.len()))?;
+        for (i, level) in levels.iter().enumerate() {
+            let [feature_hw, stride_yx, base] = ["feature_hw", "stride_yx", "base"].map(|key| format!("anchors.levels[{i}].{key}"));
+            require(&feature_hw, level.feature_hw.iter().all(|side| (1..=1024).contains(side)), || {
+                format!("{:?}, must be 1 to 1024", level.feature_hw)
+            })?;
+            require(&stride_yx, level.stride_yx.iter().all(|stride| (1..=4096).contains(stride)), || {
+                format!("{:?}, must be 1 to 4096", level.stride_yx)
+            })?;
+            let boxes = level.base.len();
+            require(&base, (1..=64).contains(&boxes), || format!("{boxes} boxes, must be 1 to 64"))?;
+            let extended = |b: &[f32; 4]| b.iter().all(|v| v.is_finite()) && b[2] > b[0] && b[3] > b[1];
+            require(&base, level.base.iter().all(extended), || "boxes must be finite with x2 > x1 and y2 > y1".into())?;
+        }
+        require("anchors.offset", self.anchors.offset.is_finite(), || "must be finite".into())
+    }
+
+    fn check_decode(&self) -> Result<(), ManifestError> {
+        let (coder, decode) = (&self.box_coder, &self.decode);
+        require("box_coder.weights", coder.weights.iter().all(|&w| positive(w)), || "must be finite and above 0".into())?;
+        require("box_coder.clamp", coder.clamp.is_none_or(f32::is_finite), || "must be finite or null".into())?;
+        require("decode.score_threshold", (0.0..1.0).contains(&decode.score_threshold), || {
+            format!("{}, must be 0 to below 1", decode.score_threshold)
+        })?;
+        require("decode.nms_iou", (0.0..=1.0).contains(&decode.nms_iou), || format!("{}, must be 0 to 1", decode.nms_iou))?;
+        require("decode.topk_per_level", (1..=100_000).contains(&decode.topk_per_level), || {
+            format!("{}, must be 1 to 100000", decode.topk_per_level)
+        })?;
+        require("decode.max_detections", (1..=10_000).contains(&decode.max_detections), || {
+            format!("{}, must be 1 to 10000", decode.max_detections)
+        })
+    }
+
+    fn check_taps(&self) -> Result<(), ManifestError> {
+        let taps = &self.taps;
+        require("taps", taps.len() <= MAX_TAPS, || format!("{} taps, at most {MAX_TAPS} are given", taps.len()))?;
+        for (i, tap) in taps.iter().enumerate() {
+            let [name, tensor] = ["name", "tensor"].map(|key| format!("taps[{i}].{key}"));
+            require(&name, !tap.name.is_empty(), || "empty".into())?;
+            require(&name, taps[..i].iter().all(|other| other.name != tap.name), || format!("{:?} is there twice", tap.name))?;
+            require(&tensor, !tap.tensor.is_empty(), || "empty".into())?;
+        }
+        Ok(())
+    }
+
+    fn check_self_test(&self) -> Result<(), ManifestError> {
+        let Some(test) = &self.self_test else { return Ok(()) };
+        let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        let hex = test.heads_sha256.len() == 64 && test.heads_sha256.bytes().all(digit);
+        require("self_test.heads_sha256", hex, || format!("{:?}, must be 64 lower-case hex digits", test.heads_sha256))
+    }
 }
+
+fn positive(value: f32) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+fn require(field: &str, holds: bool, reason: impl FnOnce() -> String) -> Result<(), ManifestError> {
+    if holds { Ok(()) } else { Err(ManifestError { field: field.to_owned(), reason: one_line(&reason()) }) }
+}
+
+/// An error of the manifest as a whole.
+fn whole(reason: &str) -> ManifestError {
+    ManifestError { field: "retinad.manifest".into(), reason: one_line(reason) }
+}
+
+/// The key that cannot be read, and why.
+fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ManifestError {
+    let (path, inner) = (error.path().to_string(), error.inner());
+    let text = inner.to_string();
+    if !inner.is_data() || path == "." {
+        return whole(&text);
+    }
+    // The key says where it is; line and column of a text that usually has one line say no more.
+    let place = format!(" at line {} column {}", inner.line(), inner.column());
+    ManifestError { field: one_line(&path), reason: one_line(text.strip_suffix(&place).unwrap_or(&text)) }
+}
+
+#[cfg(test)]
+mod tests;

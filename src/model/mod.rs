@@ -6,8 +6,15 @@
 mod error;
 mod file;
 mod manifest;
+mod words;
 
 pub use error::ModelError;
 pub(crate) use error::one_line;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
-pub use manifest::{Head, Level, Manifest};
+pub use manifest::{
+    Activation, Anchors, BoxCoder, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest, ManifestError, SelfTest, Tap,
+};
+pub use words::{
+    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels, ClipOrder, Format, InputType,
+    Layout, Placement, Resample, Rounding, SelfTestPicture,
+};

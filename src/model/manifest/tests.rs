@@ -1,0 +1,131 @@
+//! Every word and bound of the manifest, on the shipped model's own.
+
+use super::*;
+use crate::model::ModelFile;
+use serde_json::json;
+use std::path::Path;
+
+fn shipped() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
+    let file = ModelFile::read(&path).expect("the shipped model");
+    serde_json::to_value(file.manifest().expect("a manifest")).expect("JSON")
+}
+
+/// The refusal of the shipped manifest with the value at `pointer` changed: `field: reason`.
+fn refusal(pointer: &str, value: Value) -> String {
+    let mut json = shipped();
+    *json.pointer_mut(pointer).expect("a key of the manifest") = value;
+    Manifest::parse(&json.to_string()).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_word_that_is_not_allowed_is_named_with_its_key_and_those_that_are() {
+    let cases: [(&str, &str, &[&str]); 17] = [
+        ("/format", "format", Format::ALLOWED),
+        ("/input/layout", "input.layout", Layout::ALLOWED),
+        ("/input/channels", "input.channels", Channels::ALLOWED),
+        ("/input/dtype", "input.dtype", InputType::ALLOWED),
+        ("/letterbox/placement", "letterbox.placement", Placement::ALLOWED),
+        ("/letterbox/resample", "letterbox.resample", Resample::ALLOWED),
+        ("/letterbox/rounding", "letterbox.rounding", Rounding::ALLOWED),
+        ("/heads/0/class_channels", "heads[0].class_channels", ClassChannels::ALLOWED),
+        ("/heads/0/box_order", "heads[0].box_order", BoxOrder::ALLOWED),
+        ("/heads/3/box_order", "heads[3].box_order", BoxOrder::ALLOWED),
+        ("/activation/kind", "activation.kind", ActivationKind::ALLOWED),
+        ("/anchors/format", "anchors.format", BoxFormat::ALLOWED),
+        ("/anchors/order", "anchors.order", AnchorOrder::ALLOWED),
+        ("/anchors/cell_order", "anchors.cell_order", CellOrder::ALLOWED),
+        ("/anchors/rounding", "anchors.rounding", AnchorRounding::ALLOWED),
+        ("/decode/clip", "decode.clip", ClipOrder::ALLOWED),
+        ("/decode/clip", "decode.clip", &["before_nms", "after_nms"]),
+    ];
+    for (pointer, field, allowed) in cases {
+        assert_eq!(refusal(pointer, json!("sideways")), format!("{field}: \"sideways\", must be one of {allowed:?}"));
+    }
+}
+
+#[test]
+fn every_allowed_word_is_read_and_written_as_it_is() {
+    for (pointer, allowed) in [
+        ("/input/channels", Channels::ALLOWED),
+        ("/letterbox/placement", Placement::ALLOWED),
+        ("/heads/2/box_order", BoxOrder::ALLOWED),
+        ("/anchors/cell_order", CellOrder::ALLOWED),
+        ("/anchors/rounding", AnchorRounding::ALLOWED),
+        ("/decode/clip", ClipOrder::ALLOWED),
+    ] {
+        for word in allowed {
+            let mut json = shipped();
+            *json.pointer_mut(pointer).expect("a key of the manifest") = json!(word);
+            let manifest = Manifest::parse(&json.to_string()).expect("allowed");
+            let written = serde_json::to_value(&manifest).expect("JSON");
+            assert_eq!(written.pointer(pointer), Some(&json!(word)), "{pointer}");
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_wrong_types_and_missing_keys_name_the_key() {
+    let add = |pointer: &str, key: &str| {
+        let mut json = shipped();
+        json.pointer_mut(pointer).and_then(Value::as_object_mut).expect("an object").insert(key.to_owned(), json!(1));
+        Manifest::parse(&json.to_string()).expect_err("refused").to_string()
+    };
+    assert!(add("", "colour").starts_with("colour: unknown field `colour`"), "{}", add("", "colour"));
+    assert!(add("/heads/1", "shape").starts_with("heads[1].shape: unknown field `shape`"), "{}", add("/heads/1", "shape"));
+    assert_eq!(add("", "two\nlines").lines().count(), 1);
+    let wrong = refusal("/input/width", json!("wide"));
+    assert_eq!(wrong, "input.width: invalid type: string \"wide\", expected u32");
+    let mut json = shipped();
+    json["decode"].as_object_mut().expect("an object").remove("nms_iou");
+    let missing = Manifest::parse(&json.to_string()).expect_err("refused").to_string();
+    assert_eq!(missing, "decode: missing field `nms_iou`");
+    for text in ["", "{", "[]", "null", "{} {}"] {
+        let error = Manifest::parse(text).expect_err("refused");
+        assert!(error.field == "retinad.manifest" && error.to_string().lines().count() == 1, "{error}");
+    }
+    let two = format!("{} {{}}", shipped());
+    assert_eq!(Manifest::parse(&two).expect_err("refused").field, "retinad.manifest", "nothing may follow");
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_with_their_key() {
+    let digest = "0123456789abcdef".repeat(4);
+    for (pointer, value, field) in [
+        ("/input/width", json!(31), "input.width: 31"),
+        ("/input/scale_to_unit", json!(1e300), "input.scale_to_unit: inf"),
+        ("/input/std/1", json!(0.0), "input.std"),
+        ("/letterbox/keep_aspect", json!(false), "letterbox.keep_aspect"),
+        ("/classes", json!([]), "classes: 0 entries"),
+        ("/heads", json!([]), "heads: empty"),
+        ("/anchors/levels", json!([]), "anchors.levels: 0 levels but 4 heads"),
+        ("/anchors/levels/2/feature_hw/0", json!(0), "anchors.levels[2].feature_hw: [0, 10]"),
+        ("/anchors/levels/2/stride_yx/0", json!(5000), "anchors.levels[2].stride_yx"),
+        ("/anchors/levels/1/base", json!([]), "anchors.levels[1].base: 0 boxes"),
+        ("/anchors/levels/1/base/0", json!([0, 0, 0, 1]), "anchors.levels[1].base: boxes"),
+        ("/box_coder/weights/0", json!(-1), "box_coder.weights"),
+        ("/decode/score_threshold", json!(1), "decode.score_threshold: 1"),
+        ("/decode/nms_iou", json!(1.5), "decode.nms_iou: 1.5"),
+        ("/decode/topk_per_level", json!(0), "decode.topk_per_level: 0"),
+        ("/decode/max_detections", json!(10_001), "decode.max_detections: 10001"),
+    ] {
+        let error = refusal(pointer, value);
+        assert!(error.starts_with(field), "{error}");
+    }
+    let with = |key: &str, value: Value| {
+        let mut json = shipped();
+        json.as_object_mut().expect("an object").insert(key.to_owned(), value);
+        Manifest::parse(&json.to_string()).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let tap = |name: &str, tensor: &str| json!({"name": name, "tensor": tensor});
+    assert_eq!(with("taps", json!([tap("a", "x"), tap("b", "x")])), Ok(()));
+    assert_eq!(with("taps", json!([tap("a", "x"), tap("a", "y")])), Err("taps[1].name: \"a\" is there twice".into()));
+    assert_eq!(with("taps", json!([tap("a", "")])), Err("taps[0].tensor: empty".into()));
+    assert_eq!(with("taps", json!([tap("", "x")])), Err("taps[0].name: empty".into()));
+    assert_eq!(with("self_test", json!({"picture": "retinad-1", "heads_sha256": digest})), Ok(()));
+    let digest = digest.to_uppercase();
+    let error = with("self_test", json!({"picture": "retinad-1", "heads_sha256": digest})).expect_err("refused");
+    assert!(error.starts_with("self_test.heads_sha256") && error.ends_with("must be 64 lower-case hex digits"), "{error}");
+    let error = with("self_test", json!({"picture": "monalisa", "heads_sha256": digest})).expect_err("refused");
+    assert_eq!(error, "self_test.picture: \"monalisa\", must be one of [\"retinad-1\"]");
+}
