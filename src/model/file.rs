@@ -1,6 +1,6 @@
 //! The model file in memory: ONNX bytes, their hash, the manifest, and the quantisation of the graph's outputs.
 
-use super::{Manifest, ManifestError, ModelError, one_line};
+use super::{Manifest, ManifestError, ModelError, metadata, one_line};
 use prost::Message;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -83,6 +83,16 @@ impl ModelFile {
             field: "metadata_props".into(),
             reason: "no `retinad.manifest`; export the model with the recipe in models/".into(),
         })
+    }
+
+    /// The file's bytes with `manifest` in place of its own, or added if it has none. All bytes outside of that entry are equal.
+    ///
+    /// # Errors
+    /// [`ModelError::Manifest`] if the manifest could not be read again, [`ModelError::NotOnnx`] if the file has protobuf groups.
+    pub fn with_manifest(&self, manifest: &Manifest) -> Result<Vec<u8>, ModelError> {
+        let json = manifest.to_json().map_err(|error| refused(error, &self.path))?;
+        metadata::with_entry(&self.bytes, MANIFEST_KEY, &json)
+            .ok_or_else(|| ModelError::NotOnnx { path: self.path.clone(), reason: "a field of a kind that ONNX does not use".into() })
     }
 }
 
@@ -188,6 +198,47 @@ mod tests {
 
     fn shipped() -> ModelFile {
         ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx")).expect("the shipped model")
+    }
+
+    #[test]
+    fn the_shipped_model_with_its_manifest_written_again_reads_the_same_and_differs_in_nothing_else() {
+        let file = shipped();
+        let manifest = file.manifest().expect("a manifest");
+        let bytes = file.with_manifest(manifest).expect("written");
+        // The entry is the file's last field; its key stands behind the field's own key, its length, and two bytes more.
+        let key = MANIFEST_KEY.as_bytes();
+        let entry = file.bytes.windows(key.len()).rposition(|part| part == key).expect("the entry") - 5;
+        assert!(bytes[..entry] == file.bytes[..entry] && bytes.len() > entry + 1000);
+        let again = ModelFile::parse("again.onnx", bytes.clone()).expect("reads");
+        assert_eq!(again.manifest().expect("a manifest"), manifest);
+        assert!(again.with_manifest(manifest).expect("written") == bytes, "written twice is written once");
+    }
+
+    #[test]
+    fn a_manifest_is_changed_or_added_and_the_rest_of_the_file_stays() {
+        let file = shipped();
+        let proto = pb::ModelProto::decode(&file.bytes[..]).expect("ONNX");
+        let mut manifest = file.manifest().expect("a manifest").clone();
+        manifest.version = "2.0.0".into();
+        manifest.heads[1].box_order = crate::model::BoxOrder::DyDxDhDw;
+        manifest.taps = vec![crate::model::Tap { name: "features".into(), tensor: "/a/tensor".into() }];
+        let bare = pb::ModelProto { metadata_props: Vec::new(), ..proto.clone() }.encode_to_vec();
+        for bytes in [file.bytes, bare] {
+            let file = ModelFile::parse("before.onnx", bytes).expect("reads");
+            let written = ModelFile::parse("after.onnx", file.with_manifest(&manifest).expect("written")).expect("reads");
+            assert_eq!(written.manifest().expect("a manifest"), &manifest);
+            let again = pb::ModelProto::decode(&written.bytes[..]).expect("ONNX");
+            assert!(again.graph == proto.graph && again.opset_import == proto.opset_import);
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_could_not_be_read_again_is_not_written() {
+        let file = shipped();
+        let mut manifest = file.manifest().expect("a manifest").clone();
+        manifest.decode.nms_iou = f32::NAN;
+        let error = file.with_manifest(&manifest).err().expect("refused").to_string();
+        assert!(error.contains("decode.nms_iou: NaN, must be 0 to 1"), "{error}");
     }
 
     #[test]

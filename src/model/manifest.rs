@@ -1,6 +1,7 @@
 //! `retinad-manifest/1`: what the model file says of itself (`retinanet.md`, section 8). Unknown keys are errors.
 //!
-//! Reading checks every value that can be checked without the graph; the engine compares the rest with the graph.
+//! Reading checks every value that can be checked without the graph; the engine compares the rest with the graph. A manifest can be
+//! written again ([`super::ModelFile::with_manifest`]); the keys of the parts that are kept as JSON are then in alphabetical order.
 
 use super::one_line;
 use super::words::{
@@ -245,6 +246,15 @@ impl Manifest {
         deserializer.end().map_err(|error| whole(&error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// The manifest as the JSON that [`Manifest::parse`] reads to an equal one.
+    ///
+    /// # Errors
+    /// [`ManifestError`] for the first key that could not be read again.
+    pub fn to_json(&self) -> Result<String, ManifestError> {
+        self.check()?;
+        serde_json::to_string(self).map_err(|error| whole(&error.to_string()))
     }
 
     /// Labels per output; unused outputs are empty.

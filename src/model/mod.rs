@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod manifest;
+mod metadata;
 mod words;
 
 pub use error::ModelError;
