@@ -5,10 +5,10 @@ use retinad::detection::{Detection, Outcome, Times, Verdict};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
 use retinad::image::{self, Letterbox};
-use retinad::model::ModelFile;
+use retinad::model::{Head, ModelFile};
 use retinad::publish::{Counts, Outbox, payload};
 use retinad::retinanet::anchors::{Level, anchors};
-use retinad::retinanet::decode::{Clip, DecodeOptions, Decoder};
+use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -60,12 +60,13 @@ fn frame(c: &mut Criterion) {
         max_detections: manifest.decode.max_detections,
         clip: Clip::BeforeNms,
         drop_empty: true,
-        box_order_dy_first: false,
         weights: manifest.box_coder.weights,
         clamp: manifest.box_coder.clamp,
         logits: true,
     };
-    let mut decoder = Decoder::new(anchors(&levels, manifest.anchors.offset), labels.len(), options);
+    let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
+    let levels = anchors(&levels, manifest.anchors.offset).into_iter().zip(&manifest.heads).map(level).collect();
+    let mut decoder = Decoder::new(levels, labels.len(), options);
     let edge = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
     let (side, halo) = ((width * height) as usize, 2 * 4 * (width + height) as usize);
     let (mut real, mut bytes) = (vec![0.0; 3 * side], vec![0; 4 * side + halo]);

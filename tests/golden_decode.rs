@@ -1,8 +1,9 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
 use retinad::detection::{Detection, HeadTensor, Heads};
+use retinad::model::BoxOrder;
 use retinad::retinanet::anchors::{Level, anchors, sha256};
-use retinad::retinanet::decode::{Clip, DecodeOptions, Decoder, decode_box};
+use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
 use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
 use retinad::retinanet::nms;
 use serde_json::Value;
@@ -98,12 +99,13 @@ fn check(file_name: &str, convention: &str) {
             max_detections: params["max_detections"].as_u64().expect("limit") as usize,
             clip: if clip_hw.is_some() { Clip::BeforeNms } else { Clip::None },
             drop_empty: false,
-            box_order_dy_first: false,
             weights: [1.0; 4],
             clamp: Some(4.135_166_6),
             logits: true,
         };
-        let mut decoder = Decoder::new(anchors(&levels, 0.0), file["num_classes"].as_u64().expect("classes") as usize, options);
+        let level = |anchors| DecodeLevel { anchors, box_order: BoxOrder::DxDyDwDh };
+        let levels = anchors(&levels, 0.0).into_iter().map(level).collect();
+        let mut decoder = Decoder::new(levels, file["num_classes"].as_u64().expect("classes") as usize, options);
         let picture = clip_hw.map_or([f32::MAX; 2], |hw| [hw[1], hw[0]]);
         let found = decoder.decode(&heads(&file, case, 9), picture, 0.0).expect("decodes");
         let expected = &case["expected"];

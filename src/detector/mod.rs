@@ -4,9 +4,9 @@ use crate::detection::{Detection, Times};
 use crate::engine::{Arithmetic, Engine, Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
-use crate::model::{BoxOrder, Channels, ClipOrder, Manifest, ModelError, ModelFile, Placement};
+use crate::model::{Channels, ClipOrder, Head, Manifest, ModelError, ModelFile, Placement};
 use crate::retinanet::anchors::{self, Level};
-use crate::retinanet::decode::{Clip, DecodeOptions, Decoder};
+use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -123,15 +123,17 @@ impl Detector {
                 ClipOrder::AfterNms => Clip::AfterNms,
             },
             drop_empty: true,
-            box_order_dy_first: manifest.heads[0].box_order == BoxOrder::DyDxDhDw,
             weights: manifest.box_coder.weights,
             clamp: manifest.box_coder.clamp,
             logits: manifest.activation.logits,
         };
+        let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
+        let anchors = anchors::anchors(&model.levels, manifest.anchors.offset);
+        let levels = anchors.into_iter().zip(&manifest.heads).map(level).collect();
         Ok(Self {
             model: Arc::clone(model),
             session: model.engine.session(threads).map_err(DetectError::Failed)?,
-            decoder: Decoder::new(anchors::anchors(&model.levels, manifest.anchors.offset), manifest.classes.len(), options),
+            decoder: Decoder::new(levels, manifest.classes.len(), options),
             letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == Placement::Centre),
             picture: Picture::default(),
         })

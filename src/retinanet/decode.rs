@@ -5,6 +5,7 @@
 
 use super::nms::nms;
 use crate::detection::{Detection, HeadTensor, Heads};
+use crate::model::BoxOrder;
 
 /// When boxes are clipped to the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +33,21 @@ pub struct DecodeOptions {
     pub clip: Clip,
     /// Whether boxes that became empty are dropped.
     pub drop_empty: bool,
-    /// Box channels are `dy dx dh dw`.
-    pub box_order_dy_first: bool,
     /// Divisors of the deltas.
     pub weights: [f32; 4],
     /// Upper bound of dw and dh; `None`: none.
     pub clamp: Option<f32>,
     /// Outputs are logits (else already scores).
     pub logits: bool,
+}
+
+/// What a level's rows refer to.
+#[derive(Debug, Clone)]
+pub struct DecodeLevel {
+    /// Its anchors `[x1, y1, x2, y2]` in pixels of the input, in `y, x, a` order.
+    pub anchors: Vec<[f32; 4]>,
+    /// What the four channels of an anchor in its box output are.
+    pub box_order: BoxOrder,
 }
 
 /// Why heads cannot be decoded.
@@ -70,7 +78,7 @@ pub enum DecodeError {
 
 /// Decoder of one model and thread; its memory is reused from picture to picture.
 pub struct Decoder {
-    anchors: Vec<Vec<[f32; 4]>>,
+    levels: Vec<DecodeLevel>,
     classes: usize,
     options: DecodeOptions,
     /// `(score, row, class)` of the level at hand.
@@ -80,10 +88,10 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For a model's anchors (per level, `y, x, a` order) and `classes`.
+    /// For a model's `levels` and number of `classes`.
     #[must_use]
-    pub fn new(anchors: Vec<Vec<[f32; 4]>>, classes: usize, options: DecodeOptions) -> Self {
-        Self { anchors, classes, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
+    pub fn new(levels: Vec<DecodeLevel>, classes: usize, options: DecodeOptions) -> Self {
+        Self { levels, classes, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
     }
 
     /// Decodes `heads`; boxes in pixels of the input, best first. `picture` is the right and bottom edge of the picture within the
@@ -92,8 +100,8 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`] if the heads do not fit the anchors.
     pub fn decode(&mut self, heads: &Heads, picture: [f32; 2], min_score: f32) -> Result<&[Detection], DecodeError> {
-        if heads.levels.len() != self.anchors.len() {
-            return Err(DecodeError::Levels { found: heads.levels.len(), expected: self.anchors.len() });
+        if heads.levels.len() != self.levels.len() {
+            return Err(DecodeError::Levels { found: heads.levels.len(), expected: self.levels.len() });
         }
         let threshold = self.options.score_threshold.max(min_score);
         self.decoded.clear();
@@ -103,10 +111,11 @@ impl Decoder {
             // Rows stand in y, x, a order, so (row, class) is the rest of the total order.
             self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
             self.candidates.truncate(self.options.topk_per_level);
+            let DecodeLevel { anchors, box_order } = &self.levels[level];
             for &(score, row, class) in &self.candidates {
                 let (cell, a) = (row as usize / per_cell, row as usize % per_cell);
-                let delta = std::array::from_fn(|j| box_head.value(a * 4 + j, cell));
-                if let Some(bbox) = self.place(delta, &self.anchors[level][row as usize], picture) {
+                let delta = deltas(*box_order, |channel| box_head.value(a * 4 + channel, cell));
+                if let Some(bbox) = self.place(delta, &anchors[row as usize], picture) {
                     self.decoded.push(Detection { class: class as usize, score, bbox });
                 }
             }
@@ -126,7 +135,7 @@ impl Decoder {
     }
 
     fn check(&self, level: usize, class_head: &HeadTensor, box_head: &HeadTensor) -> Result<usize, DecodeError> {
-        let anchors = self.anchors[level].len();
+        let anchors = self.levels[level].anchors.len();
         let per_cell = class_head.channels / self.classes;
         for (output, head, channels) in [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)] {
             let cells = head.height * head.width;
@@ -189,14 +198,9 @@ impl Decoder {
         }
     }
 
-    /// Box of one anchor; `None` if it is not finite, or empty after clipping.
+    /// Box of one anchor from `dx dy dw dh`; `None` if it is not finite, or empty after clipping.
     fn place(&self, delta: [f32; 4], anchor: &[f32; 4], picture: [f32; 2]) -> Option<[f32; 4]> {
-        let mut d = delta;
-        if self.options.box_order_dy_first {
-            d.swap(0, 1);
-            d.swap(2, 3);
-        }
-        let bbox = decode_box(d, anchor, self.options.weights, self.options.clamp);
+        let bbox = decode_box(delta, anchor, self.options.weights, self.options.clamp);
         if !bbox.iter().all(|v| v.is_finite()) {
             return None;
         }
@@ -205,6 +209,14 @@ impl Decoder {
         }
         let bbox = clip(bbox, picture);
         (!self.options.drop_empty || (bbox[2] > bbox[0] && bbox[3] > bbox[1])).then_some(bbox)
+    }
+}
+
+/// `dx dy dw dh` of an anchor whose four channels `value` reads.
+fn deltas(order: BoxOrder, value: impl Fn(usize) -> f32) -> [f32; 4] {
+    match order {
+        BoxOrder::DxDyDwDh => [value(0), value(1), value(2), value(3)],
+        BoxOrder::DyDxDhDw => [value(1), value(0), value(3), value(2)],
     }
 }
 
@@ -221,4 +233,51 @@ pub fn decode_box(d: [f32; 4], anchor: &[f32; 4], weights: [f32; 4], clamp: Opti
     let (x, y) = (d[0] / weights[0] * w + cx, d[1] / weights[1] * h + cy);
     let (bw, bh) = (limit(d[2] / weights[2]).exp() * w, limit(d[3] / weights[3]).exp() * h);
     [x - 0.5 * bw, y - 0.5 * bh, x + 0.5 * bw, y + 0.5 * bh]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A level of one cell with two anchors and one class: scores, and deltas in the level's order.
+    fn level(order: BoxOrder, anchors: [[f32; 4]; 2], logits: [f32; 2], wanted: [[f32; 4]; 2]) -> (DecodeLevel, (HeadTensor, HeadTensor)) {
+        let written = wanted.map(|[dx, dy, dw, dh]| match order {
+            BoxOrder::DxDyDwDh => [dx, dy, dw, dh],
+            BoxOrder::DyDxDhDw => [dy, dx, dh, dw],
+        });
+        let head = |values: Vec<f32>| HeadTensor { channels: values.len(), height: 1, width: 1, values, ..Default::default() };
+        (DecodeLevel { anchors: anchors.to_vec(), box_order: order }, (head(logits.to_vec()), head(written.concat())))
+    }
+
+    fn boxes(orders: [BoxOrder; 2]) -> Vec<Detection> {
+        let coarse = [[10.0, 10.0, 50.0, 30.0], [100.0, 20.0, 140.0, 90.0]];
+        let fine = [[60.0, 60.0, 70.0, 80.0], [5.0, 100.0, 30.0, 110.0]];
+        let made = [
+            level(orders[0], coarse, [2.0, 1.0], [[0.1, -0.2, 0.3, 0.05], [0.0, 0.4, -0.1, 0.2]]),
+            level(orders[1], fine, [0.5, 1.5], [[-0.3, 0.2, 0.1, 0.6], [0.25, 0.0, 0.4, -0.5]]),
+        ];
+        let (levels, heads): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        let options = DecodeOptions {
+            score_threshold: 0.05,
+            topk_per_level: 10,
+            nms_iou: 0.5,
+            max_detections: 10,
+            clip: Clip::BeforeNms,
+            drop_empty: true,
+            weights: [1.0; 4],
+            clamp: None,
+            logits: true,
+        };
+        Decoder::new(levels, 1, options).decode(&Heads { levels: heads }, [160.0; 2], 0.0).expect("decodes").to_vec()
+    }
+
+    #[test]
+    fn levels_that_differ_in_box_order_give_the_boxes_of_levels_that_agree() {
+        let (across, down) = (BoxOrder::DxDyDwDh, BoxOrder::DyDxDhDw);
+        let expected = boxes([across, across]);
+        assert_eq!(expected.len(), 4, "{expected:?}");
+        for orders in [[across, down], [down, across], [down, down]] {
+            assert_eq!(boxes(orders), expected, "{orders:?}");
+        }
+    }
 }
