@@ -13,11 +13,11 @@ pub struct Detection {
     pub bbox: [f32; 4],
 }
 
-/// One head output `[channels, height, width]`.
+/// One tensor that a session gives, `[channels, height, width]`: a head, or what the manifest taps.
 ///
 /// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and zero point.
 #[derive(Debug, Clone, Default)]
-pub struct HeadTensor {
+pub struct Tensor {
     /// Codes in `c, y, x` order, or `y, x, c` if `interleaved`; empty if the graph's output is not quantised.
     pub codes: Vec<u8>,
     /// Step of a code; 0 if not quantised.
@@ -26,7 +26,7 @@ pub struct HeadTensor {
     pub zero_point: i32,
     /// Real values in `c, y, x` order, where the graph's output is not quantised; else empty.
     pub values: Vec<f32>,
-    /// Channels: A·K or A·4.
+    /// Channels; of a class head A·K, of a box head A·4.
     pub channels: usize,
     /// Cells down.
     pub height: usize,
@@ -36,7 +36,7 @@ pub struct HeadTensor {
     pub interleaved: bool,
 }
 
-impl HeadTensor {
+impl Tensor {
     /// The real value of `channel` at `cell` (`y * width + x`).
     #[must_use]
     pub fn value(&self, channel: usize, cell: usize) -> f32 {
@@ -49,7 +49,7 @@ impl HeadTensor {
 #[derive(Debug, Clone, Default)]
 pub struct Heads {
     /// `(class output, box output)` per level.
-    pub levels: Vec<(HeadTensor, HeadTensor)>,
+    pub levels: Vec<(Tensor, Tensor)>,
 }
 
 /// Where a frame's time went.

@@ -1,6 +1,6 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
-use retinad::detection::{Detection, HeadTensor, Heads};
+use retinad::detection::{Detection, Heads, Tensor};
 use retinad::model::BoxOrder;
 use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
@@ -47,12 +47,12 @@ fn heads(file: &Value, case: &Value, per_cell: usize) -> Heads {
     let mut heads = Heads::default();
     for shape in &shapes {
         let (height, width) = (shape[0] as usize, shape[1] as usize);
-        let head = |default: &Value, channels: usize| HeadTensor {
+        let head = |default: &Value, channels: usize| Tensor {
             values: vec![default.as_f64().expect("default") as f32; channels * height * width],
             channels,
             height,
             width,
-            ..HeadTensor::default()
+            ..Tensor::default()
         };
         heads.levels.push((head(&case["cls_logits"]["default"], per_cell * classes), head(&case["box_deltas"]["default"], per_cell * 4)));
     }

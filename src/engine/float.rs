@@ -2,7 +2,7 @@
 //! the same, because a quantised graph's outputs lie on the quantiser's grid.
 
 use super::leftover::{Facts, Real};
-use crate::detection::{HeadTensor, Heads};
+use crate::detection::{self, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -294,7 +294,7 @@ fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usi
 }
 
 /// Real outputs to codes: exact, since a dequantised output lies on the grid.
-fn copy_head(output: &TValue, quantisation: Option<Quantisation>, head: &mut HeadTensor) -> Result<(), String> {
+fn copy_head(output: &TValue, quantisation: Option<Quantisation>, head: &mut detection::Tensor) -> Result<(), String> {
     let shape = output.shape();
     let &[1, channels, height, width] = shape else { return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]")) };
     (head.channels, head.height, head.width, head.interleaved) = (channels, height, width, false);

@@ -9,7 +9,7 @@ mod leftover;
 mod plan;
 mod qoperator;
 
-use crate::detection::{HeadTensor, Heads};
+use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
 use crate::model::{ModelError, ModelFile, one_line};
 use float::Float;
@@ -271,10 +271,10 @@ impl Session {
     ///
     /// # Errors
     /// In float, or if it is not `[1, c, h, w]`.
-    pub fn output(&self, index: usize) -> Result<HeadTensor, String> {
+    pub fn output(&self, index: usize) -> Result<Tensor, String> {
         match (&self.engine.kind, &self.memory) {
             (Kind::Int8(plan), Memory::Int8(memory)) => {
-                let mut head = HeadTensor::default();
+                let mut head = Tensor::default();
                 copy_head(plan, memory, index, &mut head)?;
                 Ok(head)
             }
@@ -284,7 +284,7 @@ impl Session {
 }
 
 /// An output's codes, pixel after pixel as they lie, or its real values.
-fn copy_head(plan: &Plan, memory: &plan::Memory, index: usize, head: &mut HeadTensor) -> Result<(), String> {
+fn copy_head(plan: &Plan, memory: &plan::Memory, index: usize, head: &mut Tensor) -> Result<(), String> {
     let output = &plan.outputs[index];
     let &[1, channels, height, width] = &output.shape[..] else {
         return Err(format!("output `{}` has shape {:?}, not [1, c, h, w]", output.name, output.shape));

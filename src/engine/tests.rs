@@ -1,7 +1,7 @@
 //! Small graphs in every form that a quantiser may give them: the same codes in each, and those of tract's float evaluation.
 
 use super::{Arithmetic, Engine, Input};
-use crate::detection::HeadTensor;
+use crate::detection::Tensor;
 use crate::kernels::Isa;
 use crate::model::ModelFile;
 use prost::Message;
@@ -178,7 +178,7 @@ fn integers(name: &str, values: &[i64]) -> pb::AttributeProto {
 }
 
 /// Engine and outputs on a picture of values from -1 to 1.
-fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<HeadTensor>) {
+fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<Tensor>) {
     let mut engine = Engine::load_any(file, arithmetic).expect("loads");
     engine.order = (0..engine.outputs().len()).map(|output| (output, output)).collect();
     let mut session = engine.session(1).expect("a session");
@@ -199,7 +199,7 @@ fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<HeadTensor>) {
     (engine, heads)
 }
 
-fn values(head: &HeadTensor) -> Vec<f32> {
+fn values(head: &Tensor) -> Vec<f32> {
     (0..head.channels).flat_map(|channel| (0..head.height * head.width).map(move |cell| head.value(channel, cell))).collect()
 }
 

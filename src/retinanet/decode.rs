@@ -4,7 +4,7 @@
 //! score descending, then level, y, x, anchor, class ascending, because int8 heads make ties the rule.
 
 use super::nms::nms;
-use crate::detection::{Detection, HeadTensor, Heads};
+use crate::detection::{Detection, Heads, Tensor};
 use crate::model::BoxOrder;
 
 /// When boxes are clipped to the picture.
@@ -134,7 +134,7 @@ impl Decoder {
         Ok(&self.kept)
     }
 
-    fn check(&self, level: usize, class_head: &HeadTensor, box_head: &HeadTensor) -> Result<usize, DecodeError> {
+    fn check(&self, level: usize, class_head: &Tensor, box_head: &Tensor) -> Result<usize, DecodeError> {
         let anchors = self.levels[level].anchors.len();
         let per_cell = class_head.channels / self.classes;
         for (output, head, channels) in [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)] {
@@ -147,7 +147,7 @@ impl Decoder {
         Ok(per_cell)
     }
 
-    fn gather(&mut self, head: &HeadTensor, per_cell: usize, threshold: f32) {
+    fn gather(&mut self, head: &Tensor, per_cell: usize, threshold: f32) {
         self.candidates.clear();
         let cells = head.height * head.width;
         let logits = self.options.logits;
@@ -240,12 +240,12 @@ mod tests {
     use super::*;
 
     /// A level of one cell with two anchors and one class: scores, and deltas in the level's order.
-    fn level(order: BoxOrder, anchors: [[f32; 4]; 2], logits: [f32; 2], wanted: [[f32; 4]; 2]) -> (DecodeLevel, (HeadTensor, HeadTensor)) {
+    fn level(order: BoxOrder, anchors: [[f32; 4]; 2], logits: [f32; 2], wanted: [[f32; 4]; 2]) -> (DecodeLevel, (Tensor, Tensor)) {
         let written = wanted.map(|[dx, dy, dw, dh]| match order {
             BoxOrder::DxDyDwDh => [dx, dy, dw, dh],
             BoxOrder::DyDxDhDw => [dy, dx, dh, dw],
         });
-        let head = |values: Vec<f32>| HeadTensor { channels: values.len(), height: 1, width: 1, values, ..Default::default() };
+        let head = |values: Vec<f32>| Tensor { channels: values.len(), height: 1, width: 1, values, ..Default::default() };
         (DecodeLevel { anchors: anchors.to_vec(), box_order: order }, (head(logits.to_vec()), head(written.concat())))
     }
 
