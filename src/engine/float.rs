@@ -1,13 +1,12 @@
 //! tract's own float path: runs any ONNX model, quantised or not, and the nodes that an INT8 plan leaves over. Heads come out as codes all
 //! the same, because a quantised graph's outputs lie on the quantiser's grid.
 
+use super::caught::caught;
 use super::leftover::{Facts, Real};
 use crate::detection::{self, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation};
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
@@ -117,28 +116,9 @@ fn analysed(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
     })
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What `work` gives; tract's panic on a graph it did not expect is an error like any other, and prints nothing.
+/// What `work` gives; tract's panic on a graph it did not expect is an error like any other.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !GUARDED.get() {
-                before(panic);
-            }
-        }));
-    });
-    GUARDED.set(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(false);
-    done.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(super::one_line(&format!("the float engine gave up: {}", words.unwrap_or("no reason given"))))
-    })
+    caught(work).unwrap_or_else(|words| Err(super::one_line(&format!("the float engine gave up: {words}"))))
 }
 
 /// Types and shapes of all values, as far as they are fixed.

@@ -3,11 +3,14 @@
 //! A quantised graph runs in INT8 on our own kernels, its nodes without an integer form in tract's float arithmetic between them; a graph
 //! that is not quantised runs in tract's altogether. Either way heads come out behind the same [`Session`].
 
+mod caught;
 mod float;
 mod graph;
 mod leftover;
 mod plan;
 mod qoperator;
+
+pub(crate) use caught::caught;
 
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
