@@ -16,7 +16,7 @@ pub struct Detection {
 /// One tensor that a session gives, `[channels, height, width]`: a head, or what the manifest taps.
 ///
 /// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and zero point.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tensor {
     /// Codes in `c, y, x` order, or `y, x, c` if `interleaved`; empty if the graph's output is not quantised.
     pub codes: Vec<u8>,
@@ -45,11 +45,13 @@ impl Tensor {
     }
 }
 
-/// What a session gives for one picture: per level, in the manifest's order, class and box outputs.
-#[derive(Debug, Clone, Default)]
+/// What a session gives for one picture.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heads {
-    /// `(class output, box output)` per level.
+    /// `(class output, box output)` per level, in the manifest's order.
     pub levels: Vec<(Tensor, Tensor)>,
+    /// What the manifest taps beside them, in its order; always codes.
+    pub taps: Vec<Tensor>,
 }
 
 /// Where a frame's time went.

@@ -3,8 +3,9 @@
 
 use super::caught::caught;
 use super::leftover::{Facts, Real};
+use super::wanted::Wanted;
 use crate::detection::{self, Heads};
-use crate::model::{ModelError, ModelFile, Quantisation};
+use crate::model::{ModelError, ModelFile, Quantisation, output_quantisation};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -18,7 +19,8 @@ pub struct Float {
     plan: Arc<TypedSimplePlan>,
     /// Graph outputs: name and shape.
     pub outputs: Vec<(String, Vec<usize>)>,
-    quantisation: Vec<Option<Quantisation>>,
+    /// Per output; none where its values are real.
+    pub quantisation: Vec<Option<Quantisation>>,
     input_shape: Vec<usize>,
 }
 
@@ -37,18 +39,19 @@ impl Float {
             reason: format!("input `{}` has no fixed shape", plan.model().node(plan.model().inputs[0].node).name),
         })?;
         let shapes = output_shapes(file, &plan)?;
-        let quantisation = names.iter().map(|name| file.outputs.get(name).copied()).collect();
+        let quantised = proto.graph.as_ref().map(output_quantisation).unwrap_or_default();
+        let quantisation = names.iter().map(|name| quantised.get(name).copied()).collect();
         Ok(Self { plan, outputs: names.into_iter().zip(shapes).collect(), quantisation, input_shape })
     }
 
-    /// Lets `fill` write the input, runs, and writes the outputs of `order` into `heads`. `memory` keeps the input's tensor.
+    /// Lets `fill` write the input, runs, and writes the outputs that are `wanted` into `heads`. `memory` keeps the input's tensor.
     ///
     /// # Errors
     /// What `fill` says, or the engine's word.
     pub fn run<T>(
         &self,
         memory: &mut Option<Tensor>,
-        order: &[(usize, usize)],
+        wanted: &Wanted,
         heads: &mut Heads,
         fill: impl FnOnce(&mut [f32]) -> Result<T, String>,
     ) -> Result<T, String> {
@@ -70,9 +73,8 @@ impl Float {
         let kept: Arc<Tensor> = Arc::new(input);
         let outputs = guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
         *memory = Arc::try_unwrap(kept).ok();
-        for (level, &(class, bbox)) in heads.levels.iter_mut().zip(order) {
-            copy_head(&outputs[class], self.quantisation[class], &mut level.0)?;
-            copy_head(&outputs[bbox], self.quantisation[bbox], &mut level.1)?;
+        for (output, tensor) in wanted.tensors(heads) {
+            copy_output(&outputs[output], self.quantisation[output], tensor)?;
         }
         Ok(filled)
     }
@@ -274,22 +276,22 @@ fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usi
 }
 
 /// Real outputs to codes: exact, since a dequantised output lies on the grid.
-fn copy_head(output: &TValue, quantisation: Option<Quantisation>, head: &mut detection::Tensor) -> Result<(), String> {
+fn copy_output(output: &TValue, quantisation: Option<Quantisation>, to: &mut detection::Tensor) -> Result<(), String> {
     let shape = output.shape();
     let &[1, channels, height, width] = shape else { return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]")) };
-    (head.channels, head.height, head.width, head.interleaved) = (channels, height, width, false);
+    (to.channels, to.height, to.width, to.interleaved) = (channels, height, width, false);
     let plain = output.try_as_plain_ram().map_err(|e| one_line(&e))?;
     let values = plain.as_slice::<f32>().map_err(|e| one_line(&e))?;
-    head.codes.clear();
-    head.values.clear();
+    to.codes.clear();
+    to.values.clear();
     match quantisation {
         Some(Quantisation { scale, zero_point, signed }) => {
             let zero = zero_point + if signed { 128 } else { 0 };
-            (head.scale, head.zero_point) = (scale, zero);
+            (to.scale, to.zero_point) = (scale, zero);
             let inverse = 1.0 / scale;
-            head.codes.extend(values.iter().map(|v| ((v * inverse).round_ties_even() as i32 + zero).clamp(0, 255) as u8));
+            to.codes.extend(values.iter().map(|v| ((v * inverse).round_ties_even() as i32 + zero).clamp(0, 255) as u8));
         }
-        None => head.values.extend_from_slice(values),
+        None => to.values.extend_from_slice(values),
     }
     Ok(())
 }

@@ -9,18 +9,21 @@ mod graph;
 mod leftover;
 mod plan;
 mod qoperator;
+mod taps;
+mod wanted;
 
 pub(crate) use caught::caught;
 
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
-use crate::model::{ModelError, ModelFile, one_line};
+use crate::model::{ModelError, ModelFile, Tap, one_line};
 use float::Float;
 use graph::Refusal;
 use plan::{Plan, Value};
 use prost::Message;
 use std::sync::Arc;
 use tract_onnx::pb;
+use wanted::{Output, Wanted};
 
 /// Which arithmetic to run a model in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +41,8 @@ pub enum Arithmetic {
 #[derive(Clone)]
 pub struct Engine {
     kind: Kind,
-    /// Per level: (index of the class output, index of the box output).
-    order: Vec<(usize, usize)>,
+    /// Which of the graph's outputs a session gives.
+    wanted: Wanted,
     /// Why it is not INT8, where it is not.
     float_because: Option<String>,
 }
@@ -80,52 +83,28 @@ pub enum Input<'a> {
 }
 
 impl Engine {
-    /// Loads a detector: checks the graph's outputs against the manifest.
+    /// Loads a detector: checks the graph's outputs, and the tensors that the manifest taps, against the manifest.
     ///
     /// # Errors
     /// [`ModelError::Graph`] or [`ModelError::Manifest`], naming node or field.
     pub fn load(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let manifest = file.manifest()?;
         let shape = vec![1, 3, manifest.input.height as usize, manifest.input.width as usize];
-        let mut engine = Self::build(file, Some(&shape), arithmetic)?;
-        let outputs = engine.outputs();
-        for (i, head) in manifest.heads.iter().enumerate() {
-            let level = &manifest.anchors.levels[i];
-            let find = |field: &str, output: &str, per_anchor: usize| {
-                let wrong = |reason: String| ModelError::Manifest { path: file.path.clone(), field: format!("heads[{i}].{field}"), reason };
-                let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
-                let index = names
-                    .iter()
-                    .position(|name| *name == output)
-                    .ok_or_else(|| wrong(format!("the graph has no output `{output}`, it has {names:?}")))?;
-                let expected = [1, level.base.len() * per_anchor, level.feature_hw[0], level.feature_hw[1]];
-                if outputs[index].1 != expected {
-                    return Err(wrong(format!(
-                        "output `{output}` is {:?}, but anchors.levels[{i}] ({} base boxes, feature_hw {:?}) asks for {expected:?}",
-                        outputs[index].1,
-                        level.base.len(),
-                        level.feature_hw
-                    )));
-                }
-                Ok(index)
-            };
-            engine
-                .order
-                .push((find("class_output", &head.class_output, manifest.classes.len())?, find("box_output", &head.box_output, 4)?));
-        }
+        let mut engine = Self::build(file, Some(&shape), arithmetic, &manifest.taps)?;
+        engine.wanted = Wanted::new(&file.path, manifest, &engine.all_outputs())?;
         Ok(engine)
     }
 
-    /// Loads any ONNX model with one fixed-shape f32 input, manifest or not, for `bench`.
+    /// Loads any ONNX model with one fixed-shape f32 input, manifest or not, for `bench`. Its sessions give neither heads nor taps.
     ///
     /// # Errors
     /// [`ModelError::Graph`].
     pub fn load_any(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let shape = file.manifest.as_ref().map(|m| vec![1, 3, m.input.height as usize, m.input.width as usize]);
-        Self::build(file, shape.as_deref(), arithmetic)
+        Self::build(file, shape.as_deref(), arithmetic, &[])
     }
 
-    fn build(file: &ModelFile, shape: Option<&[usize]>, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+    fn build(file: &ModelFile, shape: Option<&[usize]>, arithmetic: Arithmetic, taps: &[Tap]) -> Result<Self, ModelError> {
         let isa = match arithmetic {
             Arithmetic::Float => Err("float was asked for".to_owned()),
             Arithmetic::Int8(isa) => Ok(isa),
@@ -135,7 +114,11 @@ impl Engine {
         };
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
-        proto.graph.iter_mut().for_each(qoperator::rewrite);
+        if let Some(graph) = &mut proto.graph {
+            qoperator::rewrite(graph);
+            let refused = |(i, reason)| ModelError::Manifest { path: file.path.clone(), field: format!("taps[{i}].tensor"), reason };
+            taps::add(graph, taps).map_err(refused)?;
+        }
         float::fold_shapes(&mut proto);
         let read = match graph::read(&proto, || float::facts(&proto)) {
             Err(Refusal::Broken(reason)) => return Err(graph(reason)),
@@ -150,21 +133,40 @@ impl Engine {
             Ok(plan)
         });
         match int8 {
-            Ok(plan) => Ok(Self { kind: Kind::Int8(Arc::new(plan)), order: Vec::new(), float_because: None }),
+            Ok(plan) => Ok(Self { kind: Kind::Int8(Arc::new(plan)), wanted: Wanted::default(), float_because: None }),
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
             Err(reason) => {
                 let float = Float::load(file, &proto, shape)?;
-                Ok(Self { kind: Kind::Float(Arc::new(float)), order: Vec::new(), float_because: Some(one_line(&reason)) })
+                let float_because = Some(one_line(&reason));
+                Ok(Self { kind: Kind::Float(Arc::new(float)), wanted: Wanted::default(), float_because })
             }
         }
     }
 
-    /// Names and shapes `[1, channels, height, width]` of the outputs, in the file's order.
+    /// Names and shapes `[1, channels, height, width]` of the file's outputs, in its order.
     #[must_use]
     pub fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+        let mut outputs = self.all_outputs();
+        outputs.truncate(outputs.len() - self.wanted.taps.len());
+        outputs.into_iter().map(|output| (output.name, output.shape)).collect()
+    }
+
+    /// The file's outputs, and after them those added for taps.
+    fn all_outputs(&self) -> Vec<Output> {
         match &self.kind {
-            Kind::Float(float) => float.outputs.clone(),
-            Kind::Int8(plan) => plan.outputs.iter().map(|output| (output.name.clone(), output.shape.clone())).collect(),
+            Kind::Float(float) => {
+                let output = |((name, shape), quantisation): (&(String, Vec<usize>), &Option<_>)| Output {
+                    name: name.clone(),
+                    shape: shape.clone(),
+                    coded: quantisation.is_some(),
+                };
+                float.outputs.iter().zip(&float.quantisation).map(output).collect()
+            }
+            Kind::Int8(plan) => {
+                let output =
+                    |output: &plan::Output| Output { name: output.name.clone(), shape: output.shape.clone(), coded: output.is_coded() };
+                plan.outputs.iter().map(output).collect()
+            }
         }
     }
 
@@ -231,20 +233,22 @@ impl Engine {
             Kind::Float(_) => Memory::Float(None),
             Kind::Int8(plan) => Memory::Int8(plan.memory()),
         };
-        let heads = Heads { levels: vec![Default::default(); self.order.len()] };
+        let heads = self.wanted.heads();
         Ok(Session { engine: self.clone(), memory, heads, pool })
     }
 }
 
 impl Session {
-    /// Lets `fill` write the input, runs, and returns the heads.
+    /// Lets `fill` write the input, runs, and returns heads and taps.
     ///
     /// # Errors
     /// What `fill` says, or the engine's word.
     pub fn run<T>(&mut self, fill: impl FnOnce(Input<'_>) -> Result<T, String>) -> Result<(T, &Heads), String> {
-        let order = &self.engine.order;
+        let wanted = &self.engine.wanted;
         let filled = match (&self.engine.kind, &mut self.memory) {
-            (Kind::Float(float), Memory::Float(memory)) => float.run(memory, order, &mut self.heads, |values| fill(Input::Real(values)))?,
+            (Kind::Float(float), Memory::Float(memory)) => {
+                float.run(memory, wanted, &mut self.heads, |values| fill(Input::Real(values)))?
+            }
             (Kind::Int8(plan), Memory::Int8(memory)) => {
                 let filled = match plan.input(memory) {
                     Some(view) => {
@@ -259,15 +263,20 @@ impl Session {
                     Some(pool) => pool.install(|| plan.run(memory, pool.current_num_threads()))?,
                     None => plan.run(memory, 1)?,
                 }
-                for (level, &(class, bbox)) in self.heads.levels.iter_mut().zip(order) {
-                    copy_head(plan, memory, class, &mut level.0)?;
-                    copy_head(plan, memory, bbox, &mut level.1)?;
+                for (output, tensor) in wanted.tensors(&mut self.heads) {
+                    copy_output(plan, memory, output, tensor)?;
                 }
                 filled
             }
             _ => unreachable!("a session's memory is made for its engine"),
         };
         Ok((filled, &self.heads))
+    }
+
+    /// Heads and taps of the last run.
+    #[must_use]
+    pub fn heads(&self) -> &Heads {
+        &self.heads
     }
 
     /// Output `index` of [`Engine::outputs`] after a run in INT8, head or not: for comparisons, where a model need not have a manifest.
@@ -278,7 +287,7 @@ impl Session {
         match (&self.engine.kind, &self.memory) {
             (Kind::Int8(plan), Memory::Int8(memory)) => {
                 let mut head = Tensor::default();
-                copy_head(plan, memory, index, &mut head)?;
+                copy_output(plan, memory, index, &mut head)?;
                 Ok(head)
             }
             _ => Err(format!("runs in {}", self.engine.arithmetic())),
@@ -287,30 +296,30 @@ impl Session {
 }
 
 /// An output's codes, pixel after pixel as they lie, or its real values.
-fn copy_head(plan: &Plan, memory: &plan::Memory, index: usize, head: &mut Tensor) -> Result<(), String> {
+fn copy_output(plan: &Plan, memory: &plan::Memory, index: usize, to: &mut Tensor) -> Result<(), String> {
     let output = &plan.outputs[index];
     let &[1, channels, height, width] = &output.shape[..] else {
         return Err(format!("output `{}` has shape {:?}, not [1, c, h, w]", output.name, output.shape));
     };
-    (head.channels, head.height, head.width) = (channels, height, width);
-    head.codes.clear();
-    head.values.clear();
+    (to.channels, to.height, to.width) = (channels, height, width);
+    to.codes.clear();
+    to.values.clear();
     match plan.output(memory, index)? {
         Value::Codes(view, tensor) => {
             for y in 0..height {
                 for x in 0..width {
-                    head.codes.extend_from_slice(view.pixel(y, x));
+                    to.codes.extend_from_slice(view.pixel(y, x));
                 }
             }
             let flip = plan.flip();
             if flip != 0 {
-                head.codes.iter_mut().for_each(|code| *code ^= flip);
+                to.codes.iter_mut().for_each(|code| *code ^= flip);
             }
-            (head.scale, head.zero_point, head.interleaved) = (tensor.scale, tensor.zero, true);
+            (to.scale, to.zero_point, to.interleaved) = (tensor.scale, tensor.zero, true);
         }
         Value::Real(values) => {
-            head.values.extend_from_slice(values);
-            (head.scale, head.zero_point, head.interleaved) = (0.0, 0, false);
+            to.values.extend_from_slice(values);
+            (to.scale, to.zero_point, to.interleaved) = (0.0, 0, false);
         }
     }
     Ok(())

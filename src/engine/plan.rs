@@ -108,6 +108,13 @@ enum Found {
     Real(usize),
 }
 
+impl Output {
+    /// Whether it comes in codes.
+    pub fn is_coded(&self) -> bool {
+        matches!(self.found, Found::Codes { .. })
+    }
+}
+
 /// An output after a run.
 pub enum Value<'a> {
     /// Codes in their plane, as it holds them ([`Plan::flip`]), and what they mean.

@@ -1,12 +1,14 @@
 //! Small graphs in every form that a quantiser may give them: the same codes in each, and those of tract's float evaluation.
 
 use super::{Arithmetic, Engine, Input};
-use crate::detection::Tensor;
+use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
 use crate::model::ModelFile;
 use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
+
+mod taps;
 
 /// How a graph is written down.
 #[derive(Clone, Copy, Default)]
@@ -177,10 +179,16 @@ fn integers(name: &str, values: &[i64]) -> pb::AttributeProto {
     pb::AttributeProto { name: name.into(), r#type, ints: values.to_vec(), ..Default::default() }
 }
 
-/// Engine and outputs on a picture of values from -1 to 1.
+/// Engine and outputs on the test picture.
 fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<Tensor>) {
     let mut engine = Engine::load_any(file, arithmetic).expect("loads");
-    engine.order = (0..engine.outputs().len()).map(|output| (output, output)).collect();
+    engine.wanted.levels = (0..engine.outputs().len()).map(|output| (output, output)).collect();
+    let outputs = run_engine(&engine).levels.into_iter().map(|(output, _)| output).collect();
+    (engine, outputs)
+}
+
+/// What `engine` wants of a picture of values from -1 to 1.
+fn run_engine(engine: &Engine) -> Heads {
     let mut session = engine.session(1).expect("a session");
     let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 50.0;
     let (scale, zero) = engine.input_quantisation().unwrap_or((1.0, 0));
@@ -195,8 +203,7 @@ fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<Tensor>) {
         }
         Ok(())
     });
-    let heads = heads.expect("runs").1.levels.iter().map(|(head, _)| head.clone()).collect();
-    (engine, heads)
+    heads.expect("runs").1.clone()
 }
 
 fn values(head: &Tensor) -> Vec<f32> {

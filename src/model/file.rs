@@ -1,4 +1,4 @@
-//! The model file in memory: ONNX bytes, their hash, the manifest, and the quantisation of the graph's outputs.
+//! The model file in memory: ONNX bytes, their hash and the manifest; and the quantisation of a graph's outputs.
 
 use super::{Manifest, ManifestError, ModelError, metadata, one_line};
 use prost::Message;
@@ -38,8 +38,6 @@ pub struct ModelFile {
     pub sha256: String,
     /// The manifest, if the file has one.
     pub manifest: Option<Manifest>,
-    /// Quantisation of each graph output that ends in a DequantizeLinear.
-    pub outputs: HashMap<String, Quantisation>,
 }
 
 impl ModelFile {
@@ -68,9 +66,8 @@ impl ModelFile {
             return Err(not_onnx("the graph has no nodes or no outputs".into()));
         }
         let manifest = read_manifest(&proto, path)?;
-        let outputs = output_quantisation(graph);
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), sha256, manifest, outputs, bytes })
+        Ok(Self { path: path.to_owned(), sha256, manifest, bytes })
     }
 
     /// The manifest.
@@ -145,7 +142,8 @@ fn kind(found: FileType) -> &'static str {
     }
 }
 
-fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Quantisation> {
+/// Quantisation of each output of `graph` that a DequantizeLinear makes, by name.
+pub(crate) fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Quantisation> {
     let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
     let mut found = HashMap::new();
     for output in &graph.output {

@@ -11,6 +11,7 @@ mod words;
 
 pub use error::ModelError;
 pub(crate) use error::one_line;
+pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{
     Activation, Anchors, BoxCoder, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest, ManifestError, SelfTest, Tap,

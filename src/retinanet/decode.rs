@@ -268,7 +268,7 @@ mod tests {
             clamp: None,
             logits: true,
         };
-        Decoder::new(levels, 1, options).decode(&Heads { levels: heads }, [160.0; 2], 0.0).expect("decodes").to_vec()
+        Decoder::new(levels, 1, options).decode(&Heads { levels: heads, ..Heads::default() }, [160.0; 2], 0.0).expect("decodes").to_vec()
     }
 
     #[test]
