@@ -40,8 +40,24 @@ impl Tensor {
     /// The real value of `channel` at `cell` (`y * width + x`).
     #[must_use]
     pub fn value(&self, channel: usize, cell: usize) -> f32 {
-        let i = if self.interleaved { cell * self.channels + channel } else { channel * self.height * self.width + cell };
+        let i = self.index(channel, cell);
         if self.codes.is_empty() { self.values[i] } else { (i32::from(self.codes[i]) - self.zero_point) as f32 * self.scale }
+    }
+
+    /// The codes in `c, y, x` order; empty if the graph's output is not quantised.
+    #[must_use]
+    pub fn planar_codes(&self) -> Vec<u8> {
+        if self.codes.is_empty() {
+            return Vec::new();
+        }
+        let cells = self.height * self.width;
+        let plane = |channel| (0..cells).map(move |cell| self.codes[self.index(channel, cell)]);
+        (0..self.channels).flat_map(plane).collect()
+    }
+
+    /// Where `channel` of `cell` is.
+    fn index(&self, channel: usize, cell: usize) -> usize {
+        if self.interleaved { cell * self.channels + channel } else { channel * self.height * self.width + cell }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A frame in steady state allocates nothing in the INT8 engine, nothing in scaling, and little in all.
 
 use allocation_counter::measure;
-use retinad::detector::{Detector, DetectorModel};
+use retinad::detector::{Detector, Generation};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
 use retinad::image::Letterbox;
@@ -56,7 +56,7 @@ fn scaling_allocates_nothing_once_it_has_seen_each_size() {
 
 #[test]
 fn a_whole_frame_allocates_little() {
-    let model = DetectorModel::load(&path()).expect("the shipped model");
+    let model = Generation::load(&path(), 0).expect("the shipped model");
     let mut detector = Detector::new(&model, 1).expect("a detector");
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
     let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data };

@@ -3,7 +3,7 @@
 use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::daemon;
-use crate::detector::DetectorModel;
+use crate::detector::Generation;
 use crate::health;
 use crate::image;
 use crate::publish;
@@ -12,7 +12,7 @@ use crate::settings::{self, CameraSettings, Settings};
 /// Prints the effective settings, then one line each for model, cameras and broker.
 pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
     print::write(format_args!("{}", settings::masked_toml(settings)));
-    let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
     let manifest = &model.manifest;
     say!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
     say!("        runs in {}", model.arithmetic());

@@ -4,7 +4,7 @@ use super::print::{complain, say};
 use super::{BAD_SETTINGS, ModelArgument, SOME_FAILED};
 use crate::capture;
 use crate::detection::{Detection, Times};
-use crate::detector::{Detector, DetectorModel};
+use crate::detector::{Detector, Generation};
 use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     {
         return Err(usage("give pictures, or --format coco with --annotations and --images"));
     }
-    let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
     let coco = arguments.format == Format::Coco;
     let min_score = arguments.min_score.unwrap_or(if coco { 0.05 } else { settings.detector.min_score });
     let (work, categories) = match (&arguments.annotations, &arguments.images) {
@@ -120,7 +120,7 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u
     if failed > 0 { Err((SOME_FAILED, format!("{failed} of {} pictures failed", work.len()))) } else { Ok(()) }
 }
 
-fn json_line(path: &Path, model: &DetectorModel, detector: &Detector, found: &[Detection], times: &Times) -> String {
+fn json_line(path: &Path, model: &Generation, detector: &Detector, found: &[Detection], times: &Times) -> String {
     let detections: Vec<Value> = found
         .iter()
         .map(|d| json!({"label": model.labels[d.class], "label_id": d.class, "score": (f64::from(d.score) * 1e3).round() / 1e3, "box_px": d.bbox.map(|v| v.round())}))

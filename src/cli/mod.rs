@@ -9,7 +9,7 @@ mod print;
 mod watch;
 
 use crate::daemon;
-use crate::detector::DetectorModel;
+use crate::detector::Generation;
 use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ pub fn run() -> ExitCode {
     let none = ModelArgument { model: None };
     let done = match arguments.command {
         Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
-            let model = DetectorModel::load(&settings.detector.model_file()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+            let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
             daemon::run(&settings, &model, || load(&arguments.model), arguments.once).map_err(|e| {
                 let code = if matches!(e, daemon::DaemonError::Thread(_)) { SYSTEM } else { BAD_SETTINGS };
                 (code, e.to_string())

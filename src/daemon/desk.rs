@@ -6,7 +6,7 @@ use super::cameras::{Counted, News};
 use super::overrides::{Overrides, Threshold};
 use super::progress::Progress;
 use crate::detection::{Outcome, Verdict};
-use crate::detector::DetectorModel;
+use crate::detector::Generation;
 use crate::health::{self, CameraHealth};
 use crate::pipeline::WorkerState;
 use crate::publish::{Change, Command, Counts, LinkStats, OutboxHandle, payload, topics};
@@ -36,7 +36,7 @@ struct CameraState {
 pub struct Desk {
     node: String,
     settings: Settings,
-    model: Arc<DetectorModel>,
+    model: Arc<Generation>,
     slugs: Vec<String>,
     outbox: OutboxHandle,
     overrides: Overrides,
@@ -55,7 +55,7 @@ impl Desk {
     pub fn new(
         node: String,
         settings: Settings,
-        model: Arc<DetectorModel>,
+        model: Arc<Generation>,
         outbox: OutboxHandle,
         overrides: Overrides,
         workers: Arc<WorkerState>,

@@ -8,7 +8,7 @@ mod overrides;
 mod progress;
 mod service;
 
-use crate::detector::DetectorModel;
+use crate::detector::Generation;
 use crate::health;
 use crate::pipeline::{Dispatcher, Sequencer, start_workers};
 use crate::publish::{PublishError, Publisher, PublisherOptions, topics};
@@ -121,7 +121,7 @@ pub fn broker_host(settings: &Settings) -> String {
 /// [`DaemonError`]; nothing was published then.
 pub fn run(
     settings: &Settings,
-    model: &Arc<DetectorModel>,
+    model: &Arc<Generation>,
     reload: impl Fn() -> Result<Settings, SettingsError>,
     once: bool,
 ) -> Result<(), DaemonError> {

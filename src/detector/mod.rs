@@ -1,6 +1,12 @@
 //! One picture in, detections out: letterbox, session, decode, back to picture coordinates.
 
-use crate::detection::{Detection, Times};
+mod generation;
+mod self_test;
+
+pub use generation::Generation;
+pub use self_test::SelfTestError;
+
+use crate::detection::{Detection, Heads, Times};
 use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
@@ -9,10 +15,6 @@ use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use std::sync::Arc;
 use std::time::Instant;
-
-mod generation;
-
-pub use generation::DetectorModel;
 
 /// Why one frame gave no detections.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum DetectError {
 
 /// A detector of one thread, with its own memory.
 pub struct Detector {
-    model: Arc<DetectorModel>,
+    generation: Arc<Generation>,
     session: Session,
     decoder: Decoder,
     letterbox: Letterbox,
@@ -40,8 +42,8 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectError::Failed`] if the threads cannot be started.
-    pub fn new(model: &Arc<DetectorModel>, threads: usize) -> Result<Self, DetectError> {
-        let manifest = &model.manifest;
+    pub fn new(generation: &Arc<Generation>, threads: usize) -> Result<Self, DetectError> {
+        let manifest = &generation.manifest;
         let options = DecodeOptions {
             score_threshold: manifest.decode.score_threshold,
             topk_per_level: manifest.decode.topk_per_level,
@@ -57,11 +59,11 @@ impl Detector {
             logits: manifest.activation.logits,
         };
         let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
-        let anchors = anchors::anchors(&model.levels, manifest.anchors.offset);
+        let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
         let levels = anchors.into_iter().zip(&manifest.heads).map(level).collect();
         Ok(Self {
-            model: Arc::clone(model),
-            session: model.engine.session(threads).map_err(DetectError::Failed)?,
+            generation: Arc::clone(generation),
+            session: generation.engine.session(threads).map_err(DetectError::Failed)?,
             decoder: Decoder::new(levels, manifest.classes.len(), options),
             letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == Placement::Centre),
             picture: Picture::default(),
@@ -76,15 +78,15 @@ impl Detector {
         let start = Instant::now();
         image::decode(raw, &mut self.picture)?;
         times.decode = start.elapsed();
-        let (letterbox, picture, model) = (&mut self.letterbox, &self.picture, &self.model);
+        let (letterbox, picture, generation) = (&mut self.letterbox, &self.picture, &self.generation);
         let mut filled = start;
         let (placed, heads) = self
             .session
             .run(|input| {
                 let from = Instant::now();
-                let pad = model.manifest.letterbox.pad_rgb;
-                let bgr = model.manifest.input.channels == Channels::Bgr;
-                let placed = match (input, &model.code_table) {
+                let pad = generation.manifest.letterbox.pad_rgb;
+                let bgr = generation.manifest.input.channels == Channels::Bgr;
+                let placed = match (input, &generation.code_table) {
                     (Input::Codes { data, row, pixel }, Some(table)) => {
                         let placed = letterbox.fit_codes(picture, pad, table, data, (row, pixel))?;
                         if bgr {
@@ -93,7 +95,7 @@ impl Detector {
                         placed
                     }
                     (Input::Real(values), _) => {
-                        let placed = letterbox.fit(picture, pad, &model.table, values)?;
+                        let placed = letterbox.fit(picture, pad, &generation.table, values)?;
                         if bgr {
                             let plane = values.len() / 3;
                             let (first, rest) = values.split_at_mut(plane);
@@ -116,9 +118,21 @@ impl Detector {
         for detection in &mut found {
             detection.bbox = placed.to_picture(detection.bbox, w, h);
         }
-        found.retain(|d| d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1] && !self.model.labels[d.class].is_empty());
+        found.retain(|d| d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1] && !self.generation.labels[d.class].is_empty());
         times.postprocess = from.elapsed();
         Ok(found)
+    }
+
+    /// The model that it runs.
+    #[must_use]
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Heads of the last picture, and the tensors that the manifest taps (`generation().manifest.taps` names them, in that order).
+    #[must_use]
+    pub fn heads(&self) -> &Heads {
+        self.session.heads()
     }
 
     /// The picture decoded last.

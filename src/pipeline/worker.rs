@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Taken};
 use crate::detection::{Detection, Outcome, Times, Verdict};
-use crate::detector::{DetectError, Detector, DetectorModel};
+use crate::detector::{DetectError, Detector, Generation};
 use crate::frame::RawFrame;
 use crossbeam_channel::{Receiver, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,7 +70,7 @@ type Found = (Vec<Detection>, (u32, u32));
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub fn start_workers(count: usize, threads: usize, model: &Arc<DetectorModel>, dispatcher: &Arc<Dispatcher>) -> std::io::Result<Workers> {
+pub fn start_workers(count: usize, threads: usize, model: &Arc<Generation>, dispatcher: &Arc<Dispatcher>) -> std::io::Result<Workers> {
     let model = Arc::clone(model);
     start_with(count, dispatcher, move || {
         // Without threads each frame fails with the reason, and the next panic or frame does not change that.
