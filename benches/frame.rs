@@ -10,6 +10,7 @@ use retinad::publish::{Counts, Outbox, payload};
 use retinad::retinanet::anchors::{Level, anchors};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -33,7 +34,7 @@ fn frame(c: &mut Criterion) {
     let manifest = file.manifest().expect("a manifest").clone();
     let engine = Engine::load(&file, Arithmetic::Best).expect("loads");
     let mut session = engine.session(1).expect("a session");
-    let raw = webcam_frame();
+    let raw = Arc::new(webcam_frame());
     let (width, height) = (manifest.input.width, manifest.input.height);
     let mut letterbox = Letterbox::new(width, height, false);
     let table: [[f32; 256]; 3] =
@@ -82,7 +83,7 @@ fn frame(c: &mut Criterion) {
     let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
     assert!(!found.is_empty(), "the benchmark's picture holds a person");
     c.bench_function("publish", |b| {
-        b.iter_batched_ref(outbox, |(outbox, counts)| publish(outbox, counts, &labels, &found), BatchSize::SmallInput);
+        b.iter_batched_ref(outbox, |(outbox, counts)| publish(outbox, counts, &labels, &raw, &found), BatchSize::SmallInput);
     });
     c.bench_function("all but inference", |b| {
         b.iter_batched_ref(
@@ -91,7 +92,7 @@ fn frame(c: &mut Criterion) {
                 image::decode(&raw, &mut picture).expect("decodes");
                 preprocess(&picture);
                 let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
-                publish(outbox, counts, &labels, &found);
+                publish(outbox, counts, &labels, &raw, &found);
             },
             BatchSize::SmallInput,
         );
@@ -106,7 +107,7 @@ fn outbox() -> (Outbox, Counts) {
 }
 
 /// What the desk does with a frame's detections, and the link's taking of the message.
-fn publish(outbox: &mut Outbox, counts: &mut Counts, labels: &[String], found: &[Detection]) {
+fn publish(outbox: &mut Outbox, counts: &mut Counts, labels: &[String], raw: &Arc<RawFrame>, found: &[Detection]) {
     let now = Instant::now();
     let verdict = Verdict::Detected(Vec::new());
     let outcome = Outcome {
@@ -114,6 +115,8 @@ fn publish(outbox: &mut Outbox, counts: &mut Counts, labels: &[String], found: &
         seq: 1,
         captured: now,
         captured_wall: SystemTime::now(),
+        raw: Arc::clone(raw),
+        generation: 0,
         width: 640,
         height: 480,
         superseded_before: 0,

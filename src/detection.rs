@@ -1,5 +1,7 @@
-//! What the detector says: heads as codes, detections, and the outcome of a frame.
+//! What the detector says: heads as codes, detections, and the outcome of a frame, which owns the frame it came from.
 
+use crate::frame::RawFrame;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// One object found. The box is `[x1, y1, x2, y2]` in pixels of the source picture.
@@ -107,6 +109,10 @@ pub struct Outcome {
     pub captured: Instant,
     /// Wall time of capture.
     pub captured_wall: SystemTime,
+    /// The frame as the camera gave it. Lives as long as the outcome, or longer where somebody keeps it.
+    pub raw: Arc<RawFrame>,
+    /// Number of the model that judged it; its labels say what the classes mean.
+    pub generation: u64,
     /// Source picture, pixels across (0 if damaged).
     pub width: u32,
     /// Source picture, pixels down.

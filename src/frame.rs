@@ -1,5 +1,6 @@
 //! What a camera gave, before and after decoding.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// How the bytes of a frame are laid out.
@@ -47,8 +48,8 @@ pub struct Frame {
     pub captured_wall: SystemTime,
     /// Frames of this camera superseded since the last one that was taken.
     pub superseded_before: u64,
-    /// What the camera gave.
-    pub raw: RawFrame,
+    /// What the camera gave; shared with the outcome, so that a snapshot or a sample need not copy it.
+    pub raw: Arc<RawFrame>,
 }
 
 /// A decoded picture: packed RGB, `3 * width * height` bytes.

@@ -2,7 +2,7 @@
 
 use crate::frame::{Frame, RawFrame};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 struct Slot {
@@ -58,7 +58,7 @@ impl Dispatcher {
             slot.next_seq += 1;
             let superseded = slot.waiting.take().is_some();
             slot.superseded += u64::from(superseded);
-            slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw });
+            slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw: Arc::new(raw) });
         }
         match &*self.permits.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(permits) => matches!(permits.try_send(()), Ok(()) | Err(TrySendError::Full(()))),

@@ -31,6 +31,8 @@ impl Sequencer {
 mod tests {
     use super::*;
     use crate::detection::{Times, Verdict};
+    use crate::frame::{Encoding, RawFrame};
+    use std::sync::Arc;
     use std::time::{Instant, SystemTime};
 
     fn outcome(camera: usize, seq: u64) -> Outcome {
@@ -39,6 +41,8 @@ mod tests {
             seq,
             captured: Instant::now(),
             captured_wall: SystemTime::now(),
+            raw: Arc::new(RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data: Vec::new() }),
+            generation: 0,
             width: 1,
             height: 1,
             superseded_before: 0,

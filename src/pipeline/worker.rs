@@ -66,13 +66,14 @@ fn pause(duration: Duration, dispatcher: &Dispatcher) {
 /// Detections of a frame, and the width and height of its picture.
 type Found = (Vec<Detection>, (u32, u32));
 
-/// Starts `count` workers on `model`, each with `threads` threads for one frame. Scores are kept from the manifest's threshold up; per-camera thresholds apply later.
+/// Starts `count` workers on `model`, each with `threads` threads for one frame. Scores are kept from the manifest's threshold up;
+/// per-camera thresholds apply later.
 ///
 /// # Errors
 /// If a thread cannot be started.
 pub fn start_workers(count: usize, threads: usize, model: &Arc<Generation>, dispatcher: &Arc<Dispatcher>) -> std::io::Result<Workers> {
     let model = Arc::clone(model);
-    start_with(count, dispatcher, move || {
+    start_with(count, model.number, dispatcher, move || {
         // Without threads each frame fails with the reason, and the next panic or frame does not change that.
         let mut detector = Detector::new(&model, threads);
         move |raw: &RawFrame, times: &mut Times| {
@@ -83,8 +84,13 @@ pub fn start_workers(count: usize, threads: usize, model: &Arc<Generation>, disp
     })
 }
 
-/// `make` builds what detects: once a worker, and again after a panic.
-fn start_with<F>(count: usize, dispatcher: &Arc<Dispatcher>, make: impl Fn() -> F + Send + Sync + 'static) -> std::io::Result<Workers>
+/// `make` builds what detects for `generation`: once a worker, and again after a panic.
+fn start_with<F>(
+    count: usize,
+    generation: u64,
+    dispatcher: &Arc<Dispatcher>,
+    make: impl Fn() -> F + Send + Sync + 'static,
+) -> std::io::Result<Workers>
 where
     F: FnMut(&RawFrame, &mut Times) -> Result<Found, DetectError>,
 {
@@ -103,7 +109,7 @@ where
                 let Some(taken) = dispatcher.take() else { return };
                 let (place, from) = (taken.place, Instant::now());
                 state.busy.fetch_add(1, Ordering::Relaxed);
-                let (outcome, panicked) = work(&mut detect, taken);
+                let (outcome, panicked) = work(&mut detect, taken, generation);
                 state.busy.fetch_sub(1, Ordering::Relaxed);
                 if panicked {
                     // The session may be half-written.
@@ -125,7 +131,7 @@ where
 }
 
 /// The outcome, and whether the worker panicked over it.
-fn work(detect: &mut impl FnMut(&RawFrame, &mut Times) -> Result<Found, DetectError>, taken: Taken) -> (Outcome, bool) {
+fn work(detect: &mut impl FnMut(&RawFrame, &mut Times) -> Result<Found, DetectError>, taken: Taken, generation: u64) -> (Outcome, bool) {
     let frame = taken.frame;
     let mut times = Times { queue: frame.captured.elapsed(), ..Times::default() };
     let from = Instant::now();
@@ -142,6 +148,8 @@ fn work(detect: &mut impl FnMut(&RawFrame, &mut Times) -> Result<Found, DetectEr
         seq: frame.seq,
         captured: frame.captured,
         captured_wall: frame.captured_wall,
+        raw: frame.raw,
+        generation,
         width: size.0,
         height: size.1,
         superseded_before: frame.superseded_before,
@@ -158,9 +166,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn a_panic_costs_one_frame() {
+    fn a_panic_costs_one_frame_and_each_outcome_owns_its_frame_and_names_its_generation() {
         let dispatcher = Arc::new(Dispatcher::new(1));
-        let workers = start_with(1, &dispatcher, || {
+        let workers = start_with(1, 7, &dispatcher, || {
             |raw: &RawFrame, _: &mut Times| {
                 assert!(raw.data != [1], "a frame that no worker can bear");
                 Ok((Vec::new(), (1, 1)))
@@ -170,8 +178,12 @@ mod tests {
         let mut verdicts = Vec::new();
         for byte in 0..3 {
             let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![byte] };
+            let bytes = raw.data.as_ptr();
             dispatcher.offer(0, raw, Instant::now(), SystemTime::now());
-            verdicts.push(workers.outcomes.recv_timeout(Duration::from_secs(5)).expect("an outcome").1.verdict);
+            let outcome = workers.outcomes.recv_timeout(Duration::from_secs(5)).expect("an outcome").1;
+            assert!(std::ptr::eq(outcome.raw.data.as_ptr(), bytes), "the frame's bytes are shared, not copied");
+            assert_eq!(outcome.generation, 7, "also of a frame that cost a panic");
+            verdicts.push(outcome.verdict);
         }
         assert!(matches!(verdicts[0], Verdict::Detected(_)) && matches!(verdicts[2], Verdict::Detected(_)));
         assert!(matches!(&verdicts[1], Verdict::Failed(reason) if reason.contains("panicked")), "{verdicts:?}");
@@ -189,7 +201,7 @@ mod tests {
         assert_eq!(state.rest(Duration::from_millis(100)), Duration::from_millis(300));
         assert_eq!(state.rest(Duration::from_secs(100)), LONGEST_REST);
         let dispatcher = Arc::new(Dispatcher::new(1));
-        let workers = start_with(2, &dispatcher, || {
+        let workers = start_with(2, 0, &dispatcher, || {
             |_: &RawFrame, _: &mut Times| {
                 let name = std::thread::current().name().unwrap_or_default().to_owned();
                 std::thread::sleep(Duration::from_millis(5));

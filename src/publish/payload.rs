@@ -72,7 +72,7 @@ fn with_boxes(sender: Sender<'_>, outcome: &Outcome, detections: &[Detection], k
         "dropped_before": outcome.superseded_before,
         "latency_ms": {"queue": ms(t.queue), "decode": ms(t.decode), "preprocess": ms(t.preprocess), "inference": ms(t.inference),
             "postprocess": ms(t.postprocess), "total": ms(outcome.captured.elapsed())},
-        "model": {"sha256": sender.model_sha256.get(..12), "generation": 0}, "threshold": (f64::from(sender.threshold) * 100.0).round() / 100.0,
+        "model": {"sha256": sender.model_sha256.get(..12), "generation": outcome.generation}, "threshold": (f64::from(sender.threshold) * 100.0).round() / 100.0,
         "truncated": detections.len() - kept, "detections": boxes})
 }
 
@@ -80,6 +80,8 @@ fn with_boxes(sender: Sender<'_>, outcome: &Outcome, detections: &[Detection], k
 mod tests {
     use super::*;
     use crate::detection::{Times, Verdict};
+    use crate::frame::{Encoding, RawFrame};
+    use std::sync::Arc;
     use std::time::Instant;
 
     #[test]
@@ -92,6 +94,8 @@ mod tests {
             seq: 1,
             captured: Instant::now(),
             captured_wall: SystemTime::UNIX_EPOCH,
+            raw: Arc::new(RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data: Vec::new() }),
+            generation: 0,
             width: 640,
             height: 480,
             superseded_before: 0,
