@@ -1,4 +1,5 @@
-//! What the detector says: heads as codes, detections, and the outcome of a frame, which owns the frame it came from.
+//! What the detector says: heads as codes, detections, and the outcome of a frame, which owns the frame it
+//! came from.
 
 use crate::frame::RawFrame;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ pub struct Detection {
 
 /// One tensor that a session gives, `[channels, height, width]`: a head, or what the manifest taps.
 ///
-/// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and zero point.
+/// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and
+/// zero point.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tensor {
     /// Codes in `c, y, x` order, or `y, x, c` if `interleaved`; empty if the graph's output is not quantised.

@@ -1,4 +1,5 @@
-//! The tap that learning on the device needs: the input of the last class convolution of the shipped model, level by level.
+//! The tap that learning on the device needs: the input of the last class convolution of the shipped model,
+//! level by level.
 
 use prost::Message;
 use retinad::detection::{Heads, Tensor};
@@ -50,7 +51,8 @@ fn floats(tensor: &pb::TensorProto) -> Vec<f64> {
     raw.chain(tensor.float_data.iter().copied()).map(f64::from).collect()
 }
 
-/// Real values of constant codes, from the DequantizeLinear that gives `value`: a number of bytes a code, and a scale an output.
+/// Real values of constant codes, from the DequantizeLinear that gives `value`: a number of bytes a code, and
+/// a scale an output.
 fn dequantised(graph: &pb::GraphProto, value: &str) -> Vec<f64> {
     let inputs = &maker(graph, value).input;
     let (codes, scales) = (constant(graph, &inputs[0]), floats(constant(graph, &inputs[1])));
@@ -72,7 +74,8 @@ fn last_class_conv(graph: &pb::GraphProto, level: &str) -> (String, Vec<f64>, Ve
     (conv.input[0].clone(), dequantised(graph, &conv.input[1]), dequantised(graph, &conv.input[2]))
 }
 
-/// Codes of `head` in `c, y, x` order as the definition gives them: a 1 x 1 convolution of `input` in f64, then QuantizeLinear.
+/// Codes of `head` in `c, y, x` order as the definition gives them: a 1 x 1 convolution of `input` in f64,
+/// then QuantizeLinear.
 fn convolved(input: &Tensor, weights: &[f64], bias: &[f64], head: &Tensor) -> Vec<u8> {
     let cells = input.height * input.width;
     let value = |cell: usize| (0..input.channels).map(move |channel| f64::from(input.value(channel, cell)));

@@ -1,12 +1,14 @@
-//! A generation: one loaded and checked model, with the number that outcomes carry to say which model judged them.
+//! A generation: one loaded and checked model, with the number that outcomes carry to say which model judged
+//! them.
 
 use crate::engine::{Arithmetic, Engine, caught};
-use crate::model::{Manifest, ModelError, ModelFile};
+use crate::model::{Manifest, ModelError, ModelFile, one_line};
 use crate::retinanet::anchors::{self, Level};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A loaded and checked model; shared by all workers. It lives as long as anybody runs it or reads its labels.
+/// A loaded and checked model; shared by all workers. It lives as long as anybody runs it or reads its
+/// labels.
 pub struct Generation {
     /// Counts the models of this process from 0; given by whoever loads.
     pub number: u64,
@@ -78,7 +80,8 @@ impl Generation {
 }
 
 fn panicked(path: &Path, words: &str) -> ModelError {
-    ModelError::Graph { path: path.display().to_string(), reason: format!("panicked while it was loaded: {words}") }
+    let path = one_line(&path.display().to_string());
+    ModelError::Graph { path, reason: format!("panicked while it was loaded: {words}") }
 }
 
 /// The anchors' levels, if they give the anchors that the manifest's hash was taken over.
@@ -103,7 +106,8 @@ fn real_table(manifest: &Manifest) -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| std::array::from_fn(|byte| value(channel, byte)))
 }
 
-/// The table in codes, as QuantizeLinear makes them: divided by the scale, rounded to even, moved by the zero point.
+/// The table in codes, as QuantizeLinear makes them: divided by the scale, rounded to even, moved by the zero
+/// point.
 fn coded(table: &[[f32; 256]; 3], (scale, zero): (f32, i32)) -> [[u8; 256]; 3] {
     let code = |value: f32| ((value / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8;
     table.map(|values| values.map(code))

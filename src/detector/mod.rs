@@ -70,7 +70,8 @@ impl Detector {
         })
     }
 
-    /// Detects on one frame; boxes in pixels of its picture, best first. Scores are above `min_score` and the manifest's threshold.
+    /// Detects on one frame; boxes in pixels of its picture, best first. Scores are above `min_score` and the
+    /// manifest's threshold.
     ///
     /// # Errors
     /// [`DetectError`].
@@ -129,7 +130,8 @@ impl Detector {
         &self.generation
     }
 
-    /// Heads of the last picture, and the tensors that the manifest taps (`generation().manifest.taps` names them, in that order).
+    /// Heads of the last picture, and the tensors that the manifest taps (`generation().manifest.taps` names
+    /// them, in that order).
     #[must_use]
     pub fn heads(&self) -> &Heads {
         self.session.heads()

@@ -8,7 +8,8 @@ use crate::model::SelfTestPicture;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Why a model that loads is not to be used. Printed as one line; the model is named by whoever asked for the test.
+/// Why a model that loads is not to be used. Printed as one line; the model is named by whoever asked for the
+/// test.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelfTestError {
@@ -41,8 +42,9 @@ pub enum SelfTestError {
 }
 
 impl Generation {
-    /// Tries the model: a detector with `threads` threads detects on the built-in picture twice. Both results must be finite and
-    /// equal; and where the manifest has `self_test` and the model runs wholly in INT8, the heads must be those it promises.
+    /// Tries the model: a detector with `threads` threads detects on the built-in picture twice. Both results
+    /// must be finite and equal; and where the manifest has `self_test` and the model runs wholly in INT8,
+    /// the heads must be those it promises.
     ///
     /// # Errors
     /// [`SelfTestError`]; a panic is one too.
@@ -56,8 +58,8 @@ impl Generation {
         if found == expected { Ok(()) } else { Err(SelfTestError::Heads { found, expected }) }
     }
 
-    /// What the manifest's `self_test.heads_sha256` has to be for this model; `None` if it does not run wholly in INT8, where float
-    /// arithmetic makes the heads differ from machine to machine.
+    /// What the manifest's `self_test.heads_sha256` has to be for this model; `None` if it does not run
+    /// wholly in INT8, where float arithmetic makes the heads differ from machine to machine.
     ///
     /// # Errors
     /// As [`Generation::self_test`].
@@ -89,8 +91,8 @@ impl Generation {
 
 /// The built-in picture in the size of the input, so that no scaler stands between it and the heads.
 ///
-/// `retinad-1`: red rises from left to right, green from top to bottom, blue along both; then rectangles in fixed parts of the sides.
-/// Whole numbers only, so that every machine makes the same bytes.
+/// `retinad-1`: red rises from left to right, green from top to bottom, blue along both; then rectangles in
+/// fixed parts of the sides. Whole numbers only, so that every machine makes the same bytes.
 fn picture(which: SelfTestPicture, width: u32, height: u32) -> RawFrame {
     let SelfTestPicture::Retinad1 = which;
     let part = |at: u32, side: u32| (at * 255 / (side - 1)) as u8;
@@ -106,8 +108,8 @@ fn picture(which: SelfTestPicture, width: u32, height: u32) -> RawFrame {
     RawFrame { width, height, encoding: Encoding::Rgb, data }
 }
 
-/// Edges `x1 y1 x2 y2` in 255ths of the sides, and colour; a later one covers an earlier one. Large and small, upright and lying,
-/// bright and dark, so that every level of the pyramid sees edges.
+/// Edges `x1 y1 x2 y2` in 255ths of the sides, and colour; a later one covers an earlier one. Large and
+/// small, upright and lying, bright and dark, so that every level of the pyramid sees edges.
 const RECTANGLES: [([u8; 4], [u8; 3]); 7] = [
     ([20, 30, 110, 200], [200, 40, 40]),
     ([45, 55, 85, 95], [240, 200, 170]),

@@ -15,8 +15,8 @@ thread_local! {
 /// What `work` changed may be half-done after a panic, so it must not be used again.
 ///
 /// # Errors
-/// The panic's message on one line. A panic of this thread prints nothing; one of a thread that `work` waits for is caught as well,
-/// but prints as usual.
+/// The panic's message on one line. A panic of this thread prints nothing; one of a thread that `work` waits
+/// for is caught as well, but prints as usual.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

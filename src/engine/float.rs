@@ -1,5 +1,6 @@
-//! tract's own float path: runs any ONNX model, quantised or not, and the nodes that an INT8 plan leaves over. Heads come out as codes all
-//! the same, because a quantised graph's outputs lie on the quantiser's grid.
+//! tract's own float path: runs any ONNX model, quantised or not, and the nodes that an INT8 plan leaves
+//! over. Heads come out as codes all the same, because a quantised graph's outputs lie on the quantiser's
+//! grid.
 
 use super::caught::caught;
 use super::leftover::{Facts, Real};
@@ -25,7 +26,8 @@ pub struct Float {
 }
 
 impl Float {
-    /// Loads `proto`, the graph of `file`, with one fixed-shape f32 input; `shape` where the file leaves it open.
+    /// Loads `proto`, the graph of `file`, with one fixed-shape f32 input; `shape` where the file leaves it
+    /// open.
     ///
     /// # Errors
     /// [`ModelError::Graph`].
@@ -44,7 +46,8 @@ impl Float {
         Ok(Self { plan, outputs: names.into_iter().zip(shapes).collect(), quantisation, input_shape })
     }
 
-    /// Lets `fill` write the input, runs, and writes the outputs that are `wanted` into `heads`. `memory` keeps the input's tensor.
+    /// Lets `fill` write the input, runs, and writes the outputs that are `wanted` into `heads`. `memory`
+    /// keeps the input's tensor.
     ///
     /// # Errors
     /// What `fill` says, or the engine's word.
@@ -144,8 +147,8 @@ pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
     Ok(found)
 }
 
-/// Replaces what only shapes decide, such as the sizes an exporter computes for a Resize, by constants. Needs shapes that are fixed; a
-/// graph that cannot be read stays as it is, and whoever reads it next says why.
+/// Replaces what only shapes decide, such as the sizes an exporter computes for a Resize, by constants. Needs
+/// shapes that are fixed; a graph that cannot be read stays as it is, and whoever reads it next says why.
 pub fn fold_shapes(proto: &mut pb::ModelProto) {
     let shaped = |graph: &pb::GraphProto| graph.node.iter().any(|node| node.op_type == "Shape");
     if !proto.graph.as_ref().is_some_and(shaped) {
@@ -207,7 +210,8 @@ fn onnx_type(kind: DatumType) -> Option<DataType> {
     }
 }
 
-/// A value in float between the steps of an INT8 plan (or what a float node makes of one: numbers of any type).
+/// A value in float between the steps of an INT8 plan (or what a float node makes of one: numbers of any
+/// type).
 #[derive(Clone)]
 pub struct RealTensor(Arc<Tensor>);
 

@@ -1,7 +1,8 @@
 //! The engine: a model file to a session that one thread can run. The only room that runs tract.
 //!
-//! A quantised graph runs in INT8 on our own kernels, its nodes without an integer form in tract's float arithmetic between them; a graph
-//! that is not quantised runs in tract's altogether. Either way heads come out behind the same [`Session`].
+//! A quantised graph runs in INT8 on our own kernels, its nodes without an integer form in tract's float
+//! arithmetic between them; a graph that is not quantised runs in tract's altogether. Either way heads come
+//! out behind the same [`Session`].
 
 mod caught;
 mod float;
@@ -83,7 +84,8 @@ pub enum Input<'a> {
 }
 
 impl Engine {
-    /// Loads a detector: checks the graph's outputs, and the tensors that the manifest taps, against the manifest.
+    /// Loads a detector: checks the graph's outputs, and the tensors that the manifest taps, against the
+    /// manifest.
     ///
     /// # Errors
     /// [`ModelError::Graph`] or [`ModelError::Manifest`], naming node or field.
@@ -95,7 +97,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Loads any ONNX model with one fixed-shape f32 input, manifest or not, for `bench`. Its sessions give neither heads nor taps.
+    /// Loads any ONNX model with one fixed-shape f32 input, manifest or not, for `bench`. Its sessions give
+    /// neither heads nor taps.
     ///
     /// # Errors
     /// [`ModelError::Graph`].
@@ -188,8 +191,8 @@ impl Engine {
         }
     }
 
-    /// Multiply-adds a second that one core of this machine could do in the instruction set the model runs in, measured now (20 ms), and
-    /// those of one run in INT8; `None` in float or the portable set.
+    /// Multiply-adds a second that one core of this machine could do in the instruction set the model runs
+    /// in, measured now (20 ms), and those of one run in INT8; `None` in float or the portable set.
     #[must_use]
     pub fn peak(&self) -> Option<(f64, u64)> {
         match &self.kind {
@@ -216,7 +219,8 @@ impl Engine {
         }
     }
 
-    /// A session with its own memory, and `threads` threads for one frame (the float path uses one whatever this says).
+    /// A session with its own memory, and `threads` threads for one frame (the float path uses one whatever
+    /// this says).
     ///
     /// # Errors
     /// If the threads cannot be started.
@@ -279,7 +283,8 @@ impl Session {
         &self.heads
     }
 
-    /// Output `index` of [`Engine::outputs`] after a run in INT8, head or not: for comparisons, where a model need not have a manifest.
+    /// Output `index` of [`Engine::outputs`] after a run in INT8, head or not: for comparisons, where a model
+    /// need not have a manifest.
     ///
     /// # Errors
     /// In float, or if it is not `[1, c, h, w]`.

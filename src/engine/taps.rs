@@ -1,9 +1,9 @@
 //! Taps: tensors of the graph that the manifest asks for beside the heads.
 //!
-//! A tap becomes an output of the graph before anything reads the graph: a DequantizeLinear of its own on the tensor's codes. So
-//! neither the plan nor tract knows of taps: the codes of an output stay alive until the end of a run, and no step is fused with the
-//! next if that would leave them out. A tensor that has no codes, because reading the graph fuses it with its quantiser, is refused
-//! by name.
+//! A tap becomes an output of the graph before anything reads the graph: a DequantizeLinear of its own on the
+//! tensor's codes. So neither the plan nor tract knows of taps: the codes of an output stay alive until the
+//! end of a run, and no step is fused with the next if that would leave them out. A tensor that has no codes,
+//! because reading the graph fuses it with its quantiser, is refused by name.
 
 use crate::model::Tap;
 use tract_onnx::pb;

@@ -1,4 +1,5 @@
-//! Which outputs of a graph a session gives: the heads and taps that the manifest names, checked against the graph.
+//! Which outputs of a graph a session gives: the heads and taps that the manifest names, checked against the
+//! graph.
 
 use crate::detection::{Heads, Tensor};
 use crate::model::{Manifest, ModelError};
@@ -23,10 +24,12 @@ pub struct Output {
 }
 
 impl Wanted {
-    /// Finds what `manifest` names among `outputs`: the file's own, and after them one for each tap. `path` is the file's.
+    /// Finds what `manifest` names among `outputs`: the file's own, and after them one for each tap. `path`
+    /// is the file's.
     ///
     /// # Errors
-    /// [`ModelError::Manifest`] for the first head or tap that the graph does not have in the form that the manifest asks for.
+    /// [`ModelError::Manifest`] for the first head or tap that the graph does not have in the form that the
+    /// manifest asks for.
     pub fn new(path: &str, manifest: &Manifest, outputs: &[Output]) -> Result<Self, ModelError> {
         let (own, tapped) = outputs.split_at(outputs.len() - manifest.taps.len());
         let wrong = |field: String, reason: String| ModelError::Manifest { path: path.to_owned(), field, reason };

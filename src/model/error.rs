@@ -61,7 +61,8 @@ pub enum ModelError {
 /// Longest text that [`one_line`] lets through, bytes.
 const MAX_LINE: usize = 400;
 
-/// Text on one line of at most 400 bytes: names in a model file may hold anything, and an error is printed as one line.
+/// Text on one line of at most 400 bytes: names in a model file may hold anything, and an error is printed as
+/// one line.
 pub(crate) fn one_line(text: &str) -> String {
     let clean = text.replace(char::is_control, " ");
     let mut line = clean.split_whitespace().collect::<Vec<_>>().join(" ");

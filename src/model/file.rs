@@ -1,4 +1,5 @@
-//! The model file in memory: ONNX bytes, their hash and the manifest; and the quantisation of a graph's outputs.
+//! The model file in memory: ONNX bytes, their hash and the manifest; and the quantisation of a graph's
+//! outputs.
 
 use super::{Manifest, ManifestError, ModelError, metadata, one_line};
 use prost::Message;
@@ -82,10 +83,12 @@ impl ModelFile {
         })
     }
 
-    /// The file's bytes with `manifest` in place of its own, or added if it has none. All bytes outside of that entry are equal.
+    /// The file's bytes with `manifest` in place of its own, or added if it has none. All bytes outside of
+    /// that entry are equal.
     ///
     /// # Errors
-    /// [`ModelError::Manifest`] if the manifest could not be read again, [`ModelError::NotOnnx`] if the file has protobuf groups.
+    /// [`ModelError::Manifest`] if the manifest could not be read again, [`ModelError::NotOnnx`] if the file
+    /// has protobuf groups.
     pub fn with_manifest(&self, manifest: &Manifest) -> Result<Vec<u8>, ModelError> {
         let json = manifest.to_json().map_err(|error| refused(error, &self.path))?;
         metadata::with_entry(&self.bytes, MANIFEST_KEY, &json)
@@ -109,8 +112,8 @@ fn refused(error: ManifestError, path: &str) -> ModelError {
 
 /// The bytes of a regular file of at most [`MAX_BYTES`]; `name` stands for it in messages.
 ///
-/// The file is opened first and then asked what it is, so that nothing else can take its place in between. Opened without
-/// waiting, because a FIFO that nobody writes to would otherwise hold the caller for ever.
+/// The file is opened first and then asked what it is, so that nothing else can take its place in between.
+/// Opened without waiting, because a FIFO that nobody writes to would otherwise hold the caller for ever.
 fn read_regular(path: &Path, name: &str) -> Result<Vec<u8>, ModelError> {
     let failed = |source| ModelError::Read { path: name.to_owned(), source };
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -203,7 +206,8 @@ mod tests {
         let file = shipped();
         let manifest = file.manifest().expect("a manifest");
         let bytes = file.with_manifest(manifest).expect("written");
-        // The entry is the file's last field; its key stands behind the field's own key, its length, and two bytes more.
+        // The entry is the file's last field; its key stands behind the field's own key, its length, and two
+        // bytes more.
         let key = MANIFEST_KEY.as_bytes();
         let entry = file.bytes.windows(key.len()).rposition(|part| part == key).expect("the entry") - 5;
         assert!(bytes[..entry] == file.bytes[..entry] && bytes.len() > entry + 1000);
@@ -235,7 +239,7 @@ mod tests {
         let file = shipped();
         let mut manifest = file.manifest().expect("a manifest").clone();
         manifest.decode.nms_iou = f32::NAN;
-        let error = file.with_manifest(&manifest).err().expect("refused").to_string();
+        let error = file.with_manifest(&manifest).expect_err("refused").to_string();
         assert!(error.contains("decode.nms_iou: NaN, must be 0 to 1"), "{error}");
     }
 

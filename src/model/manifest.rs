@@ -1,7 +1,9 @@
-//! `retinad-manifest/1`: what the model file says of itself (`retinanet.md`, section 8). Unknown keys are errors.
+//! `retinad-manifest/1`: what the model file says of itself (`retinanet.md`, section 8). Unknown keys are
+//! errors.
 //!
-//! Reading checks every value that can be checked without the graph; the engine compares the rest with the graph. A manifest can be
-//! written again ([`super::ModelFile::with_manifest`]); the keys of the parts that are kept as JSON are then in alphabetical order.
+//! Reading checks every value that can be checked without the graph; the engine compares the rest with the
+//! graph. A manifest can be written again ([`super::ModelFile::with_manifest`]); the keys of the parts that
+//! are kept as JSON are then in alphabetical order.
 
 use super::one_line;
 use super::words::{
@@ -217,8 +219,8 @@ pub struct Tap {
 pub struct SelfTest {
     /// The picture.
     pub picture: SelfTestPicture,
-    /// SHA-256 of all head codes, 64 lower-case hex digits: per level the class and then the box output, each `[channels, height,
-    /// width]` in u8 (s8 codes are moved up by 128).
+    /// SHA-256 of all head codes, 64 lower-case hex digits: per level the class and then the box output, each
+    /// `[channels, height, width]` in u8 (s8 codes are moved up by 128).
     pub heads_sha256: String,
 }
 

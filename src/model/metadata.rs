@@ -1,7 +1,8 @@
 //! One entry of an ONNX file's `metadata_props` put into its bytes.
 //!
-//! An ONNX file is a protobuf message: fields one after the other, each a key (a number and a wire type) and a value. Only the
-//! entry's own field is written; every other byte stays, also in fields that the protobuf types here do not know.
+//! An ONNX file is a protobuf message: fields one after the other, each a key (a number and a wire type) and
+//! a value. Only the entry's own field is written; every other byte stays, also in fields that the protobuf
+//! types here do not know.
 
 use prost::Message;
 use tract_onnx::pb;
@@ -11,7 +12,8 @@ const METADATA_PROPS: u64 = 14;
 /// Wire type of a field that begins with its length.
 const LENGTH_DELIMITED: u64 = 2;
 
-/// `bytes` of an ONNX file with the entry `key` set to `value`: the first entry of that key is replaced, or one is added at the end.
+/// `bytes` of an ONNX file with the entry `key` set to `value`: the first entry of that key is replaced, or
+/// one is added at the end.
 ///
 /// `None` if the bytes are not a sequence of whole fields (groups, which ONNX does not have, are not known).
 pub fn with_entry(bytes: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
@@ -117,7 +119,8 @@ mod tests {
 
     #[test]
     fn fields_of_every_kind_and_unknown_number_stay_as_they_are() {
-        // A varint of ten bytes, 64 bits, 32 bits, and a length-delimited field, all of numbers that ONNX does not use.
+        // A varint of ten bytes, 64 bits, 32 bits, and a length-delimited field, all of numbers that ONNX
+        // does not use.
         let strange: &[u8] = &[
             0xc0, 0x3e, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0xc9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8, 0xd5, 0x3e, 1, 2,
             3, 4, 0xda, 0x3e, 2, 9, 9,

@@ -1,7 +1,7 @@
 //! The model file: ONNX bytes, the manifest in `metadata_props`, and the quantisation of its outputs.
 //!
-//! Nothing is guessed from shapes: what the manifest says is checked against the graph by the engine. Of tract this room names only
-//! the protobuf types.
+//! Nothing is guessed from shapes: what the manifest says is checked against the graph by the engine. Of
+//! tract this room names only the protobuf types.
 
 mod error;
 mod file;

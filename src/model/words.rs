@@ -1,9 +1,11 @@
-//! The words of the manifest: each key that takes one of a few has an enum here, read and written as the word.
+//! The words of the manifest: each key that takes one of a few has an enum here, read and written as the
+//! word.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-/// Declares an enum whose variants are words. Reading refuses any other word with what was found and what is allowed.
+/// Declares an enum whose variants are words. Reading refuses any other word with what was found and what is
+/// allowed.
 macro_rules! words {
     ($($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal),+ $(,)? })+) => { $(
         $(#[$about])*
@@ -80,7 +82,8 @@ words! {
 
     /// `letterbox.resample`: how the picture is scaled.
     Resample {
-        /// Bilinear with pixel centres at one half: two source pixels an axis, however much the picture shrinks.
+        /// Bilinear with pixel centres at one half: two source pixels an axis, however much the picture
+        /// shrinks.
         BilinearHalfPixel = "bilinear_half_pixel",
     }
 
@@ -140,7 +143,8 @@ words! {
 
     /// `decode.clip`: when boxes are clipped to the picture.
     ClipOrder {
-        /// Before non-maximum suppression: boxes beyond the edge do not suppress others by what cannot be seen.
+        /// Before non-maximum suppression: boxes beyond the edge do not suppress others by what cannot be
+        /// seen.
         BeforeNms = "before_nms",
         /// After it.
         AfterNms = "after_nms",

@@ -1,7 +1,9 @@
-//! From heads to detections: threshold, best k of a level, box decoding, clipping, NMS (`retinanet.md`, sections 3 and 7).
+//! From heads to detections: threshold, best k of a level, box decoding, clipping, NMS (`retinanet.md`,
+//! sections 3 and 7).
 //!
-//! The threshold is compared before the sigmoid: for quantised heads with the smallest code whose f32 score exceeds it. Total order:
-//! score descending, then level, y, x, anchor, class ascending, because int8 heads make ties the rule.
+//! The threshold is compared before the sigmoid: for quantised heads with the smallest code whose f32 score
+//! exceeds it. Total order: score descending, then level, y, x, anchor, class ascending, because int8 heads
+//! make ties the rule.
 
 use super::nms::nms;
 use crate::detection::{Detection, Heads, Tensor};
@@ -94,8 +96,8 @@ impl Decoder {
         Self { levels, classes, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
     }
 
-    /// Decodes `heads`; boxes in pixels of the input, best first. `picture` is the right and bottom edge of the picture within the
-    /// input. Scores exceed both the manifest's threshold and `min_score`.
+    /// Decodes `heads`; boxes in pixels of the input, best first. `picture` is the right and bottom edge of
+    /// the picture within the input. Scores exceed both the manifest's threshold and `min_score`.
     ///
     /// # Errors
     /// [`DecodeError`] if the heads do not fit the anchors.

@@ -129,3 +129,37 @@ fn numbers_out_of_range_are_refused_with_their_key() {
     let error = with("self_test", json!({"picture": "monalisa", "heads_sha256": digest})).expect_err("refused");
     assert_eq!(error, "self_test.picture: \"monalisa\", must be one of [\"retinad-1\"]");
 }
+
+#[test]
+fn random_damage_is_refused_in_one_line_or_reads_what_it_writes() {
+    let good = shipped().to_string().into_bytes();
+    let mut state = 11u64;
+    let mut random = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let (mut refused, mut read) = (0, 0);
+    for _ in 0..2000 {
+        let mut bytes = good.clone();
+        for _ in 0..1 + random(3) {
+            let at = random(bytes.len());
+            // Printable bytes, so that the text stays UTF-8 as protobuf asks.
+            bytes[at] = 0x20 + random(0x5f) as u8;
+        }
+        if random(4) == 0 {
+            bytes.truncate(random(bytes.len()));
+        }
+        match Manifest::parse(std::str::from_utf8(&bytes).expect("UTF-8")) {
+            Ok(manifest) => {
+                let again = Manifest::parse(&manifest.to_json().expect("written")).expect("reads");
+                assert_eq!(again, manifest);
+                read += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 500 && read > 100, "the damage says nothing: {refused} refused, {read} read");
+}
