@@ -49,7 +49,7 @@ impl Generation {
     /// # Errors
     /// [`SelfTestError`]; a panic is one too.
     pub fn self_test(self: &Arc<Self>, threads: usize) -> Result<(), SelfTestError> {
-        let heads = caught(|| self.steady_heads(threads)).unwrap_or_else(|words| Err(SelfTestError::Panicked(words)))?;
+        let heads = self.steady_heads(threads)?;
         let Some(promise) = &self.manifest.self_test else { return Ok(()) };
         if !self.is_whole_int8() {
             return Ok(());
@@ -64,12 +64,16 @@ impl Generation {
     /// # Errors
     /// As [`Generation::self_test`].
     pub fn heads_sha256(self: &Arc<Self>, threads: usize) -> Result<Option<String>, SelfTestError> {
-        let heads = caught(|| self.steady_heads(threads)).unwrap_or_else(|words| Err(SelfTestError::Panicked(words)))?;
+        let heads = self.steady_heads(threads)?;
         Ok(self.is_whole_int8().then(|| heads_sha256(&heads)))
     }
 
-    /// The heads of the built-in picture, finite and twice the same.
+    /// The heads of the built-in picture, finite and twice the same. A panic is an error.
     fn steady_heads(self: &Arc<Self>, threads: usize) -> Result<Heads, SelfTestError> {
+        caught(|| self.detect_twice(threads)).unwrap_or_else(|words| Err(SelfTestError::Panicked(words)))
+    }
+
+    fn detect_twice(self: &Arc<Self>, threads: usize) -> Result<Heads, SelfTestError> {
         let input = &self.manifest.input;
         let picture = picture(SelfTestPicture::Retinad1, input.width, input.height);
         let mut detector = Detector::new(self, threads)?;

@@ -50,7 +50,7 @@ impl Float {
     /// keeps the input's tensor.
     ///
     /// # Errors
-    /// What `fill` says, or the engine's word.
+    /// The error of `fill`, or tract's reason.
     pub fn run<T>(
         &self,
         memory: &mut Option<Tensor>,
@@ -101,7 +101,7 @@ fn build(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> R
 /// The graph as tract reads it.
 fn inferred(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
     let graph = proto.graph.as_ref().ok_or("no graph")?;
-    // tract takes outputs on trust.
+    // tract does not check that an output is made by a node, and would panic on one that is not.
     let made = |name: &String| {
         let given = graph.input.iter().map(|i| &i.name).chain(graph.initializer.iter().map(|i| &i.name));
         given.chain(graph.node.iter().flat_map(|node| &node.output)).any(|known| known == name)
@@ -129,7 +129,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 /// Types and shapes of all values, as far as they are fixed.
 ///
 /// # Errors
-/// The engine's word on a graph it cannot read.
+/// tract's reason if it cannot read the graph.
 pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
     let model = analysed(proto)?;
     let mut found = Facts::new();
@@ -219,7 +219,7 @@ impl RealTensor {
     /// Zeros, f32.
     ///
     /// # Errors
-    /// The engine's word.
+    /// tract's reason.
     pub fn zero(shape: &[usize]) -> Result<Self, String> {
         Ok(Self(Arc::new(Tensor::zero::<f32>(shape).map_err(|e| one_line(&e))?)))
     }
@@ -250,7 +250,7 @@ impl Part {
     /// Prepares a model whose inputs have fixed types and shapes.
     ///
     /// # Errors
-    /// The engine's word, which names the node.
+    /// tract's reason, which names the node.
     pub fn new(proto: &pb::ModelProto) -> Result<Self, String> {
         guarded(|| {
             let plan = inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
@@ -261,7 +261,7 @@ impl Part {
     /// Runs it.
     ///
     /// # Errors
-    /// The engine's word.
+    /// tract's reason.
     pub fn run(&self, inputs: Vec<RealTensor>) -> Result<impl Iterator<Item = RealTensor> + use<>, String> {
         let inputs = inputs.into_iter().map(|real| real.0.into_tvalue()).collect();
         let outputs = guarded(|| self.0.run(inputs).map_err(|e| one_line(&e)))?;

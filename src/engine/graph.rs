@@ -341,7 +341,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             };
         }
         if self.floats.facts.is_none() {
-            // Without them the node's own fault is the better word.
+            // If shapes cannot be had either, why the node has no integer form says more.
             self.floats.facts = Some(facts().map_err(|_| self.floats.reasons[&number].clone())?);
         }
         Ok(self.leftover(number, node)?)

@@ -180,7 +180,7 @@ impl Engine {
             Kind::Float(_) => format!("float ({})", self.float_because.as_deref().unwrap_or_default()),
             Kind::Int8(plan) => {
                 let all = plan.macs + plan.leftovers.iter().map(|node| node.macs).sum::<u64>();
-                // Rounded down: 100 % is all.
+                // Rounded down, so that 100 % means every multiply-add.
                 let share = (plan.macs as f64 / all as f64 * 1e3).floor() / 10.0;
                 let nodes = match plan.leftovers.len() {
                     0 => String::new(),
@@ -246,7 +246,7 @@ impl Session {
     /// Lets `fill` write the input, runs, and returns heads and taps.
     ///
     /// # Errors
-    /// What `fill` says, or the engine's word.
+    /// The error of `fill`, or the engine's reason.
     pub fn run<T>(&mut self, fill: impl FnOnce(Input<'_>) -> Result<T, String>) -> Result<(T, &Heads), String> {
         let wanted = &self.engine.wanted;
         let filled = match (&self.engine.kind, &mut self.memory) {

@@ -58,7 +58,7 @@ struct CodesStep {
     work: Work,
     inputs: Vec<Place>,
     output: Place,
-    /// Bands of rows worth a thread each.
+    /// How many bands of rows are large enough to pay for a thread each.
     pieces: usize,
 }
 
@@ -189,7 +189,7 @@ impl Plan {
     /// Lets `fill` write the picture in float.
     ///
     /// # Errors
-    /// The float engine's word.
+    /// tract's reason.
     pub fn real_input<T>(&self, memory: &mut Memory, fill: impl FnOnce(&mut [f32]) -> T) -> Result<T, String> {
         memory.reals[0].insert(RealTensor::zero(&[&[1][..], &self.input_shape].concat())?).write(fill)
     }
@@ -223,7 +223,7 @@ impl Plan {
     /// Runs every step; the input holds a picture. Steps are split over up to `threads` threads of the pool this is called in.
     ///
     /// # Errors
-    /// The float engine's word on a node without an integer form. Graphs without one have no errors.
+    /// tract's reason if a node without an integer form fails. A graph that runs wholly in INT8 has no errors.
     pub fn run(&self, memory: &mut Memory, threads: usize) -> Result<(), String> {
         for (number, step) in self.steps.iter().enumerate() {
             match step {

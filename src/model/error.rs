@@ -35,7 +35,7 @@ pub enum ModelError {
     NotOnnx {
         /// The file.
         path: String,
-        /// The parser's word.
+        /// The parser's reason.
         reason: String,
     },
     /// No manifest, or one that does not hold.
@@ -53,7 +53,7 @@ pub enum ModelError {
     Graph {
         /// The file.
         path: String,
-        /// The engine's word, which names the node.
+        /// The engine's reason, which names the node.
         reason: String,
     },
 }
