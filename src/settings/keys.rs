@@ -239,6 +239,15 @@ macro_rules! section {
                     takes_effect: crate::settings::keys::TakesEffect::$effect,
                 },
             )+];
+
+            /// The keys of this section whose values differ in `new`.
+            pub(super) fn changed_keys(
+                &self,
+                new: &Self,
+            ) -> impl Iterator<Item = &'static crate::settings::keys::Key> + use<> {
+                let same = [$(self.$field == new.$field),+];
+                Self::KEYS.iter().zip(same).filter(|(_, same)| !same).map(|(key, _)| key)
+            }
         }
 
         impl Default for $name {

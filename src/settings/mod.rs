@@ -18,6 +18,7 @@
 
 mod camera;
 mod detector;
+mod diff;
 mod entries;
 mod error;
 mod file;
@@ -31,6 +32,7 @@ pub use camera::{
     CameraKind, CameraSettings, ReplaySource, Source, StreamFormat, StreamSource, V4l2Format, V4l2Source, without_credentials,
 };
 pub use detector::{DetectorSettings, Threads, shared};
+pub use diff::SettingsDiff;
 pub use entries::environment;
 pub use error::{Place, SettingsError};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
