@@ -19,6 +19,7 @@
 mod camera;
 mod detector;
 mod diff;
+pub mod documents;
 mod entries;
 mod error;
 mod file;
