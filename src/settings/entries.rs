@@ -171,7 +171,7 @@ fn split(key: &str, separator: &str) -> Vec<String> {
     }
 }
 
-/// The environment as text, for [`super::load`]. Variables that are none of ours may be anything.
+/// The environment as text, for [`load()`](super::load()). Variables that are none of ours may be anything.
 ///
 /// # Errors
 /// [`SettingsError::VariableNotUtf8`] for one of ours.

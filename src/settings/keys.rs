@@ -1,6 +1,6 @@
 //! What a settings key is: the vocabulary of the table.
 //!
-//! The table itself is spread over the sections' files ([`super::detector`], [`super::mqtt`] and so on).
+//! The table itself is spread over the sections' files (`detector.rs`, `mqtt.rs` and so on).
 //! There the macro `section!` takes a key's name, type, default, unit, range, meaning and the moment at which
 //! a change takes effect, and makes of them the field that the program reads and the [`Key`] from which the
 //! checks, the documents and the diff are made.

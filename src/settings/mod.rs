@@ -1,9 +1,9 @@
 //! Settings: built-in defaults, then the file, then `RETINAD__SECTION__KEY` in the environment, then flags;
 //! later wins.
 //!
-//! Each key stands once, in the file of its section ([`detector`], [`mqtt`], [`camera`], and the top of this
+//! Each key stands once, in the file of its section (`detector`, `mqtt`, `camera`, and the top of this
 //! one): name, type, default, unit, range, meaning, and when a change takes effect. From there come the
-//! fields that the program reads, the checks ([`load`]), the difference between two settings
+//! fields that the program reads, the checks ([`load()`]), the difference between two settings
 //! ([`Settings::diff`]), and what people and editors read: the documented `config/retinad.toml`, the manual
 //! page retinad.toml(5) and the JSON Schema ([`documents`]).
 //!
@@ -13,7 +13,7 @@
 //! merged by the `config` crate, layer over layer, and given its types by serde. The first two steps are our
 //! own because `config` keeps no line numbers and converts between types as it likes (`"5"` to 5).
 //!
-//! The types here are plain data; [`load`] is the only function that reads. This is the only room that names
+//! The types here are plain data; [`load()`] is the only function that reads. This is the only room that names
 //! the `config` crate.
 
 mod camera;
