@@ -55,7 +55,10 @@ tree() {
     install -D -m 644 config/*.toml systemd/pi-camera.conf packaging/70-retinad-cameras.rules -t "$doc/examples"
     install -D -m 644 examples/pictures/* -t "$doc/examples/pictures"
     install -D -m 644 README.md models/retinad-*.md -t "$doc"
+    install -D -m 644 schemas/retinad.schema.json -t "$doc/schemas"
     "${run[@]}" man "$tree/usr/share/man/man1"
+    mkdir -p "$tree/usr/share/man/man5"
+    mv "$tree"/usr/share/man/man1/*.5 "$tree/usr/share/man/man5"
     mkdir -p "$tree"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
     "${run[@]}" completions bash > "$tree/usr/share/bash-completion/completions/retinad"
     "${run[@]}" completions zsh > "$tree/usr/share/zsh/vendor-completions/_retinad"
@@ -66,7 +69,7 @@ tree() {
     install -m 644 CHANGELOG.md "$doc/changelog"
     printf 'retinad (%s) bookworm; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
         "$version" "$maintainer" "$(LC_ALL=C date -Ru -d "@$SOURCE_DATE_EPOCH")" > "$doc/changelog.Debian"
-    gzip -9n "$doc"/{crates.txt,changelog,changelog.Debian} "$tree"/usr/share/man/man1/*.1
+    gzip -9n "$doc"/{crates.txt,changelog,changelog.Debian} "$tree"/usr/share/man/man[15]/*.[15]
     install -D -m 755 packaging/{postinst,prerm,postrm} -t "$tree/DEBIAN"
     echo /etc/retinad/retinad.toml > "$tree/DEBIAN/conffiles"
     (cd "$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) > "$tree/DEBIAN/md5sums"

@@ -1,6 +1,7 @@
 //! Bytes of a stream to frames: concatenated JPEGs (multipart or not), YUV4MPEG2, raw I420. Fed in pieces of any size.
 
 use crate::frame::{Encoding, RawFrame};
+use crate::settings::StreamFormat;
 
 /// Largest frame that is collected, bytes; also the most that is read in search of a first one.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -52,13 +53,13 @@ struct JpegScan {
 }
 
 impl Framer {
-    /// For `format` `mjpeg`, `y4m` or `i420`; the size counts for `i420` only.
+    /// Cuts a stream of this format; the size counts for `i420` only.
     #[must_use]
-    pub fn new(format: &str, width: u32, height: u32) -> Self {
+    pub fn new(format: StreamFormat, width: u32, height: u32) -> Self {
         let format = match format {
-            "y4m" => Format::Y4m(None),
-            "i420" => Format::I420(RawShape::new(width, height, Encoding::I420)),
-            _ => Format::Jpeg(JpegScan::default()),
+            StreamFormat::Y4m => Format::Y4m(None),
+            StreamFormat::I420 => Format::I420(RawShape::new(width, height, Encoding::I420)),
+            StreamFormat::Mjpeg => Format::Jpeg(JpegScan::default()),
         };
         Self { bytes: Vec::new(), format }
     }
@@ -271,7 +272,7 @@ mod tests {
         stream.extend(b"\r\n--frame\r\n\r\n");
         stream.extend(jpeg(2));
         for step in [1, 2, 3, 7, 1000] {
-            let found = all(&mut Framer::new("mjpeg", 0, 0), &stream, step);
+            let found = all(&mut Framer::new(StreamFormat::Mjpeg, 0, 0), &stream, step);
             let data: Vec<_> = found.into_iter().map(|f| f.expect("whole").data).collect();
             assert_eq!(data, [jpeg(1), jpeg(2)], "pieces of {step}");
         }
@@ -282,7 +283,7 @@ mod tests {
         let mut stream = jpeg(1)[..20].to_vec();
         stream.extend(jpeg(2));
         for step in [1, 5, 1000] {
-            let found = all(&mut Framer::new("mjpeg", 0, 0), &stream, step);
+            let found = all(&mut Framer::new(StreamFormat::Mjpeg, 0, 0), &stream, step);
             assert!(matches!(&found[0], Err(FramingError::Damaged(_))), "{found:?}");
             assert_eq!(found.last().expect("two").as_ref().expect("whole").data, jpeg(2));
         }
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn rubbish_without_end_is_broken_and_bounded() {
-        let mut framer = Framer::new("mjpeg", 0, 0);
+        let mut framer = Framer::new(StreamFormat::Mjpeg, 0, 0);
         let rubbish = vec![7; 1 << 20];
         let broken = (0..40).find_map(|_| {
             framer.push(&rubbish);
@@ -306,7 +307,7 @@ mod tests {
         stream.extend([1; 12]);
         stream.extend(b"FRAME I\n");
         stream.extend([2; 12]);
-        let found = all(&mut Framer::new("y4m", 0, 0), &stream, 5);
+        let found = all(&mut Framer::new(StreamFormat::Y4m, 0, 0), &stream, 5);
         let frames: Vec<_> = found.into_iter().map(|f| f.expect("whole")).collect();
         assert_eq!(frames.len(), 2);
         assert_eq!((frames[1].width, frames[1].height, &frames[1].data[..]), (4, 2, &[2; 12][..]));
@@ -316,7 +317,7 @@ mod tests {
             ("YUV4MPEG2 W99999 H99999\n", "99999"),
             ("RIFF\n", "YUV4MPEG2"),
         ] {
-            let Err(FramingError::Broken(reason)) = all(&mut Framer::new("y4m", 0, 0), bad.as_bytes(), 99).remove(0) else {
+            let Err(FramingError::Broken(reason)) = all(&mut Framer::new(StreamFormat::Y4m, 0, 0), bad.as_bytes(), 99).remove(0) else {
                 panic!("{bad} was taken")
             };
             assert!(reason.contains(word), "{reason}");
@@ -325,7 +326,7 @@ mod tests {
 
     #[test]
     fn i420_of_odd_size() {
-        let found = all(&mut Framer::new("i420", 3, 3), &[5; 17 * 2 + 3], 4);
+        let found = all(&mut Framer::new(StreamFormat::I420, 3, 3), &[5; 17 * 2 + 3], 4);
         assert_eq!(found.len(), 2);
     }
 }

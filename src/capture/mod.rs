@@ -14,8 +14,9 @@ pub use v4l2::V4l2;
 pub use watched::{Grabbed, Waited, Watched};
 
 use crate::frame::RawFrame;
-use crate::settings::{CameraKind, CameraSettings};
+use crate::settings::{CameraSettings, Source};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes a camera's pending [`Camera::next_frame`] return, from another thread.
 pub type Interrupt = Arc<dyn Fn() + Send + Sync>;
@@ -25,13 +26,14 @@ pub type Interrupt = Arc<dyn Fn() + Send + Sync>;
 /// # Errors
 /// [`CaptureError::Open`], naming device, command or path.
 pub fn open(settings: &CameraSettings) -> Result<Box<dyn Camera>, CaptureError> {
-    match settings.kind {
-        CameraKind::Replay => Ok(Box::new(Replay::open(&settings.path, settings.fps, settings.repeat)?)),
-        CameraKind::Stream => Ok(Box::new(Stream::open(settings)?)),
+    let what = settings.name();
+    match &settings.source {
+        Source::Replay(replay) => Ok(Box::new(Replay::open(&replay.path, replay.fps, replay.repeat)?)),
+        Source::Stream(stream) => Ok(Box::new(Stream::open(what, stream, Duration::from_secs_f32(settings.timeout_s))?)),
         #[cfg(feature = "v4l2")]
-        CameraKind::V4l2 => Ok(Box::new(V4l2::open(settings)?)),
+        Source::V4l2(v4l2) => Ok(Box::new(V4l2::open(what, v4l2)?)),
         #[cfg(not(feature = "v4l2"))]
-        CameraKind::V4l2 => Err(CaptureError::Open { what: settings.name(), reason: "this build reads no v4l2 (feature v4l2)".into() }),
+        Source::V4l2(_) => Err(CaptureError::Open { what, reason: "this build reads no v4l2 (feature v4l2)".into() }),
     }
 }
 

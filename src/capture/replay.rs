@@ -4,6 +4,7 @@
 use super::framing::{Framer, FramingError};
 use super::{Camera, CaptureError};
 use crate::frame::{Encoding, RawFrame};
+use crate::settings::StreamFormat;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub struct Replay {
 
 enum Source {
     Pictures { paths: Vec<PathBuf>, next: usize },
-    Recording { file: File, format: &'static str, framer: Framer, frames: u64 },
+    Recording { file: File, format: StreamFormat, framer: Framer, frames: u64 },
 }
 
 /// What a source gives; `None` at its end.
@@ -40,8 +41,8 @@ impl Replay {
         let is_file = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.is_file();
         let source = if is_file {
             let format = match extension(path).as_str() {
-                "y4m" => "y4m",
-                "mjpeg" | "mjpg" => "mjpeg",
+                "y4m" => StreamFormat::Y4m,
+                "mjpeg" | "mjpg" => StreamFormat::Mjpeg,
                 _ => return Err(failed("a folder of pictures, a .y4m or an .mjpeg file is replayed".into())),
             };
             let file = File::open(path).map_err(|e| failed(e.to_string()))?;
@@ -122,7 +123,7 @@ impl Source {
                     return Err(stopped("no frame in it".into()));
                 }
                 file.rewind().map_err(|e| stopped(e.to_string()))?;
-                (*framer, *frames) = (Framer::new(format, 0, 0), 0);
+                (*framer, *frames) = (Framer::new(*format, 0, 0), 0);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::framing::{Framer, FramingError};
 use super::{Camera, CaptureError, Interrupt};
 use crate::frame::RawFrame;
-use crate::settings::{CameraSettings, without_credentials};
+use crate::settings::{StreamSource, without_credentials};
 use base64::Engine as _;
 use crossbeam_channel::{Receiver, bounded};
 use http_body_util::{BodyExt, Empty};
@@ -36,20 +36,19 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Connects, or starts the child process.
+    /// Connects, waiting at most `timeout` for an answer, or starts the child process.
     ///
     /// # Errors
-    /// [`CaptureError::Open`]. It names the address without user and password, the command without its arguments.
-    pub fn open(settings: &CameraSettings) -> Result<Self, CaptureError> {
-        let framer = Framer::new(&settings.format, settings.width, settings.height);
-        let what = settings.name();
+    /// [`CaptureError::Open`]. It calls the stream `what`, which must not hold a password.
+    pub fn open(what: String, settings: &StreamSource, timeout: Duration) -> Result<Self, CaptureError> {
+        let framer = Framer::new(settings.format, settings.width, settings.height);
         let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
         if let Some((program, arguments)) = settings.command.split_first() {
             let child = ChildProcess::start(program, arguments).map_err(failed)?;
             let interrupt = Some(child.killer());
             return Ok(Self { what, source: Box::new(child), framer, piece: Vec::new(), interrupt });
         }
-        let http = Http::connect(&settings.url, Duration::from_secs_f32(settings.timeout_s)).map_err(failed)?;
+        let http = Http::connect(&settings.url, timeout).map_err(failed)?;
         Ok(Self { what, source: Box::new(http), framer, piece: Vec::new(), interrupt: None })
     }
 }
@@ -234,19 +233,18 @@ impl Source for Http {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::CameraKind;
+    use crate::settings::{CameraSettings, Source as CameraSource, StreamFormat};
     use std::io::Write;
     use std::net::TcpListener;
 
-    fn command(words: &[&str], format: &str) -> CameraSettings {
-        CameraSettings {
-            kind: CameraKind::Stream,
-            command: words.iter().map(|w| (*w).to_owned()).collect(),
-            format: format.into(),
-            width: 4,
-            height: 2,
-            ..CameraSettings::default()
-        }
+    fn open(source: StreamSource, timeout_s: f32) -> Result<Stream, CaptureError> {
+        let settings = CameraSettings { source: CameraSource::Stream(source.clone()), ..CameraSettings::default() };
+        Stream::open(settings.name(), &source, Duration::from_secs_f32(timeout_s))
+    }
+
+    fn command(words: &[&str], format: StreamFormat) -> Result<Stream, CaptureError> {
+        let command = words.iter().map(|w| (*w).to_owned()).collect();
+        open(StreamSource { command, format, width: 4, height: 2, ..StreamSource::default() }, 5.0)
     }
 
     /// Serves one connection with these bytes and keeps it open for `hold`.
@@ -268,12 +266,13 @@ mod tests {
     }
 
     fn http(url: &str, timeout_s: f32) -> Result<Stream, CaptureError> {
-        Stream::open(&CameraSettings { kind: CameraKind::Stream, url: url.into(), timeout_s, ..CameraSettings::default() })
+        open(StreamSource { url: url.into(), ..StreamSource::default() }, timeout_s)
     }
 
     #[test]
     fn a_child_gives_frames_and_its_end_is_told() {
-        let mut stream = Stream::open(&command(&["sh", "-c", "printf aaaaaaaaaaaabbbbbb; echo no light >&2; exit 3"], "i420")).expect("sh");
+        let script = "printf aaaaaaaaaaaabbbbbb; echo no light >&2; exit 3";
+        let mut stream = command(&["sh", "-c", script], StreamFormat::I420).expect("sh");
         assert_eq!(stream.next_frame().expect("a frame").data, b"aaaaaaaaaaaa");
         let error = stream.next_frame().expect_err("over").to_string();
         assert!(error.contains("exit status: 3") && error.contains("no light"), "{error}");
@@ -281,13 +280,14 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_without_its_arguments() {
-        let error = Stream::open(&command(&["no-such-program", "rtsp://me:secret@host"], "mjpeg")).err().expect("missing").to_string();
+        let error = command(&["no-such-program", "rtsp://me:secret@host"], StreamFormat::Mjpeg);
+        let error = error.err().expect("missing").to_string();
         assert!(error.starts_with("no-such-program: cannot be started") && !error.contains("secret"), "{error}");
     }
 
     #[test]
     fn an_interrupt_ends_a_silent_child_and_its_children() {
-        let mut stream = Stream::open(&command(&["sh", "-c", "sleep 60; true"], "mjpeg")).expect("sh");
+        let mut stream = command(&["sh", "-c", "sleep 60; true"], StreamFormat::Mjpeg).expect("sh");
         let interrupt = stream.interrupt().expect("a child can be killed");
         let reader = std::thread::spawn(move || stream.next_frame().expect_err("killed").to_string());
         std::thread::sleep(Duration::from_millis(100));

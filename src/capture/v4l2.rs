@@ -2,7 +2,7 @@
 
 use super::{Camera, CaptureError};
 use crate::frame::{Encoding, RawFrame};
-use crate::settings::CameraSettings;
+use crate::settings::{StreamFormat, V4l2Format, V4l2Source};
 use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution};
 use std::path::Path;
 
@@ -19,21 +19,23 @@ pub struct V4l2 {
 const FORMATS: &[FrameFormat] = &[FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12, FrameFormat::RAWRGB];
 
 impl V4l2 {
-    /// Opens the device and starts its stream.
+    /// Opens the device and starts its stream; errors call it `what`.
     ///
     /// # Errors
     /// [`CaptureError::Open`], with what the device offers, or which devices there are.
-    pub fn open(settings: &CameraSettings) -> Result<Self, CaptureError> {
-        let what = settings.name();
+    pub fn open(what: String, settings: &V4l2Source) -> Result<Self, CaptureError> {
         let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
         let number = device_number(&settings.device).map_err(|reason| failed(format!("{reason}; {}", present())))?;
-        let (format, encoding) = match settings.format.as_str() {
-            "mjpeg" => (FrameFormat::MJPEG, Encoding::Jpeg),
-            "yuyv" => (FrameFormat::YUYV, Encoding::Yuyv),
-            "nv12" => (FrameFormat::NV12, Encoding::Nv12),
-            "rgb" => (FrameFormat::RAWRGB, Encoding::Rgb),
+        let (format, encoding) = match settings.format {
+            V4l2Format::Mjpeg => (FrameFormat::MJPEG, Encoding::Jpeg),
+            V4l2Format::Yuyv => (FrameFormat::YUYV, Encoding::Yuyv),
+            V4l2Format::Nv12 => (FrameFormat::NV12, Encoding::Nv12),
+            V4l2Format::Rgb => (FrameFormat::RAWRGB, Encoding::Rgb),
             // nokhwa asks for the code GRAY, cameras offer GREY: no mono camera would ever match.
-            _ => return Err(failed("format grey cannot be read directly; use kind = \"stream\" with ffmpeg (config/rtsp.toml)".into())),
+            V4l2Format::Grey => {
+                let way_out = "use kind = \"stream\" with ffmpeg (config/rtsp.toml)";
+                return Err(failed(format!("format grey cannot be read directly; {way_out}")));
+            }
         };
         std::fs::File::open(format!("/dev/video{number}")).map_err(|e| failed(explain(&e.to_string())))?;
         // fps is a whole number in nokhwa; cameras at 7.5 or 29.97 are not found.
@@ -77,7 +79,7 @@ impl Camera for V4l2 {
 
 /// Bytes up to the last end of image: what follows it is padding or an older frame.
 fn jpeg_length(buffer: &[u8]) -> usize {
-    let mut framer = super::framing::Framer::new("mjpeg", 0, 0);
+    let mut framer = super::framing::Framer::new(StreamFormat::Mjpeg, 0, 0);
     framer.push(buffer);
     match framer.next_frame() {
         Ok(Some(frame)) => frame.data.len(),
@@ -163,8 +165,8 @@ mod tests {
 
     #[test]
     fn an_absent_device_is_named_with_those_there() {
-        let settings = CameraSettings { device: "4242".into(), ..CameraSettings::default() };
-        let error = V4l2::open(&settings).err().expect("absent").to_string();
+        let settings = V4l2Source { device: "4242".into(), ..V4l2Source::default() };
+        let error = V4l2::open("/dev/video4242".into(), &settings).err().expect("absent").to_string();
         assert!(error.starts_with("/dev/video4242: no such device") && error.contains("there "), "{error}");
     }
 

@@ -3,7 +3,7 @@
 
 use super::{Camera, CaptureError, Interrupt, open};
 use crate::frame::RawFrame;
-use crate::settings::{CameraKind, CameraSettings};
+use crate::settings::CameraSettings;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +66,7 @@ impl Watched {
         let mut name = format!("cam-{id}");
         name.truncate(15);
         let thread = std::thread::Builder::new().name(name).spawn(body)?;
-        let between = if settings.kind == CameraKind::Replay && settings.fps > 0.0 { 1.0 / settings.fps } else { 0.0 };
+        let between = settings.replay_fps().filter(|fps| *fps > 0.0).map_or(0.0, |fps| 1.0 / fps);
         let timeout = Duration::from_secs_f32(settings.timeout_s + between);
         Ok(Self { what, timeout, frames, wake, thread: Some(thread) })
     }
@@ -135,18 +135,13 @@ fn grab(settings: &CameraSettings, wake: &Mutex<Wake>, to: &Sender<Result<Grabbe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Source, StreamFormat, StreamSource};
 
     fn child(script: &str) -> CameraSettings {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        CameraSettings {
-            kind: CameraKind::Stream,
-            command,
-            format: "i420".into(),
-            width: 4,
-            height: 2,
-            timeout_s: 0.3,
-            ..Default::default()
-        }
+        let format = StreamFormat::I420;
+        let source = StreamSource { command, format, width: 4, height: 2, ..StreamSource::default() };
+        CameraSettings { source: Source::Stream(source), timeout_s: 0.3, ..CameraSettings::default() }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `retinad man` and `retinad completions`: what a package installs beside the program.
 
 use super::{SOME_FAILED, print};
+use crate::settings::documents;
 use clap::{Args, Command};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 /// Arguments of `retinad man`.
 #[derive(Args)]
 pub struct ManArguments {
-    /// Folder for the pages, retinad.1 and one for each command
+    /// Folder for the pages: retinad.1, one for each command, retinad.toml.5
     folder: PathBuf,
 }
 
@@ -20,10 +21,12 @@ pub struct CompletionsArguments {
     shell: Shell,
 }
 
-/// Writes `retinad.1`, `retinad-run.1` and so on.
+/// Writes `retinad.1`, `retinad-run.1` and so on, and `retinad.toml.5`.
 pub fn man(command: Command, arguments: &ManArguments) -> Result<(), (u8, String)> {
     let folder = &arguments.folder;
-    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(command, folder))
+        .and_then(|()| std::fs::write(folder.join("retinad.toml.5"), documents::manual_page()));
     written.map_err(|e| (SOME_FAILED, format!("{}: {e}", folder.display())))
 }
 

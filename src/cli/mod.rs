@@ -90,8 +90,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
     let load = |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
-        let environment: Vec<(String, String)> =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let environment = settings::environment()?;
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
         settings::load(config.as_deref(), &environment, &flags)
     };

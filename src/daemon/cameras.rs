@@ -2,7 +2,7 @@
 
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::pipeline::Dispatcher;
-use crate::settings::{CameraKind, CameraSettings};
+use crate::settings::CameraSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,7 +147,7 @@ impl Supervisor {
 
     /// From open to failure.
     fn feed(&self, camera: &Watched, wait: &mut Duration) -> End {
-        let paced_by_workers = self.settings.kind == CameraKind::Replay && self.settings.fps == 0.0;
+        let paced_by_workers = self.settings.replay_fps() == Some(0.0);
         let mut online = false;
         let mut pace = Pace::new(self.settings.max_fps);
         loop {

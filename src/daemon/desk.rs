@@ -417,7 +417,13 @@ impl Desk {
             .cameras
             .iter()
             .map(|(id, camera)| {
-                (id.clone(), json!({"source": camera.kind, "format": camera.format, "width": camera.width, "height": camera.height, "fps": camera.fps, "labels": labels}))
+                let (size, fps) = (camera.source.size(), camera.source.fps());
+                let (width, height) = (size.map(|size| size.0), size.map(|size| size.1));
+                (
+                    id.clone(),
+                    json!({"source": camera.source.kind(), "format": camera.source.format(),
+                    "width": width, "height": height, "fps": fps, "labels": labels}),
+                )
             })
             .collect();
         let manifest = &self.model.manifest;

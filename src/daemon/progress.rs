@@ -1,6 +1,6 @@
 //! Whether a camera's share of the pipeline moves: the watchdog is fed only while every camera's does. Pure: time is an argument.
 
-use crate::settings::{CameraKind, CameraSettings};
+use crate::settings::CameraSettings;
 use std::time::{Duration, Instant};
 
 /// Longest time from a frame's capture to its outcome that is not a hang, for each camera that shares the workers.
@@ -15,7 +15,7 @@ pub struct Progress {
 impl Progress {
     /// For one of `cameras` cameras, which share the workers; its first sign must come as soon as any later one.
     pub fn new(settings: &CameraSettings, cameras: usize, now: Instant) -> Self {
-        let replayed = if settings.kind == CameraKind::Replay { settings.fps } else { 0.0 };
+        let replayed = settings.replay_fps().unwrap_or(0.0);
         let between = [replayed, settings.max_fps].into_iter().filter(|fps| *fps > 0.0).map(|fps| 1.0 / fps).sum::<f32>();
         let patience = Duration::from_secs_f32(settings.timeout_s + between) + WORK * u32::try_from(cameras).unwrap_or(u32::MAX);
         Self { patience, due: Some(now + patience) }

@@ -1,58 +1,23 @@
-//! Reading and checking: file, environment, flags; each error names file, line, key, value and what is allowed.
+//! Loading: each entry is checked against the table, then the layers are merged.
 
-use super::{CameraKind, CameraSettings, Settings, Threads};
+use super::camera::CameraKind;
+use super::entries::{self, Entry, Given, Lines};
+use super::error::Place;
+use super::keys::{self, CAMERA_KIND, CAMERAS, Key, SECTIONS};
+use super::{Settings, SettingsError, Source, file};
+use config::{Map, Value, ValueKind};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::de::DeTable;
 
 /// Where the daemon looks when no `--config` is given.
 pub const DEFAULT_FILE: &str = "/etc/retinad/retinad.toml";
 
-/// Why settings cannot be used. Printed as one line; exit code 78.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not TOML, or a key is unknown or of the wrong type.
-    #[error("{}:{line}:{column}: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// From 1.
-        column: usize,
-        /// What is wrong, and what is allowed.
-        message: String,
-    },
-    /// An environment variable or flag has an unknown key or a value of the wrong type.
-    #[error("{place}: {message}")]
-    Override {
-        /// The variable's or flag's name.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A value is out of its range.
-    #[error("{place}: {key} = {value} is not allowed: {allowed}")]
-    Value {
-        /// File and line, variable, or flag.
-        place: String,
-        /// Dotted key.
-        key: String,
-        /// What was given.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
-}
+/// What the names of the variables begin with.
+pub const ENVIRONMENT_PREFIX: &str = "RETINAD__";
 
-/// Loads the settings: defaults, `file` (or [`DEFAULT_FILE`] where it exists), environment, then `flags` (`dotted.key=value`).
+/// Loads the settings: defaults, `file` (or [`DEFAULT_FILE`] where it exists), environment, then `flags`
+/// (`dotted.key` and value).
 ///
 /// # Errors
 /// The first thing wrong, see [`SettingsError`].
@@ -61,248 +26,249 @@ pub fn load(file: Option<&Path>, environment: &[(String, String)], flags: &[(Str
         Some(path) => Some(path.to_path_buf()),
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
     };
-    let mut text = String::new();
-    let mut builder = config::Config::builder();
-    if let Some(path) = &path {
-        text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.clone(), source })?;
-        // The `config` crate names no line, so the file is parsed with spans first: unknown keys and wrong types end here.
-        if let Err(error) = toml::from_str::<Settings>(&text) {
-            let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
-            return Err(SettingsError::Parse { path: path.clone(), line, column, message: one_line(error.message()) });
-        }
-        builder = builder.add_source(config::File::from_str(&text, config::FileFormat::Toml));
-    }
-    let mut overrides: Vec<(String, String, String)> = Vec::new();
-    for (name, value) in environment {
-        if let Some(rest) = name.strip_prefix("RETINAD__") {
-            overrides.push((name.clone(), rest.split("__").map(str::to_ascii_lowercase).collect::<Vec<_>>().join("."), value.clone()));
-        }
-    }
-    for (key, value) in flags {
-        overrides.push((format!("flag for {key}"), key.clone(), value.clone()));
-    }
-    for (place, key, value) in &overrides {
-        let failed = |error: config::ConfigError| SettingsError::Override { place: place.clone(), message: one_line(&error.to_string()) };
-        // One at a time, so that an error names the variable that caused it.
-        let alone = config::Config::builder().set_override(key, typed(value)).map_err(failed)?.build().map_err(failed)?;
-        alone.try_deserialize::<Settings>().map_err(failed)?;
-        builder = builder.set_override(key, typed(value)).map_err(failed)?;
-    }
-    let place = path.as_ref().map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
-    let failed = |error: config::ConfigError| SettingsError::Override { place: place.clone(), message: one_line(&error.to_string()) };
-    let settings: Settings = builder.build().map_err(failed)?.try_deserialize().map_err(failed)?;
-    check(&settings, |key| locate(key, path.as_deref(), &text, &overrides))?;
-    Ok(settings)
-}
-
-/// Text of an override to the value TOML would read: number, boolean, array, else string.
-fn typed(value: &str) -> config::Value {
-    match toml::from_str::<toml::Table>(&format!("v = {value}")).ok().and_then(|mut table| table.remove("v")) {
-        Some(toml::Value::Integer(v)) => v.into(),
-        Some(toml::Value::Float(v)) => v.into(),
-        Some(toml::Value::Boolean(v)) => v.into(),
-        Some(toml::Value::Array(items)) => {
-            items.into_iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().into()
-        }
-        _ => value.into(),
-    }
+    let text = path.as_deref().map_or_else(|| Ok(String::new()), file::read)?;
+    let path = path.unwrap_or_default();
+    let lines = Lines::new(&text);
+    let document = DeTable::parse(&text).map_err(|error| {
+        let (line, column) = lines.position(error.span().map_or(0, |span| span.start));
+        SettingsError::Parse { path: path.clone(), line, column, message: one_line(error.message()) }
+    })?;
+    let of_file = entries::of_file(document.get_ref(), &lines, &path);
+    let of_overrides = entries::of_environment(environment).chain(entries::of_flags(flags)).collect();
+    merge(&[of_file, of_overrides])
 }
 
 fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1)
-}
-
-/// Where a key was set: variable or flag, else `file:line`, else the file.
-fn locate(key: &str, path: Option<&Path>, text: &str, overrides: &[(String, String, String)]) -> String {
-    if let Some((place, ..)) = overrides.iter().rev().find(|(_, k, _)| k == key) {
-        return place.clone();
-    }
-    let Some(path) = path else { return "defaults".into() };
-    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut current = String::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(head) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            current = head.trim().to_owned();
-            if current == key {
-                return format!("{}:{}", path.display(), number + 1);
-            }
-        } else if current == section && line.split('=').next().is_some_and(|found| found.trim() == name) {
-            return format!("{}:{}", path.display(), number + 1);
+/// Checks the layers, the last of which wins, and merges them.
+fn merge(layers: &[Vec<Entry<'_>>]) -> Result<Settings, SettingsError> {
+    let cameras = Cameras::new(layers)?;
+    let mut builder = config::Config::builder().add_source(cameras.as_layer());
+    for entries in layers {
+        let mut layer = Layer::default();
+        for entry in entries.iter().filter(|entry| !matches!(entry.given, Given::Section)) {
+            layer.insert(&entry.path, check(entry, &cameras)?);
         }
+        builder = builder.add_source(layer);
     }
-    path.display().to_string()
+    let failed = |error: config::ConfigError| SettingsError::Merge(one_line(&error.to_string()));
+    let settings: Settings = builder.build().map_err(failed)?.try_deserialize().map_err(failed)?;
+    check_together(&settings, layers, &cameras)?;
+    Ok(settings)
 }
 
-/// Whether `id` may name a node or a camera in a topic.
-#[must_use]
-pub fn is_id(id: &str) -> bool {
-    let mut bytes = id.bytes();
-    id.len() <= 32
-        && bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
-}
-
-fn check(settings: &Settings, place: impl Fn(&str) -> String) -> Result<(), SettingsError> {
-    let refuse = |key: &str, value: String, allowed: &str| {
-        Err(SettingsError::Value { place: place(key), key: key.to_owned(), value, allowed: allowed.to_owned() })
+/// The value of an entry, if there is such a key and it allows that value.
+fn check(entry: &Entry<'_>, cameras: &Cameras) -> Result<Value, SettingsError> {
+    let key = find(entry, cameras)?;
+    let read = match entry.given {
+        Given::Toml(value, _) => key.value.read_toml(value),
+        Given::Text(text) => key.value.read_text(text),
+        Given::Section => None,
     };
-    const ID: &str = "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`";
-    if !settings.node.is_empty() && !is_id(&settings.node) {
-        return refuse("node", format!("{:?}", settings.node), ID);
+    match read.filter(|value| key.value.allows(value)) {
+        Some(value) => Ok(Value::new(Some(&entry.place.to_string()), value)),
+        None => Err(not_allowed(entry, key)),
     }
-    let detector = &settings.detector;
-    if !(1..=64).contains(&detector.workers) {
-        return refuse("detector.workers", detector.workers.to_string(), "1 to 64");
-    }
-    if let Threads::Count(count) = detector.threads
-        && !(1..=64).contains(&count)
-    {
-        return refuse("detector.threads", count.to_string(), "1 to 64, or \"auto\"");
-    }
-    if !(0.05..=0.99).contains(&detector.min_score) {
-        return refuse("detector.min_score", detector.min_score.to_string(), "0.05 to 0.99");
-    }
-    if !(5..=100).contains(&detector.cpu_quota) {
-        return refuse("detector.cpu_quota", detector.cpu_quota.to_string(), "5 to 100");
-    }
-    let mqtt = &settings.mqtt;
-    if mqtt.port == 0 {
-        return refuse("mqtt.port", "0".into(), "1 to 65535");
-    }
-    let levels: Vec<&str> = mqtt.base.split('/').collect();
-    if levels.len() > 3 || levels.iter().any(|level| level.is_empty() || level.contains(['+', '#', '$', ' ', '\0'])) {
-        return refuse("mqtt.base", format!("{:?}", mqtt.base), "1 to 3 levels without `+`, `#`, `$` or spaces");
-    }
-    if !(0.1..=60.0).contains(&mqtt.max_rate) {
-        return refuse("mqtt.max_rate", mqtt.max_rate.to_string(), "0.1 to 60");
-    }
-    if !(0.0..=60.0).contains(&mqtt.off_delay_s) {
-        return refuse("mqtt.off_delay_s", mqtt.off_delay_s.to_string(), "0 to 60");
-    }
-    if !(10..=3600).contains(&settings.health.interval_s) {
-        return refuse("health.interval_s", settings.health.interval_s.to_string(), "10 to 3600");
-    }
-    for (id, camera) in &settings.cameras {
-        let key = |name: &str| format!("cameras.{id}.{name}");
-        if !is_id(id) || ["bridge", "status"].contains(&id.as_str()) {
-            return refuse(&format!("cameras.{id}"), format!("{id:?}"), &format!("{ID}; `bridge` and `status` are taken"));
-        }
-        for (name, value) in [("fps", camera.fps), ("max_fps", camera.max_fps)] {
-            if !(0.0..=240.0).contains(&value) {
-                return refuse(&key(name), value.to_string(), "0 to 240");
-            }
-        }
-        if !(1.0..=600.0).contains(&camera.timeout_s) {
-            return refuse(&key("timeout_s"), camera.timeout_s.to_string(), "1 to 600");
-        }
-        for (name, value) in [("width", camera.width), ("height", camera.height)] {
-            if !(1..=8192).contains(&value) {
-                return refuse(&key(name), value.to_string(), "1 to 8192");
-            }
-        }
-        check_kind(camera, &key, &refuse)?;
-    }
-    Ok(())
 }
 
-fn check_kind(
-    camera: &CameraSettings,
-    key: &impl Fn(&str) -> String,
-    refuse: &impl Fn(&str, String, &str) -> Result<(), SettingsError>,
-) -> Result<(), SettingsError> {
-    let formats: &[&str] = match camera.kind {
-        CameraKind::V4l2 => &["mjpeg", "yuyv", "nv12", "rgb", "grey"],
-        CameraKind::Stream => &["mjpeg", "y4m", "i420"],
-        CameraKind::Replay => {
-            return if camera.path.as_os_str().is_empty() {
-                refuse(&key("path"), "\"\"".into(), "a folder of pictures, a .y4m or an .mjpeg file (kind = \"replay\")")
-            } else {
-                Ok(())
+/// The key of the table that an entry names.
+fn find(entry: &Entry<'_>, cameras: &Cameras) -> Result<&'static Key, SettingsError> {
+    let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
+    let (section, name) = match path[..] {
+        [CAMERAS] | [CAMERAS, _] => return Err(not_a_section(entry)),
+        [CAMERAS, id, name] => return find_camera_key(entry, cameras.get(id), name),
+        [name] if !name.is_empty() && SECTIONS.iter().any(|section| section.name == name) => {
+            return Err(not_a_section(entry));
+        }
+        [name] => ("", name),
+        [section, name] if !section.is_empty() => (section, name),
+        _ => return Err(unknown(entry, top_level())),
+    };
+    let Some(section) = SECTIONS.iter().find(|known| known.name == section) else {
+        return Err(unknown(entry, top_level()));
+    };
+    section.keys.iter().find(|key| key.name == name).ok_or_else(|| {
+        let header = format!("[{}]", section.name);
+        unknown(entry, if section.name.is_empty() { top_level() } else { has(&header, section.keys.iter()) })
+    })
+}
+
+fn find_camera_key(entry: &Entry<'_>, camera: &Camera, name: &str) -> Result<&'static Key, SettingsError> {
+    if name == CAMERA_KIND.name {
+        return Ok(&CAMERA_KIND);
+    }
+    let known = || keys::camera_keys(camera.kind).iter().chain(keys::common_camera_keys());
+    if let Some(key) = known().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let has_it = |kind: &CameraKind| keys::camera_keys(*kind).iter().any(|key| key.name == name);
+    let belongs_to: Vec<CameraKind> = CameraKind::ALL.iter().copied().filter(has_it).collect();
+    if belongs_to.is_empty() {
+        let section = format!("a camera of kind \"{}\"", camera.kind.as_str());
+        return Err(unknown(entry, has(&section, std::iter::once(&CAMERA_KIND).chain(known()))));
+    }
+    Err(SettingsError::OtherKind {
+        place: entry.place.clone(),
+        key: entry.dotted(),
+        belongs_to,
+        kind: camera.kind,
+        kind_place: camera.kind_place.clone(),
+    })
+}
+
+fn not_allowed(entry: &Entry<'_>, key: &Key) -> SettingsError {
+    let (place, name) = (entry.place.clone(), entry.dotted());
+    SettingsError::Value { place, key: name, value: entry.shown(key), allowed: key.allowed() }
+}
+
+fn not_a_section(entry: &Entry<'_>) -> SettingsError {
+    SettingsError::NotASection { place: entry.place.clone(), key: entry.dotted() }
+}
+
+fn unknown(entry: &Entry<'_>, known: String) -> SettingsError {
+    SettingsError::UnknownKey { place: entry.place.clone(), key: entry.dotted(), known }
+}
+
+/// `[health] has interval_s`.
+fn has(section: &str, keys: impl Iterator<Item = &'static Key>) -> String {
+    format!("{section} has {}", keys.map(|key| key.name).collect::<Vec<_>>().join(", "))
+}
+
+/// What may stand above all sections.
+fn top_level() -> String {
+    let (above, sections): (Vec<_>, Vec<_>) = SECTIONS.iter().partition(|section| section.name.is_empty());
+    let keys = above.iter().flat_map(|section| section.keys).map(|key| key.name.to_owned());
+    let sections = sections.iter().map(|section| format!("[{}]", section.name));
+    let all: Vec<String> = keys.chain(sections).chain([format!("[{CAMERAS}.<id>]")]).collect();
+    format!("there are {}", all.join(", "))
+}
+
+/// The cameras that the layers name, known before their keys are checked: the kind decides which keys there
+/// are.
+struct Cameras(BTreeMap<String, Camera>);
+
+/// What the layers say of one camera's kind.
+struct Camera {
+    /// Where the camera is first named.
+    place: Place,
+    kind: CameraKind,
+    kind_place: Place,
+}
+
+impl Cameras {
+    fn new(layers: &[Vec<Entry<'_>>]) -> Result<Self, SettingsError> {
+        let mut cameras = BTreeMap::new();
+        for entry in layers.iter().flatten() {
+            let id = match (&entry.path[..], &entry.given) {
+                ([section, id], Given::Section) | ([section, id, _], _) if section == CAMERAS => id,
+                _ => continue,
             };
+            if !keys::is_camera_id(id) {
+                return Err(SettingsError::CameraId { place: entry.place.clone(), id: id.clone() });
+            }
+            let camera = cameras.entry(id.clone()).or_insert_with(|| Camera {
+                place: entry.place.clone(),
+                kind: Source::default().kind(),
+                kind_place: Place::Default,
+            });
+            if entry.path.get(2).is_some_and(|name| name == CAMERA_KIND.name) {
+                camera.kind = kind(entry)?;
+                camera.kind_place = entry.place.clone();
+            }
         }
-    };
-    if !formats.contains(&camera.format.as_str()) {
-        return refuse(&key("format"), format!("{:?}", camera.format), &formats.join(", "));
+        Ok(Self(cameras))
     }
-    if camera.kind == CameraKind::Stream {
-        if camera.url.is_empty() == camera.command.is_empty() {
-            return refuse(&key("url"), format!("{:?}", camera.url), "exactly one of url and command (kind = \"stream\")");
+
+    fn get(&self, id: &str) -> &Camera {
+        &self.0[id]
+    }
+
+    /// Every camera with its kind, so that a camera without keys is one, too, and serde finds the kind of
+    /// each.
+    fn as_layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        for (id, camera) in &self.0 {
+            let path = [CAMERAS, id, CAMERA_KIND.name].map(str::to_owned);
+            layer.insert(&path, Value::new(None, camera.kind.as_str()));
         }
-        if !camera.url.is_empty() && !camera.url.starts_with("http://") {
-            return refuse(&key("url"), "<address>".into(), "an http:// address; for RTSP use `command` with ffmpeg");
+        layer
+    }
+}
+
+/// The kind that an entry for `kind` gives.
+fn kind(entry: &Entry<'_>) -> Result<CameraKind, SettingsError> {
+    let given = match entry.given {
+        Given::Toml(toml::de::DeValue::String(text), _) => Some(text.as_ref()),
+        Given::Text(text) => Some(text),
+        Given::Toml(..) | Given::Section => None,
+    };
+    let found = CameraKind::ALL.iter().copied().find(|kind| given == Some(kind.as_str()));
+    found.ok_or_else(|| not_allowed(entry, &CAMERA_KIND))
+}
+
+/// Checked values as a source for the `config` crate, which lays the layers over each other.
+#[derive(Debug, Clone, Default)]
+struct Layer(Map<String, Value>);
+
+impl Layer {
+    fn insert(&mut self, path: &[String], value: Value) {
+        insert(&mut self.0, path, value);
+    }
+}
+
+fn insert(into: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [name] => {
+            into.insert(name.clone(), value);
         }
-    } else if camera.device.is_empty() {
-        return refuse(&key("device"), "\"\"".into(), "a number or a path such as /dev/v4l/by-id/... (kind = \"v4l2\")");
+        [name, rest @ ..] => {
+            let below = into.entry(name.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+            if let ValueKind::Table(below) = &mut below.kind {
+                insert(below, rest, value);
+            }
+        }
+    }
+}
+
+impl config::Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// What no key says alone: which keys must be given, and which exclude each other.
+fn check_together(settings: &Settings, layers: &[Vec<Entry<'_>>], cameras: &Cameras) -> Result<(), SettingsError> {
+    let places: BTreeMap<String, &Place> = layers.iter().flatten().map(|entry| (entry.dotted(), &entry.place)).collect();
+    for (id, camera) in &cameras.0 {
+        let dotted = |name: &str| format!("{CAMERAS}.{id}.{name}");
+        for key in keys::camera_keys(camera.kind) {
+            if key.must_be_given() && !places.contains_key(&dotted(key.name)) {
+                let (place, key, meaning) = (camera.place.clone(), dotted(key.name), key.paragraph());
+                return Err(SettingsError::Missing { place, key, meaning });
+            }
+        }
+        let Some(Source::Stream(stream)) = settings.cameras.get(id).map(|camera| &camera.source) else { continue };
+        match (stream.url.is_empty(), stream.command.is_empty()) {
+            (true, true) => {
+                let meaning = "a stream has exactly one of url and command".to_owned();
+                return Err(SettingsError::Missing { place: camera.place.clone(), key: dotted("url"), meaning });
+            }
+            (false, false) => {
+                let place = places.get(&dotted("command")).map_or(&camera.place, |place| *place).clone();
+                return Err(SettingsError::Both { place, key: dotted("command"), other: dotted("url") });
+            }
+            (true, false) | (false, true) => {}
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with_file(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("r.toml");
-        std::fs::write(&path, text).expect("written");
-        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        load(Some(&path), &environment, &[]).map_err(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
-    }
-
-    #[test]
-    fn environment_wins_over_the_file() {
-        let settings = with_file("[detector]\nworkers = 3\n", &[("RETINAD__DETECTOR__WORKERS", "5")]).expect("valid");
-        assert_eq!(settings.detector.workers, 5);
-    }
-
-    #[test]
-    fn unknown_key_names_file_line_and_key() {
-        let error = with_file("[detector]\n\nworkrs = 3\n", &[]).expect_err("unknown");
-        assert!(error.starts_with("r.toml:3:1: unknown field `workrs`") && error.contains("workers"), "{error}");
-    }
-
-    #[test]
-    fn wrong_type_names_line() {
-        let error = with_file("[detector]\nworkers = \"many\"\n", &[]).expect_err("wrong type");
-        assert!(error.starts_with("r.toml:2:"), "{error}");
-    }
-
-    #[test]
-    fn threads_are_a_number_or_auto() {
-        assert_eq!(with_file("[detector]\nthreads = \"auto\"\n", &[]).expect("valid").detector.threads, Threads::Auto);
-        assert_eq!(with_file("", &[("RETINAD__DETECTOR__THREADS", "auto")]).expect("valid").detector.threads, Threads::Auto);
-        assert_eq!((crate::settings::shared(4, 1), crate::settings::shared(4, 3), crate::settings::shared(2, 8)), (4, 1, 1));
-        for wrong in ["\"all\"", "0", "65", "-1", "1.5", "[]"] {
-            let error = with_file(&format!("[detector]\nthreads = {wrong}\n"), &[]).expect_err(wrong);
-            assert!(error.starts_with("r.toml:2") && error.contains("1 to 64, or \"auto\""), "{error}");
-        }
-    }
-
-    #[test]
-    fn value_out_of_range_names_line_key_value_and_range() {
-        let error = with_file("[detector]\nmin_score = 1.5\n", &[]).expect_err("range");
-        assert_eq!(error, "r.toml:2: detector.min_score = 1.5 is not allowed: 0.05 to 0.99");
-    }
-
-    #[test]
-    fn bad_environment_names_the_variable() {
-        let error = with_file("", &[("RETINAD__DETECTOR__WRKERS", "5")]).expect_err("unknown");
-        assert!(error.starts_with("RETINAD__DETECTOR__WRKERS: "), "{error}");
-        let error = with_file("", &[("RETINAD__MQTT__PORT", "0")]).expect_err("range");
-        assert!(error.starts_with("RETINAD__MQTT__PORT: mqtt.port = 0"), "{error}");
-    }
-
-    #[test]
-    fn replay_without_path_and_bad_camera_id_are_refused() {
-        let error = with_file("[cameras.front]\nkind = \"replay\"\n", &[]).expect_err("no path");
-        assert!(error.contains("cameras.front.path"), "{error}");
-        let error = with_file("[cameras.bridge]\n", &[]).expect_err("reserved");
-        assert!(error.contains("`bridge` and `status` are taken"), "{error}");
-    }
-}
+mod tests;

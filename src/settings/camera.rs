@@ -1,0 +1,273 @@
+//! `[cameras.<id>]`: keys that every camera has, and those of its kind.
+
+use super::keys::{section, words};
+use super::value::{TextRule, ValueType};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+words! {
+    /// What kind of camera.
+    pub enum CameraKind {
+        /// Video4Linux: USB webcams
+        V4l2 = "v4l2",
+        /// multipart MJPEG over HTTP, or a child process that writes frames to its stdout
+        Stream = "stream",
+        /// pictures in a folder, or a recording (.y4m or .mjpeg)
+        Replay = "replay",
+    }
+}
+
+section! {
+    /// A camera. Its kind decides which other keys it has.
+    pub struct CameraSettings {
+        /// Frames a second that are detected on, at most. 0: as many as come and the workers manage. Fewer
+        /// keep the machine cool.
+        max_fps: f32 {
+            value: ValueType::Number { min: 0.0, max: 240.0 },
+            default: "0.0",
+            unit: "frames a second",
+            takes_effect: RestartsCamera,
+        }
+        /// Silence after which the camera is taken for hung and opened again.
+        timeout_s: f32 {
+            value: ValueType::Number { min: 1.0, max: 600.0 },
+            default: "10.0",
+            unit: "seconds",
+            takes_effect: RestartsCamera,
+        }
+    }
+    besides {
+        /// Where its frames come from.
+        #[serde(flatten)]
+        source: Source,
+    }
+}
+
+/// Where a camera's frames come from: one variant for each [`CameraKind`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// A Video4Linux device.
+    V4l2(V4l2Source),
+    /// A stream of bytes.
+    Stream(StreamSource),
+    /// Pictures or a recording.
+    Replay(ReplaySource),
+}
+
+section! {
+    /// A Video4Linux device.
+    pub struct V4l2Source {
+        /// Number (`0`) or path (`/dev/video0`, `/dev/v4l/by-id/...`). A path by id survives replugging.
+        device: String {
+            value: ValueType::Text(TextRule::NotEmpty("a number or a path such as /dev/v4l/by-id/...")),
+            default: "\"0\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// Width asked for. More costs decoding time; the camera's nearest size is taken.
+        width: u32 {
+            value: ValueType::Whole { min: 1, max: 8192 },
+            default: "640",
+            unit: "pixels",
+            takes_effect: RestartsCamera,
+        }
+        /// Height asked for.
+        height: u32 {
+            value: ValueType::Whole { min: 1, max: 8192 },
+            default: "480",
+            unit: "pixels",
+            takes_effect: RestartsCamera,
+        }
+        /// Frame rate asked for.
+        fps: f32 {
+            value: ValueType::Number { min: 0.0, max: 240.0 },
+            default: "15.0",
+            unit: "frames a second",
+            takes_effect: RestartsCamera,
+        }
+        /// Pixel format asked for.
+        format: V4l2Format {
+            value: ValueType::Word(V4l2Format::WORDS),
+            default: "\"mjpeg\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+    }
+}
+
+words! {
+    /// Pixel format of a Video4Linux device.
+    pub enum V4l2Format {
+        /// JPEG pictures
+        Mjpeg = "mjpeg",
+        /// 4:2:2, 2 bytes a pixel
+        Yuyv = "yuyv",
+        /// 4:2:0, luma plane and interleaved chroma plane
+        Nv12 = "nv12",
+        /// 3 bytes a pixel
+        Rgb = "rgb",
+        /// 1 byte a pixel
+        Grey = "grey",
+    }
+}
+
+section! {
+    /// A stream of bytes: exactly one of `url` and `command` says where it comes from.
+    pub struct StreamSource {
+        /// `http://...` address of a multipart MJPEG stream. Empty: use `command`.
+        url: String {
+            value: ValueType::Text(TextRule::HttpOrEmpty),
+            default: "\"\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// A child process and its arguments; it writes frames to its stdout. Empty: use `url`.
+        command: Vec<String> {
+            value: ValueType::Texts,
+            default: "[]",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// Format of the stream.
+        format: StreamFormat {
+            value: ValueType::Word(StreamFormat::WORDS),
+            default: "\"mjpeg\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// Width of a frame; only i420 needs it, the other formats say it themselves.
+        width: u32 {
+            value: ValueType::Whole { min: 1, max: 8192 },
+            default: "640",
+            unit: "pixels",
+            takes_effect: RestartsCamera,
+        }
+        /// Height of a frame; only i420 needs it.
+        height: u32 {
+            value: ValueType::Whole { min: 1, max: 8192 },
+            default: "480",
+            unit: "pixels",
+            takes_effect: RestartsCamera,
+        }
+    }
+}
+
+words! {
+    /// Format of a stream of frames.
+    pub enum StreamFormat {
+        /// JPEG pictures one after the other, or as parts of a multipart answer
+        Mjpeg = "mjpeg",
+        /// YUV4MPEG2, 4:2:0 or mono with 8 bits
+        Y4m = "y4m",
+        /// raw 4:2:0 frames without headers
+        I420 = "i420",
+    }
+}
+
+section! {
+    /// Pictures or a recording in place of a camera.
+    pub struct ReplaySource {
+        /// Folder of pictures (JPEG, PNG, WebP; in the order of their names), a .y4m or an .mjpeg file. It
+        /// must be given.
+        path: PathBuf {
+            value: ValueType::GivenPath,
+            default: "\"\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// Frame rate of the replay. 0: as fast as the workers take them.
+        fps: f32 {
+            value: ValueType::Number { min: 0.0, max: 240.0 },
+            default: "15.0",
+            unit: "frames a second",
+            takes_effect: RestartsCamera,
+        }
+        /// Start again at the end.
+        repeat: bool {
+            value: ValueType::Switch,
+            default: "true",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::V4l2(V4l2Source::default())
+    }
+}
+
+impl Source {
+    /// What kind of camera this is.
+    #[must_use]
+    pub fn kind(&self) -> CameraKind {
+        match self {
+            Self::V4l2(_) => CameraKind::V4l2,
+            Self::Stream(_) => CameraKind::Stream,
+            Self::Replay(_) => CameraKind::Replay,
+        }
+    }
+
+    /// The format as it stands in the file; none for a replay, whose files say it.
+    #[must_use]
+    pub fn format(&self) -> Option<&'static str> {
+        match self {
+            Self::V4l2(v4l2) => Some(v4l2.format.as_str()),
+            Self::Stream(stream) => Some(stream.format.as_str()),
+            Self::Replay(_) => None,
+        }
+    }
+
+    /// Width and height in pixels as they stand in the settings; none for a replay.
+    #[must_use]
+    pub fn size(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::V4l2(v4l2) => Some((v4l2.width, v4l2.height)),
+            Self::Stream(stream) => Some((stream.width, stream.height)),
+            Self::Replay(_) => None,
+        }
+    }
+
+    /// Frames a second as they stand in the settings; none for a stream, which keeps its own time.
+    #[must_use]
+    pub fn fps(&self) -> Option<f32> {
+        match self {
+            Self::V4l2(v4l2) => Some(v4l2.fps),
+            Self::Stream(_) => None,
+            Self::Replay(replay) => Some(replay.fps),
+        }
+    }
+}
+
+impl CameraSettings {
+    /// What errors call the camera: its device, program, address without credentials, or path.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::Replay(replay) => replay.path.display().to_string(),
+            Source::V4l2(v4l2) if v4l2.device.parse::<u32>().is_ok() => format!("/dev/video{}", v4l2.device),
+            Source::V4l2(v4l2) => v4l2.device.clone(),
+            Source::Stream(stream) => stream.command.first().cloned().unwrap_or_else(|| without_credentials(&stream.url)),
+        }
+    }
+
+    /// Frames a second of a replay, 0: as fast as they are taken. None for a camera that keeps its own time.
+    #[must_use]
+    pub fn replay_fps(&self) -> Option<f32> {
+        match &self.source {
+            Source::Replay(replay) => Some(replay.fps),
+            Source::V4l2(_) | Source::Stream(_) => None,
+        }
+    }
+}
+
+/// `http://user:secret@host/path?token=1` to `http://host/path`: a query may hold a secret too.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
+}

@@ -1,0 +1,130 @@
+//! `[detector]`: the keys, and what follows from them on this machine.
+
+use super::keys::section;
+use super::value::ValueType;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+section! {
+    /// What turns a frame into detections.
+    pub struct DetectorSettings {
+        /// The ONNX file with its manifest; relative to the working directory, else to /usr/share/retinad.
+        /// Smaller inputs are faster and miss small objects.
+        model: PathBuf {
+            value: ValueType::GivenPath,
+            default: "\"models/retinad-m-320-int8.onnx\"",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// Frames worked on at once. More give more frames a second and cost a core and a session's memory
+        /// each.
+        workers: usize {
+            value: ValueType::Whole { min: 1, max: 64 },
+            default: "1",
+            unit: "",
+            takes_effect: RestartNeeded,
+        }
+        /// Threads for one frame; "auto" is the cores divided by the workers. More shorten the wait for one
+        /// frame and cost a core each; `retinad bench` shows what each setting gives on this machine. Models
+        /// that run in float use one whatever this says.
+        threads: Threads {
+            value: ValueType::WholeOr { min: 1, max: 64, word: "auto" },
+            default: "1",
+            unit: "",
+            takes_effect: RestartNeeded,
+        }
+        /// Detections below this score are not published. Higher means fewer false alarms and more misses.
+        min_score: f32 {
+            value: ValueType::Number { min: 0.05, max: 0.99 },
+            default: "0.5",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// Share of the time that each worker may work. At 50 a worker rests after each frame for as long as
+        /// it worked: cooler, fewer frames. While the Pi's firmware throttles the CPU, half of the workers
+        /// rest (or the one worker half of the time) whatever this says.
+        cpu_quota: u32 {
+            value: ValueType::Whole { min: 5, max: 100 },
+            default: "100",
+            unit: "percent",
+            takes_effect: AtOnce,
+        }
+    }
+}
+
+/// Where a package installs models: a relative `detector.model` that is not found is looked for there.
+const SHARED_FOLDER: &str = "/usr/share/retinad";
+
+/// `detector.threads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ThreadsText", into = "ThreadsText")]
+pub enum Threads {
+    /// The cores, shared evenly among the workers: the lowest latency that does not make workers wait for
+    /// each other.
+    Auto,
+    /// This many, 1 to 64.
+    Count(usize),
+}
+
+/// How [`Threads`] stands in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number or \"auto\"")]
+enum ThreadsText {
+    Count(usize),
+    Word(String),
+}
+
+impl TryFrom<ThreadsText> for Threads {
+    type Error = String;
+
+    fn try_from(text: ThreadsText) -> Result<Self, String> {
+        match text {
+            ThreadsText::Count(count) => Ok(Self::Count(count)),
+            ThreadsText::Word(word) if word == "auto" => Ok(Self::Auto),
+            ThreadsText::Word(word) => Err(format!("\"{word}\" is neither a number nor \"auto\"")),
+        }
+    }
+}
+
+impl From<Threads> for ThreadsText {
+    fn from(threads: Threads) -> Self {
+        match threads {
+            Threads::Auto => Self::Word("auto".into()),
+            Threads::Count(count) => Self::Count(count),
+        }
+    }
+}
+
+impl DetectorSettings {
+    /// The model's file: as set, or for a relative path that is not there, the package's.
+    #[must_use]
+    pub fn model_file(&self) -> PathBuf {
+        let shared = Path::new(SHARED_FOLDER).join(&self.model);
+        if self.model.is_relative() && !self.model.exists() && shared.exists() { shared } else { self.model.clone() }
+    }
+
+    /// Threads for one frame on this machine, with `workers` frames at once.
+    #[must_use]
+    pub fn threads(&self, workers: usize) -> usize {
+        match self.threads {
+            Threads::Auto => shared(std::thread::available_parallelism().map_or(1, usize::from), workers),
+            Threads::Count(count) => count,
+        }
+    }
+}
+
+/// Threads a worker when `cores` are shared evenly: all of them for one worker, never fewer than one.
+#[must_use]
+pub fn shared(cores: usize, workers: usize) -> usize {
+    (cores / workers.max(1)).clamp(1, 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shared;
+
+    #[test]
+    fn cores_are_shared_evenly_and_each_worker_has_one() {
+        assert_eq!((shared(4, 1), shared(4, 3), shared(2, 8)), (4, 1, 1));
+    }
+}

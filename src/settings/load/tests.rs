@@ -1,0 +1,239 @@
+//! What is loaded, and what every kind of mistake is told.
+
+use super::*;
+use crate::settings::{StreamFormat, StreamSource, Threads, V4l2Format};
+
+/// Loads a file of this text, with these variables. Errors have no folder.
+fn with_file(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("r.toml");
+    std::fs::write(&path, text).expect("written");
+    let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let place = format!("{}/", folder.path().display());
+    load(Some(&path), &environment, &[]).map_err(|error| error.to_string().replace(&place, ""))
+}
+
+fn refused(text: &str, environment: &[(&str, &str)]) -> String {
+    let error = with_file(text, environment).expect_err(text);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+fn user_name(text: &str) -> String {
+    with_file("", &[("RETINAD__MQTT__USERNAME", text)]).expect(text).mqtt.username
+}
+
+#[test]
+fn environment_wins_over_the_file_and_flags_over_both() {
+    let text = "[detector]\nworkers = 3\nmin_score = 0.4\n";
+    let settings = with_file(text, &[("RETINAD__DETECTOR__WORKERS", "5")]).expect("valid");
+    assert_eq!((settings.detector.workers, settings.detector.min_score), (5, 0.4));
+    let variable = [("RETINAD__DETECTOR__MODEL".to_owned(), "a.onnx".to_owned())];
+    let flag = [("detector.model".to_owned(), "b.onnx".to_owned())];
+    let file = Path::new("config/retinad.toml");
+    assert_eq!(load(Some(file), &variable, &flag).expect("valid").detector.model, Path::new("b.onnx"));
+}
+
+#[test]
+fn every_default_is_of_its_type() {
+    // Each `default()` reads every field of its section from the table, and panics where it cannot.
+    let settings = Settings { cameras: [("a".to_owned(), Default::default())].into(), ..Settings::default() };
+    assert_eq!(settings.cameras["a"].timeout_s, 10.0);
+    let _ = (StreamSource::default(), crate::settings::ReplaySource::default());
+    for section in &SECTIONS {
+        for key in section.keys {
+            assert!(!key.must_be_given(), "{} has a default out of its own range", key.name);
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_and_sections_are_named_with_their_line() {
+    let error = refused("[detector]\n\nworkrs = 3\n", &[]);
+    let has = "[detector] has model, workers, threads, min_score, cpu_quota";
+    assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
+    let error = refused("nod = 1\n", &[]);
+    let has = "there are node, state_dir, [detector], [mqtt], [health], [cameras.<id>]";
+    assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
+    assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
+    let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
+    let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s";
+    assert_eq!(error, format!("r.toml:4: unknown key cameras.a.fsp; {has}"));
+}
+
+#[test]
+fn the_first_mistake_of_the_file_is_named() {
+    let error = refused("[mqtt]\nport = 0\n[detector]\nworkers = 0\n", &[]);
+    assert!(error.starts_with("r.toml:2: mqtt.port = 0"), "{error}");
+}
+
+#[test]
+fn a_key_is_located_in_every_form_of_toml() {
+    for (text, line) in [
+        ("[detector]\nmin_score = 7\n", 2),
+        ("\n\ndetector.min_score = 7\n", 3),
+        ("# a comment\ndetector = { workers = 1, min_score = 7 }\n", 2),
+        ("detector = { workers = 1,\n  min_score = 7 }\n", 2),
+        ("\n\"detector\".'min_score' = 7\n", 2),
+        ("[ detector ]\n\"min_score\" = 7\n", 2),
+        ("state_dir = \"\"\"\n[detector]\nmin_score = 7\n\"\"\"\n[detector]\nmin_score = 7\n", 6),
+    ] {
+        let error = refused(text, &[]);
+        let wanted = format!("r.toml:{line}: detector.min_score = 7 is not allowed: 0.05 to 0.99");
+        assert_eq!(error, wanted, "{text}");
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_as_it_was_written() {
+    for (text, wanted) in [
+        ("[detector]\nworkers = \"2\"\n", "r.toml:2: detector.workers = \"2\" is not allowed: 1 to 64"),
+        ("[detector]\nworkers = 1.0\n", "r.toml:2: detector.workers = 1.0 is not allowed: 1 to 64"),
+        ("[detector]\nworkers = 99999999999999999999\n", "is not allowed: 1 to 64"),
+        ("[detector]\nmin_score = nan\n", "detector.min_score = nan is not allowed: 0.05 to 0.99"),
+        ("[detector]\nmin_score = 1979-05-27\n", "detector.min_score = 1979-05-27 is not allowed"),
+        ("[mqtt]\nusername = 5\n", "r.toml:2: mqtt.username = 5 is not allowed: a text"),
+        ("[health]\ninterval_s = 9\n", "health.interval_s = 9 is not allowed: 10 to 3600 seconds"),
+        ("[mqtt]\ndetections = \"some\"\n", "is not allowed: \"always\", \"non_empty\", \"off\""),
+        ("[mqtt]\nbase = \"a/b/c/d\"\n", "1 to 3 levels"),
+        ("node = \"A\"\n", "lower-case letters"),
+        ("[detector.workers]\nx = 1\n", "r.toml:1: detector.workers = a section is not allowed: 1 to 64"),
+        ("detector = 5\n", "r.toml:1: detector is a section; write [detector] and its keys below"),
+        ("[cameras]\na = 5\n", "r.toml:2: cameras.a is a section"),
+        ("[[cameras]]\n", "r.toml:1: cameras is a section"),
+        ("[cameras.a]\nkind = \"usb\"\n", "cameras.a.kind = \"usb\" is not allowed: \"v4l2\", \"stream\", \"replay\""),
+    ] {
+        let error = refused(text, &[]);
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn broken_toml_is_named_with_line_and_column() {
+    let error = refused("node = \"a\"\nstate_dir = [\n", &[]);
+    assert!(error.starts_with("r.toml:2:") || error.starts_with("r.toml:3:"), "{error}");
+    assert!(refused("node = \"a\"\nnode = \"b\"\n", &[]).starts_with("r.toml:2:1: duplicate key"));
+}
+
+#[test]
+fn a_text_key_keeps_its_text() {
+    for text in ["+4917123", "1_000", "0x10", "true", "1e5", "[a]", "", " a b ", "\"quoted\"", "2024-01-01", "a = 1"] {
+        assert_eq!(user_name(text), text);
+        let quoted = toml::Value::from(text).to_string();
+        let settings = with_file(&format!("[mqtt]\nusername = {quoted}\n"), &[]).expect(text);
+        assert_eq!(settings.mqtt.username, text);
+    }
+}
+
+#[test]
+fn a_number_key_of_a_variable_is_a_number() {
+    let port = |text: &str| with_file("", &[("RETINAD__MQTT__PORT", text)]).map(|settings| settings.mqtt.port);
+    assert_eq!((port("1884"), port("0x10"), port(" 1_000 ")), (Ok(1884), Ok(16), Ok(1000)));
+    for (text, shown) in [("many", "many"), ("", "\"\""), ("1.5", "1.5"), ("\"5\"", "\"5\""), ("0", "0"), ("[1]", "[1]")] {
+        let error = port(text).expect_err(text);
+        assert_eq!(error, format!("RETINAD__MQTT__PORT: mqtt.port = {shown} is not allowed: 1 to 65535"));
+    }
+    let score = with_file("", &[("RETINAD__DETECTOR__MIN_SCORE", "0.6")]).expect("valid").detector.min_score;
+    assert_eq!(score, 0.6);
+}
+
+#[test]
+fn threads_are_a_number_or_auto() {
+    let threads = |text: &str| with_file(&format!("[detector]\nthreads = {text}\n"), &[]);
+    assert_eq!(threads("\"auto\"").expect("valid").detector.threads, Threads::Auto);
+    assert_eq!(threads("4").expect("valid").detector.threads, Threads::Count(4));
+    for (text, wanted) in [("auto", Threads::Auto), ("4", Threads::Count(4))] {
+        let settings = with_file("", &[("RETINAD__DETECTOR__THREADS", text)]).expect("valid");
+        assert_eq!(settings.detector.threads, wanted);
+    }
+    for wrong in ["\"all\"", "0", "65", "-1", "1.5", "[]"] {
+        let error = threads(wrong).expect_err(wrong);
+        assert!(error.starts_with("r.toml:2") && error.contains("1 to 64, or \"auto\""), "{error}");
+    }
+}
+
+#[test]
+fn unknown_variables_are_named() {
+    assert!(refused("", &[("RETINAD__DETECTOR__WRKERS", "5")]).starts_with("RETINAD__DETECTOR__WRKERS: unknown key"));
+    assert!(refused("", &[("RETINAD__DETECTOR", "5")]).starts_with("RETINAD__DETECTOR: detector is a section"));
+    assert!(refused("", &[("RETINAD____NODE", "a")]).starts_with("RETINAD____NODE: unknown key .node"));
+    assert!(refused("", &[("RETINAD__", "5")]).starts_with("RETINAD__: unknown key"));
+    assert!(refused("", &[("RETINAD__A__B__C__D", "5")]).starts_with("RETINAD__A__B__C__D: unknown key"));
+}
+
+#[test]
+fn cameras_of_variables_may_have_two_underscores_in_their_id() {
+    let settings = with_file("[cameras.a__b]\n", &[("RETINAD__CAMERAS__A__B__FPS", "5")]).expect("valid");
+    let Source::V4l2(v4l2) = &settings.cameras["a__b"].source else { panic!("{settings:?}") };
+    assert_eq!((v4l2.fps, v4l2.format), (5.0, V4l2Format::Mjpeg));
+}
+
+#[test]
+fn a_camera_has_the_keys_of_its_kind_and_their_defaults() {
+    let text = "[cameras.a]\nkind = \"stream\"\nformat = \"y4m\"\ncommand = [\"a\", \"b\"]\ntimeout_s = 3\n";
+    let settings = with_file(text, &[("RETINAD__CAMERAS__A__COMMAND", "[\"c\", \"[d]\"]")]).expect("valid");
+    let camera = &settings.cameras["a"];
+    let Source::Stream(stream) = &camera.source else { panic!("{camera:?}") };
+    assert_eq!((stream.format, camera.timeout_s), (StreamFormat::Y4m, 3.0));
+    assert_eq!((stream.width, stream.height, camera.max_fps), (640, 480, 0.0));
+    assert_eq!(stream.command, ["c", "[d]"]);
+}
+
+#[test]
+fn a_key_of_another_kind_is_refused_with_both_kinds() {
+    let error = refused("[cameras.front]\nkind = \"v4l2\"\nurl = \"http://a/\"\n", &[]);
+    let has = "but this one has kind = \"v4l2\" (r.toml:2)";
+    assert_eq!(error, format!("r.toml:3: cameras.front.url belongs to cameras of kind \"stream\", {has}"));
+    let error = refused("cameras.front = { fps = 5, repeat = true }\n", &[]);
+    let has = "but this one has kind = \"v4l2\" (the default)";
+    assert_eq!(error, format!("r.toml:1: cameras.front.repeat belongs to cameras of kind \"replay\", {has}"));
+    let text = "[cameras.front]\nkind = \"stream\"\nurl = \"http://a/\"\n";
+    let error = refused(text, &[("RETINAD__CAMERAS__FRONT__FPS", "5")]);
+    let wanted = "RETINAD__CAMERAS__FRONT__FPS: cameras.front.fps belongs to cameras of kind \"v4l2\" and \"replay\", ";
+    assert!(error.starts_with(wanted), "{error}");
+    let error = refused("[cameras.a]\nkind = \"stream\"\nurl = \"http://a/\"\nformat = \"yuyv\"\n", &[]);
+    assert_eq!(error, "r.toml:4: cameras.a.format = \"yuyv\" is not allowed: \"mjpeg\", \"y4m\", \"i420\"");
+}
+
+#[test]
+fn what_a_camera_must_have_is_missed_by_name() {
+    let error = refused("\n[cameras.front]\nkind = \"replay\"\n", &[]);
+    assert!(error.starts_with("r.toml:2: cameras.front.path is missing: Folder of pictures"), "{error}");
+    let error = refused("[cameras.front]\nkind = \"replay\"\npath = \"\"\n", &[]);
+    assert_eq!(error, "r.toml:3: cameras.front.path = \"\" is not allowed: a path that is not empty");
+    let error = refused("[cameras.a]\nkind = \"stream\"\n", &[]);
+    assert_eq!(error, "r.toml:1: cameras.a.url is missing: a stream has exactly one of url and command");
+    let error = refused("[cameras.a]\nkind = \"stream\"\nurl = \"http://a/\"\ncommand = [\"b\"]\n", &[]);
+    assert_eq!(error, "r.toml:4: cameras.a.command stands beside cameras.a.url, and only one of them is allowed");
+}
+
+#[test]
+fn camera_ids_that_cannot_stand_in_a_topic_are_refused() {
+    let error = refused("[cameras.bridge]\n", &[]);
+    assert!(error.starts_with("r.toml:1: camera id \"bridge\"") && error.ends_with("`status` are taken"), "{error}");
+    assert!(refused("[cameras.\"a\\nb\"]\n", &[]).starts_with("r.toml:1: camera id \"a\\nb\" is not allowed"));
+    assert!(refused("", &[("RETINAD__CAMERAS___A__FPS", "5")]).starts_with("RETINAD__CAMERAS___A__FPS: camera id"));
+}
+
+#[test]
+fn no_error_shows_an_address_or_an_argument() {
+    let camera = "[cameras.a]\nkind = \"stream\"\n";
+    for wrong in ["url = \"rtsp://me:secret@host/\"", "command = \"ffmpeg secret\"", "command = [\"secret\", 5]"] {
+        let error = refused(&format!("{camera}{wrong}\n"), &[]);
+        assert!(error.contains("<not shown>") && !error.contains("secret"), "{error}");
+    }
+    let error = refused(camera, &[("RETINAD__CAMERAS__A__URL", "secret")]);
+    assert!(error.contains("<not shown>") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn hostile_files_are_refused_quickly_with_one_line() {
+    let started = std::time::Instant::now();
+    refused(&("a.".repeat(400_000) + "a = 1"), &[]);
+    refused(&("a = ".to_owned() + &"[".repeat(900_000)), &[]);
+    refused(&format!("node = \"{}\"", "x".repeat(1_000_000)), &[]);
+    refused(&"[cameras.a]\n\u{1b}[2J = 1\n".repeat(3), &[]);
+    let many: String = (0..40_000).map(|number| format!("[cameras.c{number}]\n")).collect();
+    assert_eq!(with_file(&many, &[]).expect("valid").cameras.len(), 40_000);
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}

@@ -1,0 +1,204 @@
+//! Types of values, and reading one: from a TOML file, where it has a type, or from a variable or flag, where
+//! it is text.
+
+use super::keys::Word;
+use config::ValueKind;
+use toml::de::DeValue;
+
+/// The values that a key allows.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueType {
+    /// Text that obeys a rule.
+    Text(TextRule),
+    /// Path of a file or folder; empty: not set.
+    Path,
+    /// Path of a file or folder that must be given.
+    GivenPath,
+    /// One of these words.
+    Word(&'static [Word]),
+    /// A whole number within these limits, both included.
+    Whole {
+        /// Least.
+        min: u32,
+        /// Greatest.
+        max: u32,
+    },
+    /// A whole number within these limits, or this word.
+    WholeOr {
+        /// Least.
+        min: u32,
+        /// Greatest.
+        max: u32,
+        /// What stands in place of a number.
+        word: &'static str,
+    },
+    /// A number within these limits, both included.
+    Number {
+        /// Least.
+        min: f64,
+        /// Greatest.
+        max: f64,
+    },
+    /// `true` or `false`.
+    Switch,
+    /// A list of texts: a program and its arguments.
+    Texts,
+}
+
+/// What a text must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextRule {
+    /// Any text.
+    Any,
+    /// Any text but the empty one, described by these words.
+    NotEmpty(&'static str),
+    /// The name of a machine or camera in a topic.
+    Id,
+    /// As `Id`, or empty.
+    IdOrEmpty,
+    /// The first levels of a topic.
+    TopicLevels,
+    /// An `http://` address, or empty. It may hold a password, so no error shows it.
+    HttpOrEmpty,
+}
+
+impl TextRule {
+    /// Whether `text` is allowed.
+    #[must_use]
+    pub fn holds(self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NotEmpty(_) => !text.is_empty(),
+            Self::Id => super::is_id(text),
+            Self::IdOrEmpty => text.is_empty() || super::is_id(text),
+            Self::TopicLevels => {
+                let is_level = |level: &str| !level.is_empty() && !level.contains(['+', '#', '$', ' ', '\0']);
+                text.split('/').count() <= 3 && text.split('/').all(is_level)
+            }
+            Self::HttpOrEmpty => text.is_empty() || text.starts_with("http://"),
+        }
+    }
+
+    /// What is allowed, in words.
+    #[must_use]
+    pub fn allowed(self) -> &'static str {
+        match self {
+            Self::Any => "a text",
+            Self::NotEmpty(words) => words,
+            Self::Id | Self::IdOrEmpty => "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`",
+            Self::TopicLevels => "1 to 3 levels without `+`, `#`, `$` or spaces",
+            Self::HttpOrEmpty => "an http:// address; for RTSP use `command` with ffmpeg",
+        }
+    }
+
+    /// The same as a regular expression of JSON Schema (ECMA-262); none where any text is allowed.
+    #[must_use]
+    pub fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::NotEmpty(_) => Some("."),
+            Self::Id => Some("^[a-z0-9][a-z0-9_-]{0,31}$"),
+            Self::IdOrEmpty => Some("^([a-z0-9][a-z0-9_-]{0,31})?$"),
+            Self::TopicLevels => Some("^[^/+#$ \\u0000]+(/[^/+#$ \\u0000]+){0,2}$"),
+            Self::HttpOrEmpty => Some("^(http://.*)?$"),
+        }
+    }
+}
+
+impl ValueType {
+    /// What is allowed, in words: `1 to 64, or "auto"`.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Text(rule) => rule.allowed().to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::GivenPath => "a path that is not empty".to_owned(),
+            Self::Word(words) => words.iter().map(|word| format!("\"{}\"", word.text)).collect::<Vec<_>>().join(", "),
+            Self::Whole { min, max } => format!("{min} to {max}"),
+            Self::WholeOr { min, max, word } => format!("{min} to {max}, or \"{word}\""),
+            Self::Number { min, max } => format!("{min} to {max}"),
+            Self::Switch => "true or false".to_owned(),
+            Self::Texts => "a list of texts such as [\"ffmpeg\", \"-i\", \"...\"]".to_owned(),
+        }
+    }
+
+    /// Whether an error may show a value of this type: addresses and arguments may hold a password.
+    #[must_use]
+    pub fn may_be_shown(&self) -> bool {
+        !matches!(self, Self::Text(TextRule::HttpOrEmpty) | Self::Texts)
+    }
+
+    /// Whether it stands in quotes in the file.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Path | Self::GivenPath | Self::Word(_))
+    }
+
+    /// The value in a TOML file as this type; none if it is of another. A whole number is also a number, and
+    /// nothing else changes its type: `"5"` is a text.
+    #[must_use]
+    pub fn read_toml(&self, value: &DeValue<'_>) -> Option<ValueKind> {
+        match (self, value) {
+            (_, DeValue::String(text)) if self.is_text() || matches!(self, Self::WholeOr { .. }) => {
+                Some(ValueKind::String(text.to_string()))
+            }
+            (Self::Whole { .. } | Self::WholeOr { .. }, DeValue::Integer(number)) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(ValueKind::I64)
+            }
+            (Self::Number { .. }, DeValue::Integer(number)) => {
+                // A number that does not fit i64 is far outside every range.
+                let whole = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+                #[expect(clippy::cast_precision_loss, reason = "ranges end long before 2^53")]
+                Some(ValueKind::Float(whole as f64))
+            }
+            (Self::Number { .. }, DeValue::Float(number)) => number.as_str().parse().ok().map(ValueKind::Float),
+            (Self::Switch, DeValue::Boolean(value)) => Some(ValueKind::Boolean(*value)),
+            (Self::Texts, DeValue::Array(items)) => {
+                let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
+                    DeValue::String(text) => Some(config::Value::new(None, text.to_string())),
+                    _ => None,
+                };
+                items.iter().map(text).collect::<Option<Vec<_>>>().map(ValueKind::Array)
+            }
+            _ => None,
+        }
+    }
+
+    /// The text of a variable or flag as this type; none if it cannot be read as one. A key for text keeps
+    /// the text as it is, whatever it looks like; numbers, switches and lists are written as in the file.
+    #[must_use]
+    pub fn read_text(&self, text: &str) -> Option<ValueKind> {
+        let as_it_is = || Some(ValueKind::String(text.to_owned()));
+        match self {
+            _ if self.is_text() => as_it_is(),
+            Self::WholeOr { word, .. } if *word == text => as_it_is(),
+            _ => match DeValue::parse(text.trim()).ok()?.get_ref() {
+                DeValue::String(_) => None,
+                value => self.read_toml(value),
+            },
+        }
+    }
+
+    /// Whether a value that was read as this type is within its limits.
+    #[must_use]
+    pub fn allows(&self, value: &ValueKind) -> bool {
+        match (self, value) {
+            (Self::Text(rule), ValueKind::String(text)) => rule.holds(text),
+            (Self::Path, ValueKind::String(_)) => true,
+            (Self::GivenPath, ValueKind::String(path)) => !path.is_empty(),
+            (Self::Word(words), ValueKind::String(text)) => words.iter().any(|word| word.text == text),
+            (Self::WholeOr { word, .. }, ValueKind::String(text)) => word == text,
+            (Self::Whole { min, max } | Self::WholeOr { min, max, .. }, ValueKind::I64(number)) => {
+                (i64::from(*min)..=i64::from(*max)).contains(number)
+            }
+            (Self::Number { min, max }, ValueKind::Float(number)) => (*min..=*max).contains(number),
+            (Self::Switch, ValueKind::Boolean(_)) | (Self::Texts, ValueKind::Array(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A default of the table, `"mjpeg"`, as the text of a variable, `mjpeg`.
+pub(super) fn without_quotes(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
