@@ -4,31 +4,25 @@
 //! in f32 with one rounding to even, clamped first. Activations are codes of 0 to 255 in NHWC planes, weights are -128 to 127. A plane
 //! holds codes as its instruction set multiplies them: [`Isa::flip`].
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
 #[cfg(target_arch = "aarch64")]
-mod neon;
-#[cfg(target_arch = "aarch64")]
-mod neon_depthwise;
-#[cfg(target_arch = "aarch64")]
-mod neon_dot;
-#[cfg(target_arch = "aarch64")]
-mod neon_finish;
-#[cfg(target_arch = "aarch64")]
-mod neon_winograd;
+mod aarch64;
 mod pack;
 mod plane;
 mod scalar;
 mod weights;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod x86_64;
 
 pub use pack::ConvWeights;
 pub use plane::{Geometry, View, ViewMut};
 pub use weights::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
 
+#[cfg(target_arch = "aarch64")]
+use aarch64::{neon, neon_dotprod, neon_dotprod_depthwise, neon_winograd};
 use pack::Order;
 use plane::Window;
+#[cfg(target_arch = "x86_64")]
+use x86_64::{avx2, avx512_vnni};
 
 /// An instruction set for which there are kernels, as a token: one that exists is one that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,9 +157,9 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
     weights.check(isa, input.channels, output.channels);
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::conv_avx512(weights, &window, input, output),
+        Set::Avx512Vnni => avx512_vnni::conv_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => x86::conv_avx_vnni(weights, &window, input, output),
+        Set::AvxVnni => avx512_vnni::conv_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => match &weights.wide {
             Some(wide) => avx2::conv(weights, wide, &window, input, output),
@@ -177,7 +171,7 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::conv(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon_dot::conv(weights, &window, input, output),
+        Set::NeonDot => neon_dotprod::conv(weights, &window, input, output),
         Set::Scalar => scalar::conv(weights, &window, input, output),
     }
 }
@@ -191,15 +185,15 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
     weights.check(isa, input.channels, output.channels);
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::depthwise_avx512(weights, &window, input, output),
+        Set::Avx512Vnni => avx512_vnni::depthwise_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => x86::depthwise_avx_vnni(weights, &window, input, output),
+        Set::AvxVnni => avx512_vnni::depthwise_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => avx2::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot if !weights.quads.is_empty() => neon_depthwise::depthwise(weights, &window, input, output),
+        Set::NeonDot if !weights.quads.is_empty() => neon_dotprod_depthwise::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::NeonDot => neon::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
@@ -215,7 +209,7 @@ pub fn max_pool(isa: Isa, shape: ConvShape, input: &View<'_>, output: &mut ViewM
     assert!(input.channels == output.channels, "planes of different channels");
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::max_pool_avx512(&window, input, output),
+        Set::Avx512Vnni => avx512_vnni::max_pool_avx512(&window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 | Set::AvxVnni => avx2::max_pool(&window, input, output),
         #[cfg(target_arch = "aarch64")]
@@ -256,15 +250,15 @@ pub fn peak(isa: Isa) -> Option<f64> {
     const STEPS: usize = 200_000;
     let round: fn(usize) -> u64 = match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::spin_avx512,
+        Set::Avx512Vnni => avx512_vnni::spin_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => x86::spin_avx_vnni,
+        Set::AvxVnni => avx512_vnni::spin_avx_vnni,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => x86::spin_avx2,
+        Set::Avx2 => avx512_vnni::spin_avx2,
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::spin,
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon_dot::spin,
+        Set::NeonDot => neon_dotprod::spin,
         Set::Scalar => return None,
     };
     let once = || {
@@ -296,7 +290,7 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
     assert!(a.channels == output.channels && b.channels == output.channels, "planes of different channels");
     let add: AddCodes = match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::add_avx512,
+        Set::Avx512Vnni => avx512_vnni::add_avx512,
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 | Set::AvxVnni => avx2::add,
         #[cfg(target_arch = "aarch64")]
@@ -318,7 +312,7 @@ type Translate = fn(&[u8; 256], &[u8], &mut [u8]);
 fn translation(isa: Isa) -> Translate {
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512Vnni => x86::translate_avx512,
+        Set::Avx512Vnni => avx512_vnni::translate_avx512,
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 | Set::AvxVnni => avx2::translate,
         #[cfg(target_arch = "aarch64")]

@@ -169,8 +169,9 @@ impl ConvWeights<'_> {
                 }
             }
             #[cfg(target_arch = "aarch64")]
-            Order::Pairs if super::neon_winograd::fits(self.shape, inputs, pixels) => {
-                packed.winograd = super::neon_winograd::pack(inputs, rows.len(), |output, input, tap| rows[output][input * taps + tap]);
+            Order::Pairs if super::aarch64::neon_winograd::fits(self.shape, inputs, pixels) => {
+                packed.winograd =
+                    super::aarch64::neon_winograd::pack(inputs, rows.len(), |output, input, tap| rows[output][input * taps + tap]);
             }
             #[cfg(target_arch = "aarch64")]
             Order::Pairs => {
@@ -202,7 +203,7 @@ impl ConvWeights<'_> {
         let bias = padded(&bias, DEPTHWISE_BLOCK, 0);
         let requantise = Requantise { multipliers: padded(&self.requantise.multipliers, DEPTHWISE_BLOCK, 0.0), ..self.requantise };
         #[cfg(target_arch = "aarch64")]
-        let with_quads = isa.order() == Order::Fours && super::neon_depthwise::fits(shape, rows.len());
+        let with_quads = isa.order() == Order::Fours && super::aarch64::neon_dotprod_depthwise::fits(shape, rows.len());
         #[cfg(target_arch = "aarch64")]
         let by_taps = !with_quads;
         #[cfg(not(target_arch = "aarch64"))]
@@ -238,7 +239,7 @@ impl ConvWeights<'_> {
             narrow: !self.weights.contains(&i8::MIN),
             #[cfg(target_arch = "aarch64")]
             quads: match with_quads {
-                true => super::neon_depthwise::pack(shape, rows.len(), |channel, tap| rows[channel][tap]),
+                true => super::aarch64::neon_dotprod_depthwise::pack(shape, rows.len(), |channel, tap| rows[channel][tap]),
                 false => Vec::new(),
             },
             bias,

@@ -171,7 +171,7 @@ pub struct PackedDepthwise {
     pub(super) isa: Isa,
     /// `[tap][channel]`, channels padded to whole blocks.
     pub(super) data: Vec<i8>,
-    /// For dot products, `[block of 64][group of 4 taps][quarter][16 channels][4 taps]`: see `x86.rs`. For AVX2 of 16 bits and with two
+    /// For dot products, `[block of 64][group of 4 taps][quarter][16 channels][4 taps]`: see `avx512_vnni.rs`. For AVX2 of 16 bits and with two
     /// taps side by side, `[block of 64][pair of taps][quarter][16 channels][2 taps]`.
     #[cfg(target_arch = "x86_64")]
     pub(super) interleaved: Lines,
@@ -195,7 +195,7 @@ pub struct PackedDepthwise {
     /// No weight is -128.
     #[cfg(target_arch = "aarch64")]
     pub(super) narrow: bool,
-    /// For `neon_depthwise.rs`, in its order; empty where it has no kernel for the shape.
+    /// For `neon_dotprod_depthwise.rs`, in its order; empty where it has no kernel for the shape.
     #[cfg(target_arch = "aarch64")]
     pub(super) quads: Vec<i8>,
     pub(super) shape: ConvShape,

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon_dot::dot;
+use super::neon_dotprod::dot;
 use super::neon_finish::{Codes, by_kind, kind};
 use super::plane::{View, ViewMut, Window};
 use super::weights::{BLOCK, ConvShape, PackedDepthwise};

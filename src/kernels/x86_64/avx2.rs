@@ -5,7 +5,7 @@
 //! whole numbers: 16 products in place of 36. With `2 G` for `G` the weights stay whole, the sums are four times the true ones, and a shift
 //! gives these exactly. Transformed codes are within ± 1020, transformed weights within ± 1152.
 //!
-//! Each `unsafe` block rests on the facts that `x86.rs` names.
+//! Each `unsafe` block rests on the facts that `avx512_vnni.rs` names.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 

@@ -1,11 +1,11 @@
-//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM), and what it shares with NEON that has them (`neon_dot.rs`):
+//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM), and what it shares with NEON that has them (`neon_dotprod.rs`):
 //! tiles and the walk over taps, depthwise convolutions, maxima, sums and tables. What follows the sums is in `neon_finish.rs`.
 //!
 //! Planes hold codes moved down to s8 (`Isa::flip`), as SMULL and SDOT take them with the weights. Two products fit 16 bits unless a weight
 //! is -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
 //! The 128 that each code lost is given back through the sum of the weights, which is part of the bias here.
 //!
-//! Each `unsafe` block rests on the facts that `x86.rs` names: the CPU has NEON (every aarch64 has), and `Window::new` proved the planes.
+//! Each `unsafe` block rests on the facts that `avx512_vnni.rs` names: the CPU has NEON (every aarch64 has), and `Window::new` proved the planes.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
@@ -542,7 +542,7 @@ pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Sums that run beside each other in [`spin`], here and in `neon_dot.rs`.
+/// Sums that run beside each other in [`spin`], here and in `neon_dotprod.rs`.
 pub(super) const SPUN: usize = 16;
 
 /// Runs `steps` steps of SMULL, SMLAL2 and SADALP in registers; returns their multiply-adds.
