@@ -18,11 +18,11 @@ pub use plane::{Geometry, View, ViewMut};
 pub use weights::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
 
 #[cfg(target_arch = "aarch64")]
-use aarch64::{neon, neon_dotprod, neon_dotprod_depthwise, neon_winograd};
+use aarch64::{neon, neon_codes, neon_depthwise, neon_dotprod, neon_dotprod_depthwise, neon_winograd};
 use pack::Order;
 use plane::Window;
 #[cfg(target_arch = "x86_64")]
-use x86_64::{avx2, avx512_vnni};
+use x86_64::{avx_vnni, avx2, avx2_codes, avx2_depthwise, avx512_vnni};
 
 /// An instruction set for which there are kernels, as a token: one that exists is one that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +159,7 @@ pub fn conv(isa: Isa, weights: &PackedConv, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::conv_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => avx512_vnni::conv_avx_vnni(weights, &window, input, output),
+        Set::AvxVnni => avx_vnni::conv_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => match &weights.wide {
             Some(wide) => avx2::conv(weights, wide, &window, input, output),
@@ -187,15 +187,15 @@ pub fn depthwise(isa: Isa, weights: &PackedDepthwise, input: &View<'_>, output: 
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::depthwise_avx512(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => avx512_vnni::depthwise_avx_vnni(weights, &window, input, output),
+        Set::AvxVnni => avx_vnni::depthwise_avx_vnni(weights, &window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => avx2::depthwise(weights, &window, input, output),
+        Set::Avx2 => avx2_depthwise::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::Neon => neon::depthwise(weights, &window, input, output),
+        Set::Neon => neon_depthwise::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
         Set::NeonDot if !weights.quads.is_empty() => neon_dotprod_depthwise::depthwise(weights, &window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => neon::depthwise(weights, &window, input, output),
+        Set::NeonDot => neon_depthwise::depthwise(weights, &window, input, output),
         Set::Scalar => scalar::depthwise(weights, &window, input, output),
     }
 }
@@ -211,9 +211,9 @@ pub fn max_pool(isa: Isa, shape: ConvShape, input: &View<'_>, output: &mut ViewM
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::max_pool_avx512(&window, input, output),
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => avx2::max_pool(&window, input, output),
+        Set::Avx2 | Set::AvxVnni => avx2_codes::max_pool(&window, input, output),
         #[cfg(target_arch = "aarch64")]
-        Set::Neon | Set::NeonDot => neon::max_pool(&window, input, output),
+        Set::Neon | Set::NeonDot => neon_codes::max_pool(&window, input, output),
         Set::Scalar => scalar::max_pool(&window, input, output),
     }
 }
@@ -235,7 +235,7 @@ pub fn copy(isa: Isa, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, 
 pub fn zip(isa: Isa, tables: [Option<&[u8; 256]>; 2], a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
     let interleave: Interleave = match isa.0 {
         #[cfg(target_arch = "aarch64")]
-        Set::Neon | Set::NeonDot => neon::interleave,
+        Set::Neon | Set::NeonDot => neon_codes::interleave,
         _ => scalar::interleave,
     };
     scalar::zip(translation(isa), interleave, tables, a, b, output);
@@ -252,9 +252,9 @@ pub fn peak(isa: Isa) -> Option<f64> {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::spin_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => avx512_vnni::spin_avx_vnni,
+        Set::AvxVnni => avx_vnni::spin_avx_vnni,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => avx512_vnni::spin_avx2,
+        Set::Avx2 => avx2::spin_avx2,
         #[cfg(target_arch = "aarch64")]
         Set::Neon => neon::spin,
         #[cfg(target_arch = "aarch64")]
@@ -292,9 +292,9 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::add_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => avx2::add,
+        Set::Avx2 | Set::AvxVnni => avx2_codes::add,
         #[cfg(target_arch = "aarch64")]
-        Set::Neon | Set::NeonDot => neon::add_codes,
+        Set::Neon | Set::NeonDot => neon_codes::add_codes,
         Set::Scalar => scalar::add_codes,
     };
     scalar::add(add, sum, a, b, output);
@@ -314,9 +314,9 @@ fn translation(isa: Isa) -> Translate {
         #[cfg(target_arch = "x86_64")]
         Set::Avx512Vnni => avx512_vnni::translate_avx512,
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 | Set::AvxVnni => avx2::translate,
+        Set::Avx2 | Set::AvxVnni => avx2_codes::translate,
         #[cfg(target_arch = "aarch64")]
-        Set::Neon | Set::NeonDot => neon::translate,
+        Set::Neon | Set::NeonDot => neon_codes::translate,
         Set::Scalar => scalar::translate,
     }
 }

@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon::{Block, Job, Part, SPUN, by_tiles, over_taps, passes, v, with_job};
-use super::neon_finish::{Epilogue, Finish, Tile, by_kind, kind};
+use super::neon::SPUN;
+use super::neon_finish::{Epilogue, Finish, by_kind, kind};
 use super::plane::{View, ViewMut, Window};
+use super::tiles::{Block, Job, Part, Tile, by_tiles, over_taps, passes, v, with_job};
 use super::weights::{BLOCK, PackedConv, STEP};
 use std::arch::aarch64::*;
 

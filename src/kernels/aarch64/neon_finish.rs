@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
+use super::tiles::Tile;
 use super::weights::{BLOCK, Requantise};
 use std::arch::aarch64::*;
 
@@ -18,33 +19,6 @@ macro_rules! by_kind {
     };
 }
 pub(super) use by_kind;
-
-/// Pixels side by side.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    /// Where the first one's window begins.
-    pub from: *const i8,
-    /// From one window to the next.
-    pub across: usize,
-    /// Where the first one's codes go.
-    pub to: *mut i8,
-    /// From one pixel's codes to the next.
-    pub out: usize,
-}
-
-impl Tile {
-    /// Its window `p` pixels on.
-    #[inline(always)]
-    pub fn from(self, p: usize) -> *const i8 {
-        self.from.wrapping_add(p * self.across)
-    }
-
-    /// That many pixels on.
-    #[inline(always)]
-    pub fn after(self, pixels: usize) -> Self {
-        Self { from: self.from(pixels), to: self.to.wrapping_add(pixels * self.out), ..self }
-    }
-}
 
 /// What is done to sums, least first: only what a layer needs.
 pub(super) mod kind {

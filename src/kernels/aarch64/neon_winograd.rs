@@ -7,8 +7,9 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon_finish::{Epilogue, Finish, Tile, by_kind, kind};
+use super::neon_finish::{Epilogue, Finish, by_kind, kind};
 use super::plane::{View, ViewMut, Window};
+use super::tiles::Tile;
 use super::weights::{ConvShape, PackedConv};
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
