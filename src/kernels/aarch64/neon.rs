@@ -1,55 +1,171 @@
-//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM), and what it shares with NEON that has them (`neon_dotprod.rs`):
-//! tiles and the walk over taps, depthwise convolutions, maxima, sums and tables. What follows the sums is in `neon_finish.rs`.
+//! NEON without dot products (Cortex-A53 and A72, and every other 64-bit ARM): convolutions.
 //!
-//! Planes hold codes moved down to s8 (`Isa::flip`), as SMULL and SDOT take them with the weights. Two products fit 16 bits unless a weight
-//! is -128 (2 * 128 * 128 = 2^15), so weights without it are multiplied two steps at a time (SMULL, SMLAL) before they are widened (SADALP).
-//! The 128 that each code lost is given back through the sum of the weights, which is part of the bias here.
-//!
-//! Each `unsafe` block rests on the facts that `avx512_vnni.rs` names: the CPU has NEON (every aarch64 has), and `Window::new` proved the planes.
+//! Two products fit 16 bits unless a weight is -128 (2 * 128 * 128 = 2^15), so weights without it are
+//! multiplied two steps at a time (SMULL, SMLAL2) before they are widened (SADALP). Convolutions of 3 × 3
+//! pixels at stride 1 are in `neon_winograd.rs`.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon_finish::{Epilogue, Finish, by_kind, kind};
-use super::plane::{View, ViewMut, Window};
+use super::LOWERED;
+use super::finish::by_finish;
+use super::neon_finish::{self, Epilogue, Finish};
+use super::neon_winograd;
+use super::pack::{Layer, Packed};
+use super::plane::Window;
 use super::tiles::{Block, Job, Part, Tile, by_tiles, over_taps, passes, v, with_job};
-use super::weights::{BLOCK, PackedConv, STEP, pair_bytes};
+use super::weights::{BLOCK, ConvForm, FOREIGN_FORM, LINE, Lines, PackedConv, STEP};
 use std::arch::aarch64::*;
+use std::ops::Range;
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let paired = !weights.pairs.is_empty() && (!weights.by_rows || input.geometry.channels == STEP);
-    let block: Block = if paired { by_kind!(weights, block) } else { by_kind!(weights, block_wide) };
-    let width = if paired { 8 } else { BLOCK };
-    let rows = weights.by_rows || weights.inputs.is_multiple_of(16) && weights.inputs == input.geometry.channels;
-    with_job(weights, window, input, output, paired && rows, |job| {
-        for rows in passes(window) {
-            for channel in (0..weights.outputs).step_by(width) {
-                // SAFETY: see the module's words.
+/// Packs a convolution for SMULL, or for Winograd's transform.
+pub fn pack(layer: &Layer<'_>) -> Packed<ConvForm> {
+    let by_rows = layer.inputs <= STEP && (2..=4).contains(&layer.shape.kernel);
+    let form = if neon_winograd::fits(layer) {
+        ConvForm::Winograd(neon_winograd::weights(layer))
+    } else if !layer.is_narrow() {
+        ConvForm::Fours(layer.fours())
+    } else if by_rows {
+        let kernel = layer.shape.kernel;
+        ConvForm::EightsByRow { rows: eights(&as_rows(layer), STEP * kernel, kernel), fours: layer.fours() }
+    } else {
+        ConvForm::Eights(eights(&layer.rows, layer.inputs, layer.shape.taps()))
+    };
+    layer.packed(form, neon_finish::finish_of(layer), LOWERED, BLOCK, |output| output)
+}
+
+/// Weights of each row of taps as those of one tap, with four inputs a pixel.
+fn as_rows(layer: &Layer<'_>) -> Vec<Vec<i8>> {
+    let kernel = layer.shape.kernel;
+    debug_assert!(layer.inputs <= STEP);
+    let mut found = vec![vec![0; STEP * kernel * kernel]; layer.rows.len()];
+    for (row, found) in layer.rows.iter().zip(&mut found) {
+        for (at, &weight) in row.iter().enumerate() {
+            let (input, y, x) = (at / (kernel * kernel), at / kernel % kernel, at % kernel);
+            found[(x * STEP + input) * kernel + y] = weight;
+        }
+    }
+    found
+}
+
+/// The form of [`ConvForm::Eights`], of outputs whose weights are `[input][tap]`.
+fn eights<R: AsRef<[i8]>>(rows: &[R], inputs: usize, taps: usize) -> Lines {
+    let bytes = tap_bytes(inputs);
+    let mut lines = Lines::zeroed(rows.len().div_ceil(8) * taps * bytes);
+    for (output, row) in rows.iter().map(AsRef::as_ref).enumerate() {
+        for input in 0..inputs {
+            let sixteen = input / 16 * 16;
+            // The last part of a row may be a half.
+            let wide = if inputs - sixteen <= 8 { 8 } else { 16 };
+            for tap in 0..taps {
+                let at = (output / 8 * taps + tap) * bytes + sixteen * 8 + output % 8 * wide + input % 16;
+                lines.set(at, row[input * taps + tap]);
+            }
+        }
+    }
+    lines
+}
+
+/// Bytes of one tap of a block of 8 outputs in the form [`ConvForm::Eights`]: whole sixteens of inputs, and a
+/// half where eight or fewer are left.
+fn tap_bytes(inputs: usize) -> usize {
+    8 * inputs.next_multiple_of(8)
+}
+
+/// Convolution of weights that [`pack`] made.
+///
+/// # Safety
+/// The weights are for the window's shape and channels.
+pub unsafe fn conv(weights: &PackedConv, window: &mut Window<'_>) {
+    // SAFETY: the caller guarantees weights for the window, and each arm passes the weights in the form that
+    // its function reads.
+    unsafe {
+        match &weights.form {
+            ConvForm::Winograd(transformed) => neon_winograd::conv(weights, transformed, window),
+            ConvForm::Eights(lines) => {
+                let rows = weights.inputs.is_multiple_of(16) && weights.inputs == window.pitch;
+                conv_eights(weights, lines, window, rows);
+            }
+            ConvForm::EightsByRow { rows, .. } if window.pitch == STEP => conv_eights(weights, rows, window, true),
+            ConvForm::EightsByRow { fours, .. } | ConvForm::Fours(fours) => conv_fours(weights, fours, window),
+            ConvForm::Plain(_) => unreachable!("{FOREIGN_FORM}"),
+        }
+    }
+}
+
+/// All outputs, eight at a time, of `lines` in the form [`ConvForm::Eights`].
+///
+/// # Safety
+/// The weights are for the window's shape and channels. With `rows`, pixels have no channels but the inputs
+/// (four, if there are fewer), and `lines` serve a row of taps as one tap.
+unsafe fn conv_eights(weights: &PackedConv, lines: &Lines, window: &mut Window<'_>, rows: bool) {
+    let block: Block = by_finish!(weights, block_of_eight);
+    with_job(weights, lines, window, rows, |job| {
+        for rows in passes(job.window) {
+            for channel in (0..weights.outputs).step_by(8) {
+                // SAFETY: the passes are rows of the window, `channel` begins a block of eight, and `lines`
+                // are in their form.
                 unsafe { block(job, &rows, channel) };
             }
         }
     });
 }
 
-unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
+/// All outputs, sixteen at a time, of `lines` in the form [`ConvForm::Fours`].
+///
+/// # Safety
+/// The weights are for the window's shape and channels.
+unsafe fn conv_fours(weights: &PackedConv, lines: &Lines, window: &mut Window<'_>) {
+    let block: Block = by_finish!(weights, block_of_fours);
+    with_job(weights, lines, window, false, |job| {
+        for rows in passes(job.window) {
+            for channel in (0..weights.outputs).step_by(BLOCK) {
+                // SAFETY: the passes are rows of the window, `channel` begins a block of sixteen, and `lines`
+                // are in their form.
+                unsafe { block(job, &rows, channel) };
+            }
+        }
+    });
+}
+
+/// Eight outputs of some rows.
+///
+/// # Safety
+/// `rows` are of the job's window, `channel` begins a block of eight outputs, and the job's lines are in the
+/// form [`ConvForm::Eights`].
+unsafe fn block_of_eight<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, channel: usize) {
+    let rest = usize::from(matches!(job.inputs % 16, 1..=8));
+    let whole = job.inputs.div_ceil(16) - rest;
+    // SAFETY: `eights` made `tap_bytes` of each tap of each block, so the block's weights begin there. Tiles
+    // are of pixels of `rows`, which the caller guarantees; `channel` is below the outputs that `Window::new`
+    // proved writable.
     unsafe {
-        let rest = usize::from(matches!(job.inputs % 16, 1..=8));
-        let line = job.weights.pairs.as_ptr().add(channel / 8 * job.taps.len() * pair_bytes(job.inputs));
-        let part = Part::new(job, channel, line, job.inputs.div_ceil(16) - rest, rest);
+        let line = job.lines.add(channel / 8 * job.taps.len() * tap_bytes(job.inputs));
+        let part = Part::new(job, channel, line, whole, rest);
         by_tiles!(job.window, job.input, job.output.add(channel), rows, 3 2, |P, at| tile::<P, KIND>(&part, at));
     }
 }
 
-unsafe fn block_wide<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_wide::<P, KIND>(job, channel, at)) }
+/// Sixteen outputs of some rows, whatever the weights.
+///
+/// # Safety
+/// `rows` are of the job's window, `channel` begins a block of sixteen outputs, and the job's lines are in
+/// the form [`ConvForm::Fours`].
+unsafe fn block_of_fours<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, channel: usize) {
+    // SAFETY: tiles are of pixels of `rows`, which the caller guarantees, as it does the block and the form.
+    unsafe {
+        by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_of_fours::<P, KIND>(job, channel, at));
+    }
 }
 
 /// Eight outputs of `P` pixels.
+///
+/// # Safety
+/// `at` is of `P` pixels of the job's window, with the part's channels to be written; `part` is of a block of
+/// the job's weights.
 #[inline(always)]
 unsafe fn tile<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
-    // SAFETY: blocks of weights and bias are whole; pixels are proved by the window, and what is read past an input's last channel meets
-    // zero weights; stores are cut to the channels.
+    // SAFETY: the caller guarantees the pixels and the block; `Finish` knows how many of the eight outputs
+    // there are, and `Window::new` proved that these may be written.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 2]; P];
         match P {
@@ -72,7 +188,8 @@ macro_rules! sixteen {
     };
 }
 
-/// Eight products each of two outputs, whose weights are the halves of one register, and some pixels, whose codes are in both halves.
+/// Eight products each of two outputs, whose weights are the halves of one register, and some pixels, whose
+/// codes are in both halves.
 macro_rules! eight_each {
     ($weights:ident; $($codes:ident $products:ident $first:ident $second:ident),*) => {
         concat!(
@@ -84,16 +201,20 @@ macro_rules! eight_each {
     };
 }
 
-/// Sums of eight outputs of some pixels over all taps and inputs, sixteen inputs a step: SMULL of the first eight, SMLAL2 of the others,
-/// SADALP into four partial sums of each output; with three pixels that is every register.
+/// Sums of eight outputs of some pixels over all taps and inputs, sixteen inputs a step: SMULL of the first
+/// eight, SMLAL2 of the others, SADALP into four partial sums of each output; with three pixels that is every
+/// register.
 macro_rules! multiply {
     ($name:ident; $($p:literal $at:ident $x:ident $t:ident
         $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*) => {
         /// # Safety
-        /// `at` are pixels of the job's window, `part` is of its weights.
+        /// `at` is of pixels of a job's window, and `part` of a block of the same job's weights.
         #[inline(always)]
         unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 2]]) {
-            // SAFETY: the caller's word.
+            // SAFETY: the assembly reads the codes of each tap, in whole sixteens or a half, from inputs that
+            // the window has: `Window::new` proved 64 bytes from each. `weights` packed `8 * inputs` bytes of
+            // each tap, rounded up to whole halves, and bias in whole blocks; the caller guarantees that both
+            // are the part's.
             unsafe {
                 over_taps!(
                     at, part, [$($p $at $x),*],
@@ -152,17 +273,25 @@ multiply!(multiply_2; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1
 multiply!(multiply_3; 0 q0 x0 t0 a0 b0 c0 d0 e0 f0 g0 h0, 1 q1 x1 t1 a1 b1 c1 d1 e1 f1 g1 h1,
     2 q2 x2 t2 a2 b2 c2 d2 e2 f2 g2 h2);
 
-/// As [`tile`], sixteen outputs, for weights of which some are -128: each product is widened alone.
+/// Sixteen outputs of `P` pixels, for weights of which some are -128: each product is widened alone.
+///
+/// # Safety
+/// `at` is of `P` pixels of the job's window, `channel` begins a block of sixteen outputs, and the job's
+/// lines are in the form [`ConvForm::Fours`].
 #[inline]
-unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
+unsafe fn tile_of_fours<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
-    // SAFETY: as in `tile`.
+    let steps = w.inputs.div_ceil(STEP);
+    // SAFETY: `Layer::fours` made `steps` cache lines of each tap of each block, and `Layer::packed` bias of
+    // whole blocks. Four codes are read from input `4 * step` on, which the window has: `Window::new` proved
+    // 64 bytes there. `Finish` knows how many of the sixteen outputs there are, and `Window::new` proved that
+    // these may be written.
     unsafe {
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * w.steps * 64);
+        let mut line = job.lines.add(channel / BLOCK * job.taps.len() * steps * LINE);
         // Of each output two partial sums: of the first and of the last two of each four inputs.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; P];
         for &offset in job.taps {
-            for step in 0..w.steps {
+            for step in 0..steps {
                 let codes: [int8x8_t; P] = std::array::from_fn(|p| {
                     let four = at.from(p).add(offset + 4 * step).cast::<u32>().read_unaligned();
                     vreinterpret_s8_u32(vdup_n_u32(four))
@@ -174,22 +303,22 @@ unsafe fn tile_wide<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
                         sums[p][q][1] = vpadalq_s16(sums[p][q][1], vmull_s8(vget_high_s8(column), codes[p]));
                     }
                 }
-                line = line.add(64);
+                line = line.add(LINE);
             }
         }
-        let sums = sums.map(|sums| {
-            std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q))))
-        });
-        Epilogue::<4, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
+        let bias = |q: usize| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q));
+        let sums = sums.map(|sums| std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), bias(q))));
+        let finish = Finish::new(&w.requantise, channel, w.outputs);
+        Epilogue::<4, KIND>::store_all(&finish, &sums, at.channel(channel));
     }
 }
 
 /// Sums that run beside each other in [`spin`], here and in `neon_dotprod.rs`.
-pub(super) const SPUN: usize = 16;
+pub const SPUN: usize = 16;
 
 /// Runs `steps` steps of SMULL, SMLAL2 and SADALP in registers; returns their multiply-adds.
 pub fn spin(steps: usize) -> u64 {
-    // SAFETY: registers only; every aarch64 has these.
+    // SAFETY: these intrinsics and instructions touch registers only, and every 64-bit ARM has them.
     unsafe {
         let mut sums = [vdupq_n_s32(0); SPUN];
         let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));

@@ -1,106 +1,122 @@
 //! Maxima, sums, tables and concatenations for NEON.
 #![allow(unsafe_code)]
-#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::Sum;
-use super::plane::{View, ViewMut, Window};
-use super::weights::BLOCK;
+use super::plane::Window;
+use super::{LOWERED, Sum, scalar};
 use std::arch::aarch64::*;
 
-/// As [`super::scalar::max_pool`], sixteen channels at a time.
-pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (from, to) = (input.data.as_ptr().cast::<i8>(), output.data.as_mut_ptr().cast::<i8>());
+/// Codes of a register.
+const WIDTH: usize = 16;
+
+/// Largest code of each channel under the window, sixteen channels at a time.
+///
+/// # Safety
+/// The window has as many outputs as inputs.
+pub unsafe fn max_pool(window: &mut Window<'_>) {
+    let (from, to) = (window.input.as_ptr().cast::<i8>(), window.output.as_mut_ptr().cast::<i8>());
+    let channels = window.inputs;
     for (pixel, out) in window.pixels() {
-        for channel in (0..output.channels).step_by(BLOCK) {
-            // SAFETY: pixels are proved by the window, what is read past the last channel lies within the spare bytes, and stores are cut.
+        for channel in (0..channels).step_by(WIDTH) {
+            // SAFETY: `channel` is below the window's channels, so `Window::new` proved 64 bytes readable
+            // from it on at every tap, and as many codes as are left of the channels writable.
             unsafe {
                 let codes = |offset: usize| vld1q_s8(from.add(pixel + offset + channel));
                 let best = window.taps[1..].iter().fold(codes(0), |best, &offset| vmaxq_s8(best, codes(offset)));
-                store(best, to.add(out + channel), (output.channels - channel).min(BLOCK));
+                store(best, to.add(out + channel), (channels - channel).min(WIDTH));
             }
         }
     }
 }
 
-/// The first `count` of sixteen bytes.
+/// Stores the first `count` of sixteen bytes.
 ///
 /// # Safety
-/// They may be written.
+/// `count` is at most 16, and as many bytes may be written.
 #[inline(always)]
 unsafe fn store(bytes: int8x16_t, to: *mut i8, count: usize) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller guarantees `count` bytes, and each arm writes just as many.
     unsafe {
-        if count == BLOCK {
+        if count == WIDTH {
             vst1q_s8(to, bytes);
         } else if count == 8 {
             vst1_s8(to, vget_low_s8(bytes));
         } else {
-            let mut spare = [0; BLOCK];
+            let mut spare = [0; WIDTH];
             vst1q_s8(spare.as_mut_ptr(), bytes);
             std::ptr::copy_nonoverlapping(spare.as_ptr(), to, count);
         }
     }
 }
 
-pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
+/// Sums of codes, eight at a time.
+pub fn add(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let length = to.len().min(a.len()).min(b.len());
-    let mut done = 0;
-    while length - done >= 8 {
-        // SAFETY: eight codes from `done` lie within all three slices.
-        unsafe { add_eight(sum, a.as_ptr().add(done).cast(), b.as_ptr().add(done).cast(), to.as_mut_ptr().add(done).cast()) };
-        done += 8;
+    let (a, a_rest) = a[..length].as_chunks::<8>();
+    let (b, b_rest) = b[..length].as_chunks::<8>();
+    let (to, to_rest) = to[..length].as_chunks_mut::<8>();
+    for ((a, b), to) in a.iter().zip(b).zip(to) {
+        add_eight(sum, a, b, to);
     }
-    if done < length {
+    if !to_rest.is_empty() {
         let mut rest = [[0; 8]; 3];
-        rest[0][..length - done].copy_from_slice(&a[done..length]);
-        rest[1][..length - done].copy_from_slice(&b[done..length]);
-        // SAFETY: each is of eight.
-        unsafe { add_eight(sum, rest[0].as_ptr().cast(), rest[1].as_ptr().cast(), rest[2].as_mut_ptr().cast()) };
-        to[done..length].copy_from_slice(&rest[2][..length - done]);
+        rest[0][..a_rest.len()].copy_from_slice(a_rest);
+        rest[1][..b_rest.len()].copy_from_slice(b_rest);
+        let [a, b, sums] = &mut rest;
+        add_eight(sum, a, b, sums);
+        to_rest.copy_from_slice(&sums[..to_rest.len()]);
     }
 }
 
-/// # Safety
-/// Eight codes can be read at `a` and `b` and written at `to`.
+/// Sums of eight codes.
 #[inline(always)]
-unsafe fn add_eight(sum: &Sum, a: *const i8, b: *const i8, to: *mut i8) {
+fn add_eight(sum: &Sum, a: &[u8; 8], b: &[u8; 8], to: &mut [u8; 8]) {
     let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
-    // SAFETY: the caller's word.
+    // SAFETY: the loads and the store are of the eight bytes of a reference, at any alignment; all else
+    // touches registers only, and every 64-bit ARM has it.
     unsafe {
-        let zeros = sum.zeros.map(|zero| vdupq_n_s16((zero - 128) as i16));
-        let moved = |codes: *const i8, i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes)), zeros[i]);
+        let zeros = sum.zeros.map(|zero| vdupq_n_s16((zero - LOWERED) as i16));
+        let centred = |codes: &[u8; 8], i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes.as_ptr().cast())), zeros[i]);
         let real = |words: int16x4_t, i: usize| vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(words)), sum.multipliers[i]);
-        let code = |t: float32x4_t| vmovn_s32(vcvtnq_s32_f32(vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high))));
-        let (a, b) = (moved(a, 0), moved(b, 1));
+        let clamped = |t: float32x4_t| vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high));
+        let code = |t: float32x4_t| vmovn_s32(vcvtnq_s32_f32(clamped(t)));
+        let (a, b) = (centred(a, 0), centred(b, 1));
         let first = code(vaddq_f32(real(vget_low_s16(a), 0), real(vget_low_s16(b), 1)));
         let second = code(vaddq_f32(real(vget_high_s16(a), 0), real(vget_high_s16(b), 1)));
-        vst1_s8(to, vmovn_s16(vaddq_s16(vcombine_s16(first, second), vdupq_n_s16((sum.zero - 128) as i16))));
+        let codes = vaddq_s16(vcombine_s16(first, second), vdupq_n_s16((sum.zero - LOWERED) as i16));
+        vst1_s8(to.as_mut_ptr().cast(), vmovn_s16(codes));
     }
 }
 
+/// Codes of two slices in turn, sixteen of each at a time.
 pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
     let length = a.len().min(b.len()).min(to.len() / 2);
-    if length < 16 {
-        return super::scalar::interleave(a, b, to);
+    if length < WIDTH {
+        return scalar::interleave(a, b, to);
     }
-    for done in (0..length).step_by(16) {
-        // The last go over some of those before them.
-        let at = done.min(length - 16);
-        // SAFETY: sixteen codes lie within both slices there, and twice as many within the third.
-        unsafe { vst2q_u8(to.as_mut_ptr().add(2 * at), uint8x16x2_t(vld1q_u8(a.as_ptr().add(at)), vld1q_u8(b.as_ptr().add(at)))) };
+    for done in (0..length).step_by(WIDTH) {
+        // The last step goes over some codes of the one before it.
+        let at = done.min(length - WIDTH);
+        // SAFETY: `at` is at most `length - 16`, so sixteen codes follow in `a` and `b`, and twice as many
+        // from `2 * at` on in `to`.
+        unsafe {
+            let both = uint8x16x2_t(vld1q_u8(a.as_ptr().add(at)), vld1q_u8(b.as_ptr().add(at)));
+            vst2q_u8(to.as_mut_ptr().add(2 * at), both);
+        }
     }
 }
 
+/// Codes through a table, sixteen at a time, a quarter of the table after the other.
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     let length = from.len().min(to.len());
-    if length < 16 {
-        return super::scalar::translate(table, from, to);
+    if length < WIDTH {
+        return scalar::translate(table, from, to);
     }
-    // SAFETY: the table has 256 bytes; sixteen codes lie within both slices where they are said to.
+    // SAFETY: each part is 64 of the table's 256 bytes. `at` is at most `length - 16`, so sixteen codes
+    // follow in both slices.
     unsafe {
         let parts: [uint8x16x4_t; 4] = std::array::from_fn(|i| vld1q_u8_x4(table.as_ptr().add(64 * i)));
-        for done in (0..length).step_by(16) {
-            let at = done.min(length - 16);
+        for done in (0..length).step_by(WIDTH) {
+            let at = done.min(length - WIDTH);
             let codes = vld1q_u8(from.as_ptr().add(at));
             // Codes beyond a quarter of the table give 0 there.
             let found = vqtbl4q_u8(parts[0], codes);

@@ -1,50 +1,97 @@
-//! Convolutions on 64-bit ARM with dot products (Cortex-A76): SDOT takes four inputs of four outputs. What both sets share is in `neon.rs`.
+//! NEON with dot products (Cortex-A76): convolutions. SDOT takes four inputs of four outputs.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
+use super::LOWERED;
+use super::finish::by_finish;
 use super::neon::SPUN;
-use super::neon_finish::{Epilogue, Finish, by_kind, kind};
-use super::plane::{View, ViewMut, Window};
+use super::neon_finish::{self, Epilogue, Finish};
+use super::pack::{Layer, Packed};
+use super::plane::Window;
 use super::tiles::{Block, Job, Part, Tile, by_tiles, over_taps, passes, v, with_job};
-use super::weights::{BLOCK, PackedConv, STEP};
+use super::weights::{BLOCK, ConvForm, FOREIGN_FORM, LINE, PackedConv, STEP};
 use std::arch::aarch64::*;
+use std::ops::Range;
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (whole, half): (Block, Block) = (by_kind!(weights, block), by_kind!(weights, block_half));
-    let rows = weights.steps * STEP == input.geometry.channels;
-    with_job(weights, window, input, output, rows, |job| {
-        for rows in passes(window) {
+/// Packs a convolution: four inputs of an output side by side.
+pub fn pack(layer: &Layer<'_>) -> Packed<ConvForm> {
+    let form = ConvForm::Fours(layer.fours());
+    layer.packed(form, neon_finish::finish_of(layer), LOWERED, BLOCK, |output| output)
+}
+
+/// Convolution of weights that [`pack`] made.
+///
+/// # Safety
+/// The CPU has dot products; the weights are for the window's shape and channels.
+pub unsafe fn conv(weights: &PackedConv, window: &mut Window<'_>) {
+    let ConvForm::Fours(lines) = &weights.form else { unreachable!("{FOREIGN_FORM}") };
+    let (whole, half): (Block, Block) = (by_finish!(weights, block), by_finish!(weights, block_half));
+    let rows = weights.inputs.next_multiple_of(STEP) == window.pitch;
+    with_job(weights, lines, window, rows, |job| {
+        for rows in passes(job.window) {
             for channel in (0..weights.outputs).step_by(BLOCK) {
-                let block = if weights.outputs - channel > 8 { whole } else { half };
-                // SAFETY: `Isa` found dot products, `Window::new` proved the planes.
+                let block = if weights.outputs - channel > BLOCK / 2 { whole } else { half };
+                // SAFETY: the caller guarantees dot products and weights for the window; the passes are rows
+                // of the window, and `channel` begins a block of sixteen outputs.
                 unsafe { block(job, &rows, channel) };
             }
         }
     });
 }
 
+/// Cache lines of weights of a tap of a block.
+fn steps(job: &Job<'_>) -> usize {
+    job.inputs.div_ceil(STEP)
+}
+
+/// Address of the weights of the block that begins at output `channel`.
+///
+/// # Safety
+/// `channel` begins a block of sixteen of the job's outputs.
+#[inline(always)]
+unsafe fn block_line(job: &Job<'_>, channel: usize) -> *const i8 {
+    // SAFETY: `Layer::fours` made `steps` cache lines of each tap of each block, and the caller guarantees
+    // that there is this one.
+    unsafe { job.lines.add(channel / BLOCK * job.taps.len() * steps(job) * LINE) }
+}
+
+/// Sixteen outputs of some rows.
+///
+/// # Safety
+/// The CPU has dot products; `rows` are of the job's window, and `channel` begins a block of sixteen outputs.
 #[target_feature(enable = "dotprod")]
-unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
+unsafe fn block<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, channel: usize) {
+    let steps = steps(job);
+    // SAFETY: tiles are of pixels of `rows`, which the caller guarantees, as it does the block; `channel` is
+    // below the outputs that `Window::new` proved writable.
     unsafe {
-        let steps = job.inputs.div_ceil(STEP);
-        let line = job.weights.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
-        let part = Part::new(job, channel, line, steps / 4, steps % 4);
+        let part = Part::new(job, channel, block_line(job, channel), steps / 4, steps % 4);
         by_tiles!(job.window, job.input, job.output.add(channel), rows, 5 4 3, |P, at| tile::<P, KIND>(&part, at));
     }
 }
 
+/// The last eight outputs or fewer of some rows.
+///
+/// # Safety
+/// As of [`block`]; at most eight outputs are left.
 #[target_feature(enable = "dotprod")]
-unsafe fn block_half<const KIND: u8>(job: &Job<'_>, rows: &std::ops::Range<usize>, channel: usize) {
-    // SAFETY: as the caller's.
-    unsafe { by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4 3, |P, at| tile_half::<P, KIND>(job, channel, at)) }
+unsafe fn block_half<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, channel: usize) {
+    // SAFETY: tiles are of pixels of `rows`, which the caller guarantees, as it does the block.
+    unsafe {
+        by_tiles!(job.window, job.input, job.output, rows, 8 7 6 5 4 3, |P, at| tile_half::<P, KIND>(job, channel, at));
+    }
 }
 
 /// Sixteen outputs of `P` pixels: each dot product takes four inputs of four outputs.
+///
+/// # Safety
+/// The CPU has dot products; `at` is of `P` pixels of the job's window, with the part's channels to be
+/// written; `part` is of a block of the job's weights.
 #[inline]
 #[target_feature(enable = "dotprod")]
 unsafe fn tile<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
-    // SAFETY: as in `neon::tile`.
+    // SAFETY: the caller guarantees the pixels and the block; `Finish` knows how many of the sixteen outputs
+    // there are, and `Window::new` proved that these may be written.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 4]; P];
         match P {
@@ -57,7 +104,8 @@ unsafe fn tile<const P: usize, const KIND: u8>(part: &Part, at: Tile) {
     }
 }
 
-/// Dot products of sixteen outputs, whose weights are in `v28` to `v31`, of some pixels with the four inputs of lane `$lane`.
+/// Dot products of sixteen outputs, whose weights are in `v28` to `v31`, of some pixels with the four inputs
+/// of lane `$lane`.
 macro_rules! four {
     ($lane:literal; $($x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         concat!(
@@ -74,10 +122,14 @@ macro_rules! four {
 macro_rules! dots {
     ($name:ident; $($p:literal $at:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         /// # Safety
-        /// `at` are pixels of the job's window, `part` is of its weights; the CPU has dot products.
+        /// The CPU has dot products; `at` is of pixels of a job's window, and `part` of a block of the same
+        /// job's weights.
         #[inline(always)]
         unsafe fn $name(at: Tile, part: &Part, sums: &mut [[int32x4_t; 4]]) {
-            // SAFETY: the caller's word.
+            // SAFETY: the caller guarantees dot products. The assembly reads sixteen codes at a time from
+            // inputs that the window has: `Window::new` proved 64 bytes from each. `Layer::fours` made a
+            // cache line of each four inputs of a tap, and `Layer::packed` bias in whole blocks; the caller
+            // guarantees that both are the part's.
             unsafe {
                 over_taps!(
                     at, part, [$($p $at $x),*],
@@ -116,62 +168,79 @@ macro_rules! dots {
 dots!(dots_1; 0 q0 x0 a0 b0 c0 d0);
 dots!(dots_3; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2);
 dots!(dots_4; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3);
-dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3, 4 q4 x4 a4 b4 c4 d4);
+dots!(dots_5; 0 q0 x0 a0 b0 c0 d0, 1 q1 x1 a1 b1 c1 d1, 2 q2 x2 a2 b2 c2 d2, 3 q3 x3 a3 b3 c3 d3,
+    4 q4 x4 a4 b4 c4 d4);
 
-/// As [`tile`], the last eight outputs or fewer.
+/// The last eight outputs, or fewer, of `P` pixels.
+///
+/// # Safety
+/// The CPU has dot products; `at` is of `P` pixels of the job's window, and `channel` begins a block of
+/// sixteen outputs, of which at most eight are left.
 #[inline]
 #[target_feature(enable = "dotprod")]
 unsafe fn tile_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usize, at: Tile) {
     let w = job.weights;
-    // SAFETY: as in `neon::tile`.
+    let (whole, rest) = (steps(job) / 4, steps(job) % 4);
+    // SAFETY: `Layer::fours` made a cache line of each step of each tap, and `Layer::packed` bias of whole
+    // blocks. Sixteen codes are read from inputs that the window has: `Window::new` proved 64 bytes from
+    // each. `Finish` knows how many of the eight outputs there are, and `Window::new` proved that these may
+    // be written.
     unsafe {
         let codes = |p: usize, offset: usize| vld1q_s8(at.from(p).add(offset));
-        let steps = job.inputs.div_ceil(STEP);
-        let mut line = w.data.as_ptr().add(channel / BLOCK * job.taps.len() * steps * 64);
-        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.flipped_bias.as_ptr().add(channel + 4 * q)));
+        let mut line = block_line(job, channel);
+        let bias: [int32x4_t; 2] = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
         let mut sums = [bias; P];
         for &offset in job.taps {
-            for step in 0..steps / 4 {
+            for step in 0..whole {
                 let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * step));
                 lane::<0, P>(&mut sums, line, &x);
-                lane::<1, P>(&mut sums, line.add(64), &x);
-                lane::<2, P>(&mut sums, line.add(128), &x);
-                lane::<3, P>(&mut sums, line.add(192), &x);
-                line = line.add(256);
+                lane::<1, P>(&mut sums, line.add(LINE), &x);
+                lane::<2, P>(&mut sums, line.add(2 * LINE), &x);
+                lane::<3, P>(&mut sums, line.add(3 * LINE), &x);
+                line = line.add(4 * LINE);
             }
-            let rest = steps % 4;
             if rest > 0 {
-                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + steps / 4 * 16));
+                let x: [int8x16_t; P] = std::array::from_fn(|p| codes(p, offset + 16 * whole));
                 lane::<0, P>(&mut sums, line, &x);
                 if rest > 1 {
-                    lane::<1, P>(&mut sums, line.add(64), &x);
+                    lane::<1, P>(&mut sums, line.add(LINE), &x);
                 }
                 if rest > 2 {
-                    lane::<2, P>(&mut sums, line.add(128), &x);
+                    lane::<2, P>(&mut sums, line.add(2 * LINE), &x);
                 }
-                line = line.add(64 * rest);
+                line = line.add(LINE * rest);
             }
         }
-        Epilogue::<2, KIND>::store_all(&Finish::new(&w.requantise, channel, w.outputs), &sums, Tile { to: at.to.add(channel), ..at });
+        let finish = Finish::new(&w.requantise, channel, w.outputs);
+        Epilogue::<2, KIND>::store_all(&finish, &sums, at.channel(channel));
     }
 }
 
-/// One step of four inputs, those at `4 * LANE` of each sixteen codes, into all sums of a tile.
+/// One step of four inputs, those at `4 * L` of each sixteen codes, into all sums of a tile.
+///
+/// # Safety
+/// The CPU has dot products, and a cache line of weights can be read at `line`.
 #[inline(always)]
-unsafe fn lane<const LANE: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
-    // SAFETY: a step's weights are 64 bytes.
-    let columns: [int8x16_t; 2] = std::array::from_fn(|q| unsafe { vld1q_s8(line.add(16 * q)) });
-    for p in 0..P {
-        for q in 0..2 {
-            sums[p][q] = dot_lane::<LANE>(sums[p][q], columns[q], codes[p]);
+unsafe fn lane<const L: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
+    // SAFETY: the caller guarantees the 64 bytes of a cache line, of which these are the first 32, and dot
+    // products.
+    unsafe {
+        let columns: [int8x16_t; 2] = std::array::from_fn(|q| vld1q_s8(line.add(16 * q)));
+        for p in 0..P {
+            for q in 0..2 {
+                sums[p][q] = dot_lane::<L>(sums[p][q], columns[q], codes[p]);
+            }
         }
     }
 }
 
 /// `sums + dot(columns, codes[4 * LANE..])` for each four inputs; the intrinsic is not stable yet.
+///
+/// # Safety
+/// The CPU has dot products.
 #[inline(always)]
-fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int8x16_t) -> int32x4_t {
-    // SAFETY: registers only; callers have dot products.
+unsafe fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction touches registers only, and the caller guarantees that the CPU has it.
     unsafe {
         std::arch::asm!(
             ".arch_extension dotprod",
@@ -187,9 +256,12 @@ fn dot_lane<const LANE: i32>(mut sums: int32x4_t, columns: int8x16_t, codes: int
 }
 
 /// `sums + dot` of each four bytes; the intrinsic is not stable yet.
+///
+/// # Safety
+/// The CPU has dot products.
 #[inline(always)]
-pub(super) fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: registers only; callers have dot products.
+pub unsafe fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction touches registers only, and the caller guarantees that the CPU has it.
     unsafe {
         std::arch::asm!(
             ".arch_extension dotprod",
@@ -203,9 +275,12 @@ pub(super) fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t 
     sums
 }
 
-/// As [`super::neon::spin`], of SDOT.
-pub fn spin(steps: usize) -> u64 {
-    // SAFETY: registers only; `Isa` found dot products.
+/// Runs `steps` steps of SDOT in registers; returns their multiply-adds.
+///
+/// # Safety
+/// The CPU has dot products.
+pub unsafe fn spin(steps: usize) -> u64 {
+    // SAFETY: these intrinsics touch registers only, and the caller guarantees dot products.
     unsafe {
         let mut sums = [vdupq_n_s32(0); SPUN];
         let (a, b) = (vdupq_n_s8(std::hint::black_box(3)), vdupq_n_s8(std::hint::black_box(5)));

@@ -1,48 +1,31 @@
-//! From the sums of NEON's tiles, of both instruction sets, to codes.
+//! From the sums of NEON's tiles, with and without dot products, to codes.
 //!
-//! What a layer does not need (a clamp, LeakyReLU, saturation) is left out at compile time: [`kind`].
+//! What a layer does not need (a clamp, LeakyReLU, saturation) is left out at compile time, by the constants
+//! of `finish.rs`.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
+use super::LOWERED;
+use super::finish;
+use super::pack::Layer;
 use super::tiles::Tile;
 use super::weights::{BLOCK, Requantise};
 use std::arch::aarch64::*;
 
-/// The `$function` of what packed weights ask for after their sums.
-macro_rules! by_kind {
-    ($weights:expr, $function:ident) => {
-        match kind::of(&$weights.requantise, $weights.bounded) {
-            kind::PLAIN => $function::<{ kind::PLAIN }>,
-            kind::LEAKY => $function::<{ kind::LEAKY }>,
-            _ => $function::<{ kind::ANY }>,
-        }
-    };
-}
-pub(super) use by_kind;
+/// Scaled sums below this fit 16 bits together with a zero point, so that no narrowing need saturate.
+const MAX_NARROWED: f64 = 32_767.0 - 256.0;
 
-/// What is done to sums, least first: only what a layer needs.
-pub(super) mod kind {
-    use crate::kernels::weights::Requantise;
-
-    /// Any code, no activation, 16 bits suffice.
-    pub const PLAIN: u8 = 0;
-    /// Any code, LeakyReLU, 16 bits suffice.
-    pub const LEAKY: u8 = 1;
-    /// Whatever there is.
-    pub const ANY: u8 = 2;
-
-    pub fn of(requantise: &Requantise, bounded: bool) -> u8 {
-        match (requantise.range, requantise.slope, bounded) {
-            ([0, 255], 1.0, true) => PLAIN,
-            ([0, 255], _, true) => LEAKY,
-            _ => ANY,
-        }
-    }
+/// The finish of a layer: without clamp and saturation, where every code is in its range and scaled sums fit
+/// 16 bits.
+pub fn finish_of(layer: &Layer<'_>) -> u8 {
+    let short = layer.requantise.range == [0, 255] && layer.scaled_sums_stay_below(MAX_NARROWED);
+    finish::of(short, layer.requantise.slope)
 }
 
-/// What follows the sums of some outputs, from one channel on.
+/// How the sums of some outputs become codes, from one channel on.
 #[derive(Clone, Copy)]
-pub(super) struct Finish {
+pub struct Finish {
+    /// The first of those outputs' multipliers.
     multipliers: *const f32,
     slope: f32,
     zero: i16,
@@ -53,9 +36,9 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    /// From `channel` on of `channels`.
-    pub(super) fn new(requantise: &Requantise, channel: usize, channels: usize) -> Self {
-        let stored = |code: i32| code - 128;
+    /// Outputs from `channel` on of `channels`.
+    pub fn new(requantise: &Requantise, channel: usize, channels: usize) -> Self {
+        let stored = |code: i32| code - LOWERED;
         Self {
             multipliers: requantise.multipliers[channel..].as_ptr(),
             slope: requantise.slope,
@@ -69,7 +52,7 @@ impl Finish {
 
 /// A [`Finish`] of `4 * Q` outputs in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
+pub struct Epilogue<const Q: usize, const KIND: u8> {
     multipliers: [float32x4_t; Q],
     /// LeakyReLU's; 1 for none.
     slope: float32x4_t,
@@ -79,11 +62,14 @@ pub(super) struct Epilogue<const Q: usize, const KIND: u8> {
 }
 
 impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
+    /// The constants of `4 * Q` outputs.
+    ///
     /// # Safety
-    /// There are `4 * Q` multipliers.
+    /// There are `4 * Q` multipliers from the finish's first one on.
     #[inline(always)]
     unsafe fn new(finish: &Finish) -> Self {
-        // SAFETY: the caller's word; the rest is registers only.
+        // SAFETY: the caller guarantees the multipliers; all else touches registers only, and every 64-bit
+        // ARM has it.
         unsafe {
             Self {
                 multipliers: std::array::from_fn(|q| vld1q_f32(finish.multipliers.add(4 * q))),
@@ -95,24 +81,25 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
         }
     }
 
-    /// Sums to `4 * Q` codes at `to`. Rounded first and clamped after, which is the same because rounding is monotone and conversions and
-    /// narrowings saturate here.
+    /// Sums to `4 * Q` codes at `to`. They are rounded first and clamped after, which is the same because
+    /// rounding is monotone and conversions and narrowings saturate here.
     ///
     /// # Safety
-    /// They may be written.
+    /// `4 * Q` codes may be written.
     #[inline(always)]
     unsafe fn store(self, sums: [int32x4_t; Q], to: *mut i8) {
         const { assert!(Q == 2 || Q == 4) };
-        // SAFETY: the caller's word; the rest is registers only.
+        // SAFETY: the caller guarantees the codes; all else touches registers only, and every 64-bit ARM has
+        // it.
         unsafe {
             let code = |q: usize| {
                 let t = vmulq_f32(vcvtq_f32_s32(sums[q]), self.multipliers[q]);
-                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
+                vcvtnq_s32_f32(if KIND == finish::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let eight = |q: usize| moved::<KIND>(code(q), code(q + 1), self.zero);
+            let eight = |q: usize| with_zero_point::<KIND>(code(q), code(q + 1), self.zero);
             let first = vqmovn_s16(eight(0));
             let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = if KIND == kind::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            let bytes = if KIND == finish::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
             if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
         }
     }
@@ -120,10 +107,13 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     /// Sums of pixels to their codes.
     ///
     /// # Safety
-    /// The channels of these pixels may be written; multipliers are padded to whole blocks.
+    /// The finish's outputs, `4 * Q` at most, may be written at each pixel of `at`, and its multipliers go on
+    /// to a whole block.
     #[inline(always)]
-    pub(super) unsafe fn store_all<const P: usize>(finish: &Finish, sums: &[[int32x4_t; Q]; P], at: Tile) {
-        // SAFETY: the caller's word.
+    pub unsafe fn store_all<const P: usize>(finish: &Finish, sums: &[[int32x4_t; Q]; P], at: Tile) {
+        // SAFETY: `4 * Q` is at most a block, so there are as many multipliers. Whole registers are stored
+        // only where all their outputs exist; otherwise the codes go through memory of a block here, and
+        // `count` of them to the pixel.
         unsafe {
             let epilogue = Self::new(finish);
             if finish.count >= 4 * Q {
@@ -141,12 +131,12 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
     }
 }
 
-/// Eight rounded values in 16 bits, moved by the zero point.
+/// Eight rounded values in 16 bits, with the zero point added.
 #[inline(always)]
-fn moved<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -> int16x8_t {
-    // SAFETY: registers only; every aarch64 has these.
+fn with_zero_point<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -> int16x8_t {
+    // SAFETY: these intrinsics touch registers only, and every 64-bit ARM has them.
     unsafe {
-        if KIND == kind::ANY {
+        if KIND == finish::ANY {
             vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero)
         } else {
             vaddq_s16(vuzp1q_s16(vreinterpretq_s16_s32(first), vreinterpretq_s16_s32(second)), zero)
@@ -154,8 +144,8 @@ fn moved<const KIND: u8>(first: int32x4_t, second: int32x4_t, zero: int16x8_t) -
     }
 }
 
-/// As [`Epilogue`], for the same four channels of any pixels.
-pub(super) struct Codes<const KIND: u8> {
+/// As [`Epilogue`], for four channels of any pixels.
+pub struct Codes<const KIND: u8> {
     multipliers: float32x4_t,
     slope: float32x4_t,
     zero: int16x8_t,
@@ -164,33 +154,36 @@ pub(super) struct Codes<const KIND: u8> {
 }
 
 impl<const KIND: u8> Codes<KIND> {
+    /// The constants of the four channels from `channel` on.
+    ///
     /// # Safety
-    /// Four multipliers follow `channel`.
+    /// There are four multipliers from `channel` on.
     #[inline(always)]
-    pub(super) unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
-        // SAFETY: the caller's word; the rest is registers only.
+    pub unsafe fn new(requantise: &Requantise, channel: usize) -> Self {
+        // SAFETY: the caller guarantees the multipliers; all else touches registers only, and every 64-bit
+        // ARM has it.
         unsafe {
             Self {
                 multipliers: vld1q_f32(requantise.multipliers.as_ptr().add(channel)),
                 slope: vdupq_n_f32(requantise.slope),
-                zero: vdupq_n_s16((requantise.zero - 128) as i16),
-                low: vdup_n_s8((requantise.range[0] - 128) as i8),
-                high: vdup_n_s8((requantise.range[1] - 128) as i8),
+                zero: vdupq_n_s16((requantise.zero - LOWERED) as i16),
+                low: vdup_n_s8((requantise.range[0] - LOWERED) as i8),
+                high: vdup_n_s8((requantise.range[1] - LOWERED) as i8),
             }
         }
     }
 
     /// The codes of two pixels.
     #[inline(always)]
-    pub(super) fn eight(&self, first: int32x4_t, second: int32x4_t) -> uint32x2_t {
-        // SAFETY: registers only; every aarch64 has these.
+    pub fn eight(&self, first: int32x4_t, second: int32x4_t) -> uint32x2_t {
+        // SAFETY: these intrinsics touch registers only, and every 64-bit ARM has them.
         unsafe {
             let code = |sums: int32x4_t| {
                 let t = vmulq_f32(vcvtq_f32_s32(sums), self.multipliers);
-                vcvtnq_s32_f32(if KIND == kind::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
+                vcvtnq_s32_f32(if KIND == finish::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
-            let bytes = vqmovn_s16(moved::<KIND>(code(first), code(second), self.zero));
-            vreinterpret_u32_s8(if KIND == kind::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
+            let bytes = vqmovn_s16(with_zero_point::<KIND>(code(first), code(second), self.zero));
+            vreinterpret_u32_s8(if KIND == finish::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
         }
     }
 }

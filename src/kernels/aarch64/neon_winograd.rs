@@ -1,21 +1,26 @@
-//! 3 × 3 convolutions of stride 1 by Winograd's F(4 × 4, 3 × 3), for 64-bit ARM without dot products: a quarter of the multiplications.
+//! 3 × 3 convolutions of stride 1 by Winograd's F(4 × 4, 3 × 3), for NEON without dot products: a quarter of
+//! the multiplications.
 //!
-//! Exact, so it gives the oracle's bytes: the transforms are of whole numbers, weights times what makes them whole, and all sums are modulo
-//! 2^32. What comes out is the sum times 9 and a power of two of at most 2^6, modulo 2^32; a multiplication by the inverse of 9 and a shift
-//! give the sum itself as long as it is below 2^25, as sums of [`MAX_INPUTS`] are. Transformed codes and weights fit 16 bits: codes grow at
-//! most 100-fold (12,800), weights at most 49-fold (6,272).
+//! It is exact, so it gives the oracle's bytes: the transforms are of whole numbers, weights are multiplied
+//! by what makes them whole, and all sums are modulo 2^32. What comes out is the sum times 9 and a power of
+//! two of at most 2^6, modulo 2^32; a multiplication by the inverse of 9 and a shift give the sum itself as
+//! long as it is below 2^25, as sums of [`MAX_INPUTS`] are. Transformed codes and weights fit 16 bits: codes
+//! grow at most 100-fold (12,800), weights at most 49-fold (6,272).
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
-use super::neon_finish::{Epilogue, Finish, by_kind, kind};
-use super::plane::{View, ViewMut, Window};
+use super::finish::by_finish;
+use super::neon_finish::{Epilogue, Finish};
+use super::pack::Layer;
+use super::plane::Window;
 use super::tiles::Tile;
-use super::weights::{ConvShape, PackedConv};
+use super::weights::PackedConv;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
 
-/// Side of the square of outputs that one transform gives, and of the square of inputs it takes.
+/// Side of the square of outputs that one transform gives.
 const SIDE: usize = 4;
+/// Side of the square of inputs that it takes.
 const REACH: usize = SIDE + 2;
 /// Products of transformed codes and weights, each a matrix of its own.
 const POSITIONS: usize = REACH * REACH;
@@ -30,84 +35,123 @@ const MIN_PIXELS: usize = 64;
 
 const _: () = assert!(MAX_INPUTS * 9 * 128 * 128 < 1 << 25);
 
-/// Whether a convolution over `pixels` pixels may go this way and gains by it.
-pub fn fits(shape: ConvShape, inputs: usize, pixels: usize) -> bool {
-    (shape.kernel, shape.stride) == (3, 1) && inputs.is_multiple_of(8) && inputs <= MAX_INPUTS && pixels >= MIN_PIXELS
+/// Whether a layer may go this way and gains by it.
+pub fn fits(layer: &Layer<'_>) -> bool {
+    (layer.shape.kernel, layer.shape.stride) == (3, 1)
+        && layer.inputs.is_multiple_of(8)
+        && layer.inputs <= MAX_INPUTS
+        && layer.pixels >= MIN_PIXELS
 }
 
 /// Weights times the common denominator of each point: 0, 1, -1, 2, -2 and infinity.
 const POINTS: [[i32; 3]; REACH] = [[1, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 1]];
 
-/// `[block of 8 outputs][position][input][8]`, from `weight(output, input, tap)`.
-pub fn pack(inputs: usize, outputs: usize, weight: impl Fn(usize, usize, usize) -> i8) -> Vec<i16> {
-    let mut packed = vec![0; outputs.div_ceil(OUTPUTS) * POSITIONS * inputs * OUTPUTS];
-    for output in 0..outputs {
-        for input in 0..inputs {
+/// Transformed weights, `[block of 8 outputs][position][input][8]`.
+pub fn weights(layer: &Layer<'_>) -> Vec<i16> {
+    let (inputs, outputs) = (layer.inputs, layer.rows.len());
+    let mut transformed = vec![0; outputs.div_ceil(OUTPUTS) * POSITIONS * inputs * OUTPUTS];
+    for (output, row) in layer.rows.iter().enumerate() {
+        for (input, weights) in row.chunks_exact(9).enumerate() {
             for position in 0..POSITIONS {
                 let (down, across) = (POINTS[position / REACH], POINTS[position % REACH]);
-                let product = |tap: usize| down[tap / 3] * across[tap % 3] * i32::from(weight(output, input, tap));
+                let product = |tap: usize| down[tap / 3] * across[tap % 3] * i32::from(weights[tap]);
                 let at = ((output / OUTPUTS * POSITIONS + position) * inputs + input) * OUTPUTS + output % OUTPUTS;
-                packed[at] = (0..9).map(product).sum::<i32>() as i16;
+                transformed[at] = (0..9).map(product).sum::<i32>() as i16;
             }
         }
     }
-    packed
+    transformed
 }
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let (from, to) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    let run: unsafe fn(&PackedConv, &Window, *const i8, *mut i8) = by_kind!(weights, run);
-    // SAFETY: the window proved the planes.
-    unsafe { run(weights, window, from, to) }
-}
-
+/// Convolution of weights that [`weights`] transformed.
+///
 /// # Safety
-/// `window` is of the planes `from` and `to`.
-unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *const i8, to: *mut i8) {
-    let (height, width) = (window.size.0.len(), window.size.1);
-    let across = width.div_ceil(SIDE);
-    let all = height.div_ceil(SIDE) * across;
-    let eights = weights.inputs / 8;
+/// The weights are for the window's shape and channels, and `transformed` are these weights.
+pub unsafe fn conv(packed: &PackedConv, transformed: &[i16], window: &mut Window<'_>) {
+    let (from, to) = (window.input.as_ptr().cast(), window.output.as_mut_ptr().cast());
+    let run: unsafe fn(&Job<'_>) = by_finish!(packed, run);
+    // SAFETY: the caller guarantees the weights, and the pointers are to the window's planes.
+    unsafe { run(&Job { packed, transformed, window, eights: packed.inputs / 8, from, to }) }
+}
+
+/// What all tiles of a convolution share.
+struct Job<'a> {
+    packed: &'a PackedConv,
+    transformed: &'a [i16],
+    window: &'a Window<'a>,
+    /// Inputs by eights.
+    eights: usize,
+    from: *const i8,
+    to: *mut i8,
+}
+
+/// At most [`TILES`] tiles that are worked together, numbered row by row over the window.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Number of the first tile.
+    first: usize,
+    count: usize,
+    /// Tiles of a row.
+    across: usize,
+}
+
+impl Group {
+    /// Row and column of the first output of a tile of the group.
+    #[inline(always)]
+    fn output(self, tile: usize) -> (usize, usize) {
+        ((self.first + tile) / self.across * SIDE, (self.first + tile) % self.across * SIDE)
+    }
+}
+
+/// Convolution by groups of tiles: codes to positions, products of each position, and back.
+///
+/// # Safety
+/// The job's weights are for its window's shape and channels, and its pointers to the window's planes.
+unsafe fn run<const KIND: u8>(job: &Job<'_>) {
+    let across = job.window.width.div_ceil(SIDE);
+    let all = job.window.rows.len().div_ceil(SIDE) * across;
     // `[position][input / 8][tile][8]` and `[position][tile][8 outputs]`.
     let mut codes = MaybeUninit::<[i16; POSITIONS * TILES * MAX_INPUTS]>::uninit();
     let mut products = MaybeUninit::<[i32; POSITIONS * TILES * OUTPUTS]>::uninit();
     let (codes, products) = (codes.as_mut_ptr().cast::<i16>(), products.as_mut_ptr().cast::<i32>());
-    let multiply = POSITIONS * eights * 8 * OUTPUTS;
     for first in (0..all).step_by(TILES) {
-        let tiles = TILES.min(all - first);
-        for tile in 0..tiles {
-            let (y, x) = ((first + tile) / across * SIDE, (first + tile) % across * SIDE);
-            // Codes beyond the window's reach are only parts of outputs that are not stored: any that can be read do.
-            let rows = std::array::from_fn(|i| window.input.0 + (y + i).min(height + 1) * window.taps[3]);
-            let columns = std::array::from_fn(|i| (x + i).min(width + 1) * window.taps[1]);
-            for eight in 0..eights {
-                // SAFETY: rows and columns are the window's own; `codes` has room for `MAX_INPUTS`.
-                unsafe { transform(from.add(8 * eight), &rows, &columns, codes.add((eight * TILES + tile) * 8), eights * TILES * 8) };
+        let group = Group { first, count: TILES.min(all - first), across };
+        // SAFETY: the group's tiles are below `all`, and `codes` has room for ten tiles of the most inputs
+        // that `fits` admits.
+        unsafe { transform_codes(job, group, codes) };
+        for channel in (0..job.packed.outputs).step_by(OUTPUTS) {
+            // SAFETY: `channel` begins a block of eight outputs, `codes` are the group's, and `products` has
+            // room for ten tiles.
+            unsafe {
+                multiply(job, channel, codes, products);
+                store::<KIND>(job, group, channel, products);
             }
         }
-        for channel in (0..weights.outputs).step_by(OUTPUTS) {
-            // SAFETY: weights are packed for whole blocks, bias and multipliers padded to them; only pixels of the plane are stored.
+    }
+}
+
+/// Transforms the codes under a group's tiles.
+///
+/// # Safety
+/// The group's tiles are of the job's window; `codes` has room for [`POSITIONS`] times [`TILES`] times the
+/// job's inputs.
+#[inline(always)]
+unsafe fn transform_codes(job: &Job<'_>, group: Group, codes: *mut i16) {
+    let (window, eights) = (job.window, job.eights);
+    let (height, width) = (window.rows.len(), window.width);
+    for tile in 0..group.count {
+        let (y, x) = group.output(tile);
+        // Codes beyond the window's reach only get into outputs that are not stored, so any that can be read
+        // do.
+        let rows = std::array::from_fn(|i| window.from.first + (y + i).min(height + 1) * window.taps[3]);
+        let columns = std::array::from_fn(|i| (x + i).min(width + 1) * window.taps[1]);
+        for eight in 0..eights {
+            // SAFETY: a window of 3 × 3 reaches two rows and columns past its first, so each row and column
+            // is at a tap of an output pixel, where `Window::new` proved all inputs readable. `eight` and
+            // `tile` are below what the caller guarantees room for, at each position.
             unsafe {
-                let block = weights.winograd.as_ptr().add(channel / OUTPUTS * multiply);
-                for position in 0..POSITIONS {
-                    let codes = codes.add(position * eights * TILES * 8);
-                    multiply_tiles(codes, block.add(position * eights * 64), eights, products.add(position * TILES * OUTPUTS));
-                }
-                let finish = Finish::new(&weights.requantise, channel, weights.outputs);
-                let bias = std::array::from_fn(|q| vld1q_s32(weights.flipped_bias.as_ptr().add(channel + 4 * q)));
-                for tile in 0..tiles {
-                    let (y, x) = ((first + tile) / across * SIDE, (first + tile) % across * SIDE);
-                    let sums = restore(products.add(tile * OUTPUTS), bias);
-                    for (i, sums) in sums.iter().enumerate().take(height - y) {
-                        let row = to.add(window.output.0 + (y + i) * window.output.1 + channel);
-                        let at = Tile { from: std::ptr::null(), across: 0, to: row.add(x * window.output.2), out: window.output.2 };
-                        if width - x >= SIDE {
-                            Epilogue::<2, KIND>::store_all(&finish, sums, at);
-                        } else {
-                            (0..width - x).for_each(|j| Epilogue::<2, KIND>::store_all(&finish, &[sums[j]], at.after(j)));
-                        }
-                    }
-                }
+                let to = codes.add((eight * TILES + tile) * 8);
+                transform(job.from.add(8 * eight), &rows, &columns, to, eights * TILES * 8);
             }
         }
     }
@@ -116,7 +160,7 @@ unsafe fn run<const KIND: u8>(weights: &PackedConv, window: &Window, from: *cons
 /// One dimension of the transform of codes.
 #[inline(always)]
 fn spread(d: [int16x8_t; REACH]) -> [int16x8_t; REACH] {
-    // SAFETY: registers only; every aarch64 has these.
+    // SAFETY: these intrinsics touch registers only, and every 64-bit ARM has them.
     unsafe {
         let (four, five) = (vdupq_n_s16(4), vdupq_n_s16(5));
         let (even, odd) = (vmlsq_s16(d[4], d[2], four), vmlsq_s16(d[3], d[1], four));
@@ -139,7 +183,8 @@ fn spread(d: [int16x8_t; REACH]) -> [int16x8_t; REACH] {
 /// Eight codes can be read at each row and column, and eight numbers written at each position.
 #[inline(always)]
 unsafe fn transform(from: *const i8, rows: &[usize; REACH], columns: &[usize; REACH], to: *mut i16, step: usize) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller guarantees the codes at each row and column and the numbers at each of the 36
+    // positions.
     unsafe {
         let code = |i: usize, j: usize| vmovl_s8(vld1_s8(from.add(rows[i] + columns[j])));
         let down: [[int16x8_t; REACH]; REACH] = std::array::from_fn(|j| spread(std::array::from_fn(|i| code(i, j))));
@@ -151,10 +196,32 @@ unsafe fn transform(from: *const i8, rows: &[usize; REACH], columns: &[usize; RE
     }
 }
 
+/// Products of ten tiles' codes with a block of outputs, position by position.
+///
+/// # Safety
+/// `channel` begins a block of eight outputs; `codes` has room for ten tiles of the job's inputs, `products`
+/// for those of ten tiles.
+#[inline(always)]
+unsafe fn multiply(job: &Job<'_>, channel: usize, codes: *const i16, products: *mut i32) {
+    let eights = job.eights;
+    // SAFETY: `weights` made `eights * 64` numbers of each position of each block. Codes and products of each
+    // position are in the room that the caller guarantees; those of tiles that the group does not have are
+    // whatever was there.
+    unsafe {
+        let block = job.transformed.as_ptr().add(channel / OUTPUTS * POSITIONS * eights * 8 * OUTPUTS);
+        for position in 0..POSITIONS {
+            let codes = codes.add(position * eights * TILES * 8);
+            let products = products.add(position * TILES * OUTPUTS);
+            multiply_tiles(codes, block.add(position * eights * 64), eights, products);
+        }
+    }
+}
+
 /// Twenty multiplications of eight weights by one input of ten tiles.
 macro_rules! input {
     ($weights:literal, $lane:literal) => {
-        input!($weights, $lane; 0 12 13, 1 14 15, 2 16 17, 3 18 19, 4 20 21, 5 22 23, 6 24 25, 7 26 27, 8 28 29, 9 30 31)
+        input!($weights, $lane; 0 12 13, 1 14 15, 2 16 17, 3 18 19, 4 20 21,
+            5 22 23, 6 24 25, 7 26 27, 8 28 29, 9 30 31)
     };
     ($weights:literal, $lane:literal; $($codes:literal $low:literal $high:literal),*) => {
         concat!($(
@@ -164,13 +231,17 @@ macro_rules! input {
     };
 }
 
-/// Ten tiles times eight outputs at one position, over all inputs. In one piece, because the compiler would spill sums.
+/// Ten tiles times eight outputs at one position, over all inputs. It is one piece of assembly, because the
+/// compiler would spill sums.
 ///
 /// # Safety
-/// `codes`: `[eights][10][8]`, `weights`: `[eights][8][8]`, `to`: `[10][8]`.
+/// `codes` are `[eights][10][8]`, `weights` are `[eights][8][8]`, and `to` has room for `[10][8]`; `eights`
+/// is not 0.
 #[inline(always)]
 unsafe fn multiply_tiles(codes: *const i16, weights: *const i16, eights: usize, to: *mut i32) {
-    // SAFETY: the caller's word. Tiles past the last give numbers that nobody reads.
+    // SAFETY: each of the `eights` steps reads 160 bytes of codes and 128 of weights, and 320 bytes of
+    // products are written at the end: what the caller guarantees. Tiles that the group does not have give
+    // numbers that nobody reads.
     unsafe {
         std::arch::asm!(
             "movi v12.4s, #0", "movi v13.4s, #0", "movi v14.4s, #0", "movi v15.4s, #0", "movi v16.4s, #0",
@@ -197,8 +268,10 @@ unsafe fn multiply_tiles(codes: *const i16, weights: *const i16, eights: usize, 
             input!(11, 7),
             "subs {n}, {n}, #1",
             "b.ne 2b",
-            "stp q12, q13, [{to}]", "stp q14, q15, [{to}, #32]", "stp q16, q17, [{to}, #64]", "stp q18, q19, [{to}, #96]",
-            "stp q20, q21, [{to}, #128]", "stp q22, q23, [{to}, #160]", "stp q24, q25, [{to}, #192]", "stp q26, q27, [{to}, #224]",
+            "stp q12, q13, [{to}]", "stp q14, q15, [{to}, #32]",
+            "stp q16, q17, [{to}, #64]", "stp q18, q19, [{to}, #96]",
+            "stp q20, q21, [{to}, #128]", "stp q22, q23, [{to}, #160]",
+            "stp q24, q25, [{to}, #192]", "stp q26, q27, [{to}, #224]",
             "stp q28, q29, [{to}, #256]", "stp q30, q31, [{to}, #288]",
             w = inout(reg) weights => _, x = inout(reg) codes => _, n = inout(reg) eights => _, to = in(reg) to,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
@@ -213,7 +286,7 @@ unsafe fn multiply_tiles(codes: *const i16, weights: *const i16, eights: usize, 
 /// One dimension of the way back; the four results are 24, 12, 6 and 6 times what they stand for.
 #[inline(always)]
 fn gather(m: [int32x4_t; REACH]) -> [int32x4_t; SIDE] {
-    // SAFETY: registers only; every aarch64 has these.
+    // SAFETY: these intrinsics touch registers only, and every 64-bit ARM has them.
     unsafe {
         let (both, apart) = (vaddq_s32(m[1], m[2]), vsubq_s32(m[1], m[2]));
         let (both_far, apart_far) = (vaddq_s32(m[3], m[4]), vsubq_s32(m[3], m[4]));
@@ -227,6 +300,36 @@ fn gather(m: [int32x4_t; REACH]) -> [int32x4_t; SIDE] {
     }
 }
 
+/// Codes of a block of outputs from the products of a group.
+///
+/// # Safety
+/// `channel` begins a block of eight outputs, and `products` are those of the group's tiles with it.
+#[inline(always)]
+unsafe fn store<const KIND: u8>(job: &Job<'_>, group: Group, channel: usize, products: *const i32) {
+    let (w, window) = (job.packed, job.window);
+    let (height, width) = (window.rows.len(), window.width);
+    // SAFETY: `Layer::packed` made bias and multipliers of whole blocks of 16. A code is stored only at a row
+    // and column within the window; `Finish` knows how many of the eight outputs there are, and `Window::new`
+    // proved that these may be written.
+    unsafe {
+        let finish = Finish::new(&w.requantise, channel, w.outputs);
+        let bias = std::array::from_fn(|q| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q)));
+        for tile in 0..group.count {
+            let (y, x) = group.output(tile);
+            let sums = restore(products.add(tile * OUTPUTS), bias);
+            for (i, sums) in sums.iter().enumerate().take(height - y) {
+                let to = job.to.add(window.to.at(y + i, x) + channel);
+                let at = Tile { from: std::ptr::null(), across: 0, to, out: window.to.across };
+                if width - x >= SIDE {
+                    Epilogue::<2, KIND>::store_all(&finish, sums, at);
+                } else {
+                    (0..width - x).for_each(|j| Epilogue::<2, KIND>::store_all(&finish, &[sums[j]], at.after(j)));
+                }
+            }
+        }
+    }
+}
+
 /// Sums of eight outputs of a tile's sixteen pixels from its products.
 ///
 /// # Safety
@@ -236,7 +339,8 @@ unsafe fn restore(products: *const i32, bias: [int32x4_t; 2]) -> [[[int32x4_t; 2
     /// Powers of two in what [`gather`] gives.
     const SHIFTS: [i32; SIDE] = [3, 2, 1, 1];
     const INVERSE_OF_NINE: i32 = 0x38e3_8e39;
-    // SAFETY: the caller's word.
+    // SAFETY: the caller guarantees the eight products of each position, of which four are read from `4 * q`
+    // on.
     unsafe {
         let mut sums = [[bias; SIDE]; SIDE];
         for q in 0..2 {

@@ -1,14 +1,14 @@
 //! Tiles of pixels and the walk over taps, which NEON with and without dot products share.
 #![allow(unsafe_code)]
-#![allow(clippy::needless_range_loop, reason = "arrays of registers walked in step")]
 
 use super::neon_finish::Finish;
-use super::plane::{MAX_KERNEL, View, ViewMut, Window};
-use super::weights::PackedConv;
+use super::plane::{MAX_KERNEL, Window};
+use super::weights::{Lines, PackedConv};
+use std::ops::Range;
 
 /// Pixels side by side.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub struct Tile {
     /// Where the first one's window begins.
     pub from: *const i8,
     /// From one window to the next.
@@ -31,35 +31,76 @@ impl Tile {
     pub fn after(self, pixels: usize) -> Self {
         Self { from: self.from(pixels), to: self.to.wrapping_add(pixels * self.out), ..self }
     }
+
+    /// The same pixels, with their codes that many channels on.
+    #[inline(always)]
+    pub fn channel(self, channel: usize) -> Self {
+        Self { to: self.to.wrapping_add(channel), ..self }
+    }
 }
 
 /// What every tile of one convolution shares.
-pub(super) struct Job<'a> {
+pub struct Job<'a> {
     pub weights: &'a PackedConv,
-    pub window: &'a Window,
+    /// The first cache line of weights.
+    pub lines: *const i8,
+    pub window: &'a Window<'a>,
+    /// Input offsets of the window's taps, or of its rows where the taps of a row are worked as one.
     pub taps: &'a [usize],
-    /// Input channels of a tap.
+    /// Inputs of a tap.
     pub inputs: usize,
     pub input: *const i8,
     pub output: *mut i8,
 }
 
-/// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core beside the weights of a block.
+/// Some outputs, from a channel on, of some rows of a job's window.
+pub type Block = unsafe fn(&Job<'_>, &Range<usize>, usize);
+
+/// Calls `run` with a job of the window's taps or, with `rows`, of its rows: where pixels have no channels
+/// but these, the taps of a row lie side by side, as their weights do.
+pub fn with_job<Run>(weights: &PackedConv, lines: &Lines, window: &mut Window<'_>, rows: bool, run: Run)
+where
+    Run: FnOnce(&Job<'_>),
+{
+    let (lines, side) = (lines.as_ptr(), weights.shape.kernel);
+    let (input, output) = (window.input.as_ptr().cast(), window.output.as_mut_ptr().cast());
+    let window = &*window;
+    if rows {
+        let mut taps = [0; MAX_KERNEL];
+        taps.iter_mut().zip(window.taps.iter().step_by(side)).for_each(|(row, tap)| *row = *tap);
+        run(&Job { weights, lines, window, taps: &taps[..side], inputs: window.pitch * side, input, output });
+    } else {
+        run(&Job { weights, lines, window, taps: &window.taps, inputs: weights.inputs, input, output });
+    }
+}
+
+/// Bytes of input that a pass over all outputs covers: what stays in the first cache of the smallest core
+/// beside the weights of a block.
 const PASS: usize = 16 << 10;
 
-/// Runs `$run` on tiles of at most `$most` pixels side by side of output rows `$rows`: as few a row as there can be, of sizes as equal as can
-/// be, which must be among `$size`; others pixel by pixel.
+/// Output rows in groups whose input fits a pass.
+pub fn passes(window: &Window<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let rows = window.rows.clone();
+    let group = (PASS / window.from.down.max(1)).max(1);
+    rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
+}
+
+/// Runs `$run` on tiles of at most `$most` pixels side by side of output rows `$rows`: as few a row as there
+/// can be, of sizes as equal as can be, which must be among `$size`; others pixel by pixel.
 macro_rules! by_tiles {
-    ($window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*, |$pixels:ident, $tile:ident| $run:expr) => {{
-        let (window, width) = ($window, $window.size.1);
+    (
+        $window:expr, $input:expr, $output:expr, $rows:expr, $most:literal $($size:literal)*,
+        |$pixels:ident, $tile:ident| $run:expr
+    ) => {{
+        let (window, width) = ($window, $window.width);
         let tiles = width.div_ceil($most);
         let sizes = [(width / tiles + 1, width % tiles), (width / tiles, tiles - width % tiles)];
         for y in $rows.clone() {
             let mut next = Tile {
                 from: $input.add(window.input_at(y, 0)),
-                across: window.input.2,
+                across: window.from.across,
                 to: $output.add(window.output_at(y, 0)),
-                out: window.output.2,
+                out: window.to.across,
             };
             for (size, count) in sizes {
                 match size {
@@ -79,18 +120,21 @@ macro_rules! by_tiles {
         }
     }};
 }
-
 pub(super) use by_tiles;
 
 /// What all tiles of a block of outputs share.
 #[derive(Clone, Copy)]
-pub(super) struct Part {
+pub struct Part {
+    /// The first cache line of the block's weights.
     pub line: *const i8,
+    /// The block's first bias.
     pub bias: *const i32,
+    /// Input offsets of taps, and how many there are.
     pub taps: *const usize,
     pub count: usize,
-    /// Whole steps of sixteen inputs of a tap, and what is left: 1 for a half step of SMULL, steps of four for SDOT.
+    /// Whole steps of sixteen inputs of a tap.
     pub whole: usize,
+    /// What is left of a tap: 1 for a half step of SMULL, or steps of four for SDOT.
     pub rest: usize,
     pub finish: Finish,
 }
@@ -101,7 +145,7 @@ impl Part {
         let w = job.weights;
         Self {
             line,
-            bias: w.flipped_bias[channel..].as_ptr(),
+            bias: w.bias[channel..].as_ptr(),
             taps: job.taps.as_ptr(),
             count: job.taps.len(),
             whole,
@@ -111,35 +155,6 @@ impl Part {
     }
 }
 
-/// Output rows in groups whose input fits a pass.
-pub(super) fn passes(window: &Window) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-    let rows = window.size.0.clone();
-    let group = (PASS / window.input.1.max(1)).max(1);
-    rows.clone().step_by(group).map(move |start| start..rows.end.min(start + group))
-}
-
-/// Calls `run` with a job of the window's taps or, with `rows`, of its rows: where pixels have no channels but these, the taps of a row
-/// lie side by side, as their weights do.
-pub(super) fn with_job(
-    weights: &PackedConv,
-    window: &Window,
-    input: &View<'_>,
-    output: &mut ViewMut<'_>,
-    rows: bool,
-    run: impl FnOnce(&Job<'_>),
-) {
-    let (pixel, side) = (input.geometry.channels, weights.shape().kernel);
-    let (input, output) = (input.data.as_ptr().cast(), output.data.as_mut_ptr().cast());
-    if rows {
-        let mut taps = [0; MAX_KERNEL];
-        taps.iter_mut().zip(window.taps.iter().step_by(side)).for_each(|(row, tap)| *row = *tap);
-        run(&Job { weights, window, taps: &taps[..side], inputs: pixel * side, input, output });
-    } else {
-        run(&Job { weights, window, taps: &window.taps, inputs: weights.inputs, input, output });
-    }
-}
-/// Some outputs, from a channel on, of some rows.
-pub(super) type Block = unsafe fn(&Job<'_>, &std::ops::Range<usize>, usize);
 /// A register operand of the assembly by its name, as the whole vector.
 macro_rules! v {
     ($name:ident) => {
@@ -148,9 +163,16 @@ macro_rules! v {
 }
 pub(super) use v;
 
-/// The walk of some pixels over all taps and inputs of a `Part`, sixteen inputs a step, as one piece of assembly: a compiler that may reorder
-/// puts all products first and spills the sums. `step` adds the products of sixteen inputs, whose codes it finds in each pixel's `$x`,
-/// `rest` those of what is left of a tap, from where each `$at` points; both move `line` on. `first` and `last` come before and after all.
+/// The walk of some pixels over all taps and inputs of a [`Part`], sixteen inputs a step, as one piece of
+/// assembly: a compiler that may reorder puts all products first and spills the sums.
+///
+/// `step` adds the products of sixteen inputs, whose codes it finds in each pixel's `$x`; `rest` adds those
+/// of what is left of a tap, from where each `$at` points. Both move `line` on. `first` and `last` come
+/// before and after all.
+///
+/// It reads the part's taps, at each tap of each pixel of the tile `16 * whole` codes and what `rest` reads,
+/// the weights that `step` and `rest` read for each of them, and the biases that `first` reads. It writes
+/// registers only.
 macro_rules! over_taps {
     (
         $tile:ident, $part:ident, [$($p:literal $at:ident $x:ident),*],
@@ -181,7 +203,8 @@ macro_rules! over_taps {
             "6:",
             $($last)*
             taps = inout(reg) $part.taps => _, count = inout(reg) $part.count => _, line = inout(reg) $part.line => _,
-            bias = in(reg) $part.bias, whole = in(reg) $part.whole, rest = in(reg) $part.rest, steps = out(reg) _, offset = out(reg) _,
+            bias = in(reg) $part.bias, whole = in(reg) $part.whole, rest = in(reg) $part.rest,
+            steps = out(reg) _, offset = out(reg) _,
             $($at = inout(reg) $tile.from($p) => _, $x = out(vreg) _,)*
             $($registers)*
             options(readonly, nostack)
