@@ -26,7 +26,7 @@ def functions(program):
             found.append((line.split("<")[1][:-2], []))
         elif (match := re.match(r"\s+([0-9a-f]+):\t(.*)", line)) and found:
             found[-1][1].append((int(match[1], 16), match[2]))
-    return [lines for name, lines in found if re.search("kernels(4neon|8neon_dot|13neon_winograd)", name) and "spin" not in name]
+    return [lines for name, lines in found if re.search("kernels7aarch64", name) and "spin" not in name]
 
 
 def innermost(lines, word):

@@ -1,4 +1,5 @@
-//! Where codes lie: NHWC planes with a halo of zero-point codes, so that no kernel has a branch for the border.
+//! Where codes lie: NHWC planes with a halo of zero-point codes, so that no kernel has a branch for the
+//! border.
 
 use super::ConvShape;
 use std::ops::Range;
@@ -94,7 +95,8 @@ impl<'a> ViewMut<'a> {
         let at = self.rows.start + rows.min(self.rows.len());
         let middle = (self.geometry.halo + at) * self.geometry.row();
         let (upper, lower) = self.data.split_at_mut(middle - self.base);
-        let part = |data, rows, base| ViewMut { data, geometry: self.geometry, first: self.first, channels: self.channels, rows, base };
+        let (geometry, first, channels) = (self.geometry, self.first, self.channels);
+        let part = |data, rows, base| ViewMut { data, geometry, first, channels, rows, base };
         (part(upper, self.rows.start..at, self.base), part(lower, at..self.rows.end, middle))
     }
 
@@ -141,7 +143,11 @@ pub(super) struct Taps {
 }
 
 impl Taps {
-    /// Taps of a `kernel` × `kernel` window over rows of `row` bytes and pixels of `pixel` bytes, from its first.
+    /// Taps of a `kernel` × `kernel` window over rows of `row` bytes and pixels of `pixel` bytes, from its
+    /// first.
+    ///
+    /// # Panics
+    /// If the window is wider than [`MAX_KERNEL`].
     fn new(kernel: usize, row: usize, pixel: usize) -> Self {
         assert!(kernel <= MAX_KERNEL, "a window of {kernel} pixels, at most {MAX_KERNEL}");
         let mut offsets = [0; MAX_KERNEL * MAX_KERNEL];
@@ -151,7 +157,8 @@ impl Taps {
         Self { offsets, count: kernel * kernel }
     }
 
-    /// In whole groups of four. Taps past the last are the first again: they meet zero weights, and any readable address does for them.
+    /// In whole groups of four. Taps past the last are the first again: they meet zero weights, and any
+    /// readable address does for them.
     #[cfg(target_arch = "x86_64")]
     pub fn by_fours(&self) -> &[usize] {
         &self.offsets[..self.count.next_multiple_of(4)]
@@ -166,38 +173,75 @@ impl std::ops::Deref for Taps {
     }
 }
 
-/// A sliding window from one plane over another, in offsets that were checked once: no kernel checks again.
-pub(super) struct Window {
-    /// Input offset of each tap, from the window's first.
-    pub taps: Taps,
-    /// Bytes from a pixel of the input to the next.
-    #[cfg(target_arch = "x86_64")]
-    pub pitch: usize,
-    /// Output rows, and pixels across.
-    pub size: (Range<usize>, usize),
-    /// Input offset of the window's first tap for the first pixel of the first row, and its steps down and across.
-    pub input: (usize, usize, usize),
-    /// Output offset of the first pixel of the first row, and its steps down and across.
-    pub output: (usize, usize, usize),
+/// Where the pixels of a window's plane begin.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    /// Offset of the first pixel of the first row; in the input, of its window's first tap.
+    pub first: usize,
+    /// Bytes from row to row.
+    pub down: usize,
+    /// Bytes from pixel to pixel.
+    pub across: usize,
 }
 
-impl Window {
+impl Steps {
+    /// Offset of column `x` of the `row`-th row.
+    #[inline(always)]
+    pub fn at(self, row: usize, x: usize) -> usize {
+        self.first + row * self.down + x * self.across
+    }
+}
+
+/// A window that slides over one plane and writes another, with every offset checked once: no kernel checks
+/// again.
+///
+/// What [`Window::new`] proves, for each pixel of `rows` and `width` and each tap:
+/// - `from` plus a tap plus a channel below `inputs` is in `input`, as are the 63 bytes after it ([`SPARE`]);
+/// - `to` plus a channel below `outputs` is in `output`.
+pub(super) struct Window<'a> {
+    /// Its side, step and padding.
+    pub shape: ConvShape,
+    /// Input offset of each tap from the window's first.
+    pub taps: Taps,
+    /// Bytes from a pixel of the input plane to the next, whatever the stride.
+    pub pitch: usize,
+    /// Output rows, as numbered in the whole plane.
+    pub rows: Range<usize>,
+    /// Output pixels of a row.
+    pub width: usize,
+    /// Where the windows of output pixels begin in `input`.
+    pub from: Steps,
+    /// Where output pixels begin in `output`.
+    pub to: Steps,
+    /// The input plane.
+    pub input: &'a [u8],
+    /// The output plane from the first row on.
+    pub output: &'a mut [u8],
+    /// Channels that are read.
+    pub inputs: usize,
+    /// Channels that are written.
+    pub outputs: usize,
+}
+
+impl<'a> Window<'a> {
+    /// A window of `shape` over the channels of `input`, for the rows of `output`.
+    ///
     /// # Panics
     /// If any byte that a kernel may touch lies outside of its plane.
-    pub fn new(shape: ConvShape, input: &View<'_>, output: &ViewMut<'_>) -> Self {
+    pub fn new(shape: ConvShape, input: &View<'a>, output: &'a mut ViewMut<'_>) -> Self {
         let (from, to) = (input.geometry, output.geometry);
-        assert!(shape.pad <= from.halo && shape.kernel > 0 && shape.stride > 0, "the input's halo is narrower than the padding");
+        assert!(shape.kernel > 0 && shape.stride > 0, "a window without pixels or step");
+        assert!(shape.pad <= from.halo, "the input's halo is narrower than the padding");
         assert!(
             input.first + input.channels <= from.channels && output.first + output.channels <= to.channels,
             "channels beyond the plane"
         );
         assert!(input.data.len() >= from.bytes(), "an input smaller than its geometry");
-        let reach = |out: usize| (out - 1) * shape.stride + shape.kernel;
         assert!(to.height > 0 && to.width > 0, "an empty plane");
-        assert!(
-            reach(to.height) <= from.height + shape.pad + from.halo && reach(to.width) <= from.width + shape.pad + from.halo,
-            "the window leaves the input's halo"
-        );
+        let reach = |out: usize| (out - 1) * shape.stride + shape.kernel;
+        let reaches = |out: usize, side: usize| reach(out) <= side + shape.pad + from.halo;
+        let inside = reaches(to.height, from.height) && reaches(to.width, from.width);
+        assert!(inside, "the window leaves the input's halo");
         let rows = output.rows.clone();
         assert!(!rows.is_empty() && rows.end <= to.height, "rows beyond the plane");
         let last = (to.halo + rows.end - 1) * to.row() + (to.halo + to.width) * to.channels;
@@ -205,45 +249,55 @@ impl Window {
         assert!(output.base <= start && last <= output.base + output.data.len(), "an output smaller than its geometry");
         let row = from.row();
         let first = from.origin() + input.first - shape.pad * (row + from.channels);
+        let across = shape.stride * from.channels;
+        let written = start - output.base + to.halo * to.channels + output.first;
         Self {
+            shape,
             taps: Taps::new(shape.kernel, row, from.channels),
-            #[cfg(target_arch = "x86_64")]
             pitch: from.channels,
-            input: (first + rows.start * shape.stride * row, shape.stride * row, shape.stride * from.channels),
-            output: (start - output.base + to.halo * to.channels + output.first, to.row(), to.channels),
-            size: (rows, to.width),
+            from: Steps { first: first + rows.start * shape.stride * row, down: shape.stride * row, across },
+            to: Steps { first: written, down: to.row(), across: to.channels },
+            rows,
+            width: to.width,
+            input: input.data,
+            output: output.data,
+            inputs: input.channels,
+            outputs: output.channels,
         }
     }
 
     /// Input offset of the window at an output pixel.
     pub fn input_at(&self, y: usize, x: usize) -> usize {
-        self.input.0 + (y - self.size.0.start) * self.input.1 + x * self.input.2
+        self.from.at(y - self.rows.start, x)
     }
 
     /// Offset of an output pixel.
     pub fn output_at(&self, y: usize, x: usize) -> usize {
-        self.output.0 + (y - self.size.0.start) * self.output.1 + x * self.output.2
+        self.to.at(y - self.rows.start, x)
     }
 
     /// How many output pixels there are.
     #[cfg(target_arch = "x86_64")]
     pub fn count(&self) -> usize {
-        self.size.0.len() * self.size.1
+        self.rows.len() * self.width
     }
 
     /// Input and output offsets of all output pixels, row by row.
-    pub fn pixels(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.size.0.clone().flat_map(move |y| (0..self.size.1).map(move |x| (self.input_at(y, x), self.output_at(y, x))))
+    pub fn pixels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (from, to, width) = (self.from, self.to, self.width);
+        (0..self.rows.len()).flat_map(move |row| (0..width).map(move |x| (from.at(row, x), to.at(row, x))))
     }
 }
 
 /// Offsets of output pixels in input and output, some at a time.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Pixels<'a> {
-    window: &'a Window,
+    window: &'a Window<'a>,
+    /// Row of the next pixel.
     y: usize,
-    /// Of the next pixel.
+    /// Its input offset.
     from: usize,
+    /// Its output offset.
     to: usize,
     /// Pixels left in its row.
     left: usize,
@@ -252,19 +306,19 @@ pub(super) struct Pixels<'a> {
 #[cfg(target_arch = "x86_64")]
 impl<'a> Pixels<'a> {
     /// From the first of the window.
-    pub fn new(window: &'a Window) -> Self {
-        Self::from_row(window, window.size.0.start)
+    pub fn new(window: &'a Window<'_>) -> Self {
+        Self::from_row(window, window.rows.start)
     }
 
     /// From the first of row `y`.
-    fn from_row(window: &'a Window, y: usize) -> Self {
-        Self { window, y, from: window.input_at(y, 0), to: window.output_at(y, 0), left: window.size.1 }
+    fn from_row(window: &'a Window<'_>, y: usize) -> Self {
+        Self { window, y, from: window.input_at(y, 0), to: window.output_at(y, 0), left: window.width }
     }
 
     /// The next `P` pixels, row after row; the caller counts them.
     #[inline(always)]
     pub fn take<const P: usize>(&mut self) -> ([usize; P], [usize; P]) {
-        let (across, out) = (self.window.input.2, self.window.output.2);
+        let (across, out) = (self.window.from.across, self.window.to.across);
         if self.left > P {
             let found = (std::array::from_fn(|p| self.from + p * across), std::array::from_fn(|p| self.to + p * out));
             (self.from, self.to, self.left) = (self.from + P * across, self.to + P * out, self.left - P);

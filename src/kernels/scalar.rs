@@ -1,79 +1,77 @@
 //! The oracle: portable, plain, and what every other instruction set must reproduce byte for byte.
 
-use super::plane::{View, ViewMut, Window};
-use super::weights::{PackedConv, PackedDepthwise, Requantise};
-use super::{AddCodes, Interleave, Sum, Translate};
+use super::Sum;
+use super::plane::Window;
+use super::weights::{ConvForm, DepthwiseForm, FOREIGN_FORM, PackedConv, PackedDepthwise, Requantise};
 
-/// One sum to its code. Clamped before the conversion, because conversions out of range differ between CPUs.
-pub fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
+/// Turns a sum into a code. It is clamped before the conversion, because conversions out of range differ
+/// between CPUs.
+fn code(sum: i32, multiplier: f32, requantise: &Requantise) -> u8 {
     let t = sum as f32 * multiplier;
     let t = t.max(requantise.slope * t);
     let [low, high] = requantise.range.map(|code| (code - requantise.zero) as f32);
     (t.clamp(low, high).round_ties_even() as i32 + requantise.zero) as u8
 }
 
-pub fn conv(weights: &PackedConv, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+/// Convolution of weights in the form [`ConvForm::Plain`].
+///
+/// # Panics
+/// If the weights are in another form.
+pub fn conv(weights: &PackedConv, window: &mut Window<'_>) {
+    let ConvForm::Plain(plain) = &weights.form else { unreachable!("{FOREIGN_FORM}") };
+    let taps = weights.shape.taps();
     for (from, to) in window.pixels() {
         for channel in 0..weights.outputs {
             let mut sum = weights.bias[channel];
             for (tap, offset) in window.taps.iter().enumerate() {
-                for k in 0..weights.inputs {
-                    sum += i32::from(input.data[from + offset + k]) * i32::from(weights.weight(channel, tap, k));
+                for input in 0..weights.inputs {
+                    let weight = plain[(channel * weights.inputs + input) * taps + tap];
+                    sum += i32::from(window.input[from + offset + input]) * i32::from(weight);
                 }
             }
-            output.data[to + channel] = code(sum, weights.requantise.multipliers[channel], &weights.requantise);
+            let multiplier = weights.requantise.multipliers[channel];
+            window.output[to + channel] = code(sum, multiplier, &weights.requantise);
         }
     }
 }
 
-pub fn depthwise(weights: &PackedDepthwise, window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
+/// Depthwise convolution of weights in the form [`DepthwiseForm::ByTap`].
+///
+/// # Panics
+/// If the weights are in another form.
+pub fn depthwise(weights: &PackedDepthwise, window: &mut Window<'_>) {
+    let DepthwiseForm::ByTap(by_tap) = &weights.form else { unreachable!("{FOREIGN_FORM}") };
     for (from, to) in window.pixels() {
         for channel in 0..weights.channels {
             let mut sum = weights.bias[channel];
             for (tap, offset) in window.taps.iter().enumerate() {
-                sum += i32::from(input.data[from + offset + channel]) * i32::from(weights.data[tap * weights.wide() + channel]);
+                let weight = by_tap[tap * weights.padded_channels() + channel];
+                sum += i32::from(window.input[from + offset + channel]) * i32::from(weight);
             }
-            output.data[to + channel] = code(sum, weights.requantise.multipliers[channel], &weights.requantise);
+            let multiplier = weights.requantise.multipliers[channel];
+            window.output[to + channel] = code(sum, multiplier, &weights.requantise);
         }
     }
 }
 
-pub fn max_pool(window: &Window, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let channels = output.channels;
+/// Largest code of each channel under the window.
+pub fn max_pool(window: &mut Window<'_>) {
+    let channels = window.outputs;
     for (from, to) in window.pixels() {
-        let out = &mut output.data[to..to + channels];
-        out.copy_from_slice(&input.data[from..from + channels]);
+        let best = &mut window.output[to..to + channels];
+        best.copy_from_slice(&window.input[from..from + channels]);
         for offset in &window.taps[1..] {
-            for (best, &code) in out.iter_mut().zip(&input.data[from + offset..from + offset + channels]) {
+            for (best, &code) in best.iter_mut().zip(&window.input[from + offset..][..channels]) {
                 *best = (*best).max(code);
             }
         }
     }
 }
 
+/// Codes of `from` through `table`.
 pub fn translate(table: &[u8; 256], from: &[u8], to: &mut [u8]) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = table[usize::from(from)];
-    }
-}
-
-pub fn copy(translate: Translate, table: Option<&[u8; 256]>, twice: bool, input: &View<'_>, output: &mut ViewMut<'_>) {
-    let factor = if twice { 2 } else { 1 };
-    let width = output.geometry.width;
-    for y in output.rows.clone() {
-        for x in (0..width).step_by(factor) {
-            let from = input.pixel(y / factor, x / factor);
-            match table {
-                Some(table) => translate(table, from, output.pixel(y, x)),
-                None => output.pixel(y, x).copy_from_slice(from),
-            }
-            if twice && x + 1 < width {
-                match table {
-                    Some(table) => translate(table, from, output.pixel(y, x + 1)),
-                    None => output.pixel(y, x + 1).copy_from_slice(from),
-                }
-            }
-        }
     }
 }
 
@@ -84,48 +82,12 @@ pub fn interleave(a: &[u8], b: &[u8], to: &mut [u8]) {
     }
 }
 
-pub fn zip(
-    translate: Translate,
-    interleave: Interleave,
-    tables: [Option<&[u8; 256]>; 2],
-    a: &View<'_>,
-    b: &View<'_>,
-    output: &mut ViewMut<'_>,
-) {
-    // Channels at a time, so that translated codes need no more than this.
-    const PIECE: usize = 128;
-    let mut spare = [[0; PIECE]; 2];
-    for y in output.rows.clone() {
-        for x in 0..output.geometry.width {
-            let pieces = a.pixel(y, x).chunks(PIECE).zip(b.pixel(y, x).chunks(PIECE));
-            for ((a, b), pairs) in pieces.zip(output.pixel(y, x).chunks_mut(2 * PIECE)) {
-                let mut pieces = [a, b];
-                for ((piece, spare), table) in pieces.iter_mut().zip(&mut spare).zip(tables) {
-                    if let Some(table) = table {
-                        let spare = &mut spare[..piece.len()];
-                        translate(table, piece, spare);
-                        *piece = spare;
-                    }
-                }
-                interleave(pieces[0], pieces[1], pairs);
-            }
-        }
-    }
-}
-
-pub fn add_codes(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
+/// Sums of the codes of `a` and `b`.
+pub fn add(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let [low, high] = sum.range.map(|code| (code - sum.zero) as f32);
     for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
         let first = (i32::from(a) - sum.zeros[0]) as f32 * sum.multipliers[0];
         let second = (i32::from(b) - sum.zeros[1]) as f32 * sum.multipliers[1];
         *to = ((first + second).clamp(low, high).round_ties_even() as i32 + sum.zero) as u8;
-    }
-}
-
-pub fn add(add: AddCodes, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
-    for y in output.rows.clone() {
-        for x in 0..output.geometry.width {
-            add(sum, a.pixel(y, x), b.pixel(y, x), output.pixel(y, x));
-        }
     }
 }

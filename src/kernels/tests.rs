@@ -1,108 +1,10 @@
-//! Every instruction set of this CPU against the oracle, byte for byte; the oracle against the definition in f64.
+//! Every instruction set of this CPU against the oracle, byte for byte; the oracle against the definition in
+//! f64.
+
+mod case;
 
 use super::*;
-
-/// A small generator: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn code(&mut self) -> u8 {
-        // Extremes often: sums must not saturate anywhere.
-        match self.below(4) {
-            0 => 255,
-            1 => 0,
-            _ => self.next() as u8,
-        }
-    }
-
-    fn weight(&mut self) -> i8 {
-        match self.below(5) {
-            0 => -128,
-            1 => 127,
-            _ => self.next() as i8,
-        }
-    }
-}
-
-struct Case {
-    input: Vec<u8>,
-    from: Geometry,
-    to: Geometry,
-    first: usize,
-    channels: usize,
-    requantise: Requantise,
-    zero_point: i32,
-    shape: ConvShape,
-}
-
-impl Case {
-    fn weights<'a>(&self, weights: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
-        ConvWeights { weights, shape: self.shape, bias, zero_point: self.zero_point, requantise: self.requantise.clone() }
-    }
-}
-
-fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvShape, height: usize, width: usize) -> Case {
-    let first = random.below(3) * 4;
-    let out = |side: usize| (side + 2 * shape.pad - shape.kernel) / shape.stride + 1;
-    let from = Geometry { height, width, channels: first + channels + random.below(5), halo: shape.pad + random.below(2) };
-    let to = Geometry { height: out(height), width: out(width), channels: outputs + random.below(9), halo: random.below(3) };
-    let zero_point = random.below(256) as i32;
-    let mut input: Vec<u8> = (0..from.bytes()).map(|_| random.code()).collect();
-    // The halo holds the zero point, as producers write it.
-    let inside = |at: usize| {
-        let (y, x) = (at / from.row(), at % from.row() / from.channels);
-        (from.halo..from.halo + height).contains(&y) && (from.halo..from.halo + width).contains(&x)
-    };
-    for (at, code) in input.iter_mut().enumerate() {
-        if !inside(at) {
-            *code = zero_point as u8;
-        }
-    }
-    // Layers that use every code may take a shorter way.
-    let range = if random.below(2) == 0 { [0, 255] } else { [random.below(40) as i32, 255 - random.below(40) as i32] };
-    let requantise = Requantise {
-        // Now and then so large that products leave 32 bits.
-        multipliers: {
-            let scale = if random.below(6) == 0 { 1e4 } else { 1e-6 };
-            (0..outputs).map(|_| (1.0 + random.below(1000) as f32) * scale).collect()
-        },
-        slope: [1.0, 0.1, 0.0][random.below(3)],
-        zero: random.below(256) as i32,
-        range,
-    };
-    Case { input, from, to, first, channels, requantise, zero_point, shape }
-}
-
-/// Codes as planes of `isa` hold them, or from these to codes.
-fn stored(isa: Isa, codes: &[u8]) -> Vec<u8> {
-    codes.iter().map(|code| code ^ isa.flip()).collect()
-}
-
-/// What a kernel of `isa` writes into a plane of 77s; everything but the output's channels must stay 77.
-fn run(isa: Isa, case: &Case, outputs: usize, kernel: impl Fn(&View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
-    let mut data = stored(isa, &vec![77; case.to.bytes()]);
-    let input = View { data: &stored(isa, &case.input), geometry: case.from, first: case.first, channels: case.channels };
-    kernel(&input, &mut ViewMut::new(&mut data, case.to, 0, outputs));
-    let data = stored(isa, &data);
-    let mut rest = data.clone();
-    let mut view = ViewMut::new(&mut rest, case.to, 0, outputs);
-    for y in 0..case.to.height {
-        for x in 0..case.to.width {
-            view.pixel(y, x).fill(77);
-        }
-    }
-    assert!(rest.iter().all(|&code| code == 77), "written outside of the output");
-    data
-}
+use case::{Random, against_f64, case, run, stored};
 
 const SHAPES: [ConvShape; 5] = [
     ConvShape { kernel: 1, stride: 1, pad: 0 },
@@ -112,8 +14,46 @@ const SHAPES: [ConvShape; 5] = [
     ConvShape { kernel: 5, stride: 2, pad: 2 },
 ];
 
-#[test]
-fn convolutions_equal_the_oracle_on_every_instruction_set() {
+/// The cases of an operation, for all instruction sets. An operation without cases does not compile.
+fn cases(operation: Operation) -> fn(&[Isa]) {
+    match operation {
+        Operation::Conv => convolutions,
+        Operation::Depthwise => depthwise_convolutions,
+        Operation::MaxPool => maxima,
+        Operation::Add => sums,
+        Operation::Translate => tables,
+        Operation::Interleave => interleaving,
+    }
+}
+
+macro_rules! equals_the_oracle {
+    ($($test:ident: $operation:ident;)*) => {
+        $(#[test]
+        fn $test() {
+            cases(Operation::$operation)(&Isa::available());
+        })*
+
+        /// Each operation has one of the tests above, by whatever name.
+        #[test]
+        fn every_operation_is_compared_with_the_oracle() {
+            assert_eq!(Operation::ALL, [$(Operation::$operation),*]);
+        }
+    };
+}
+
+equals_the_oracle! {
+    convolutions_equal_the_oracle_on_every_instruction_set: Conv;
+    depthwise_equals_the_oracle_on_every_instruction_set: Depthwise;
+    maxima_equal_the_oracle_on_every_instruction_set: MaxPool;
+    sums_equal_the_oracle_on_every_instruction_set: Add;
+    tables_translate_alike_on_every_instruction_set: Translate;
+    interleaving_equals_the_oracle_on_every_instruction_set: Interleave;
+}
+
+/// Numbers of codes around the widths of vector registers, and none at all.
+const LENGTHS: [usize; 19] = [0, 1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 61, 63, 64, 65, 88, 128, 130];
+
+fn convolutions(isas: &[Isa]) {
     let mut random = Random(1);
     for round in 0..60 {
         let shape = SHAPES[round % SHAPES.len()];
@@ -132,10 +72,12 @@ fn convolutions_equal_the_oracle_on_every_instruction_set() {
             run(isa, &case, outputs, |input, output| conv(isa, &packed, input, output))
         };
         let expected = found(Isa::SCALAR, 1);
-        for isa in Isa::available() {
-            // How many pixels it is packed for decides the way to the sums.
+        for &isa in isas {
+            let name = isa.kernel_name(Operation::Conv);
+            // How many pixels it is packed for decides the form of the weights.
             for pixels in [1, 10_000] {
-                assert!(found(isa, pixels) == expected, "{isa:?} {shape:?} {inputs} -> {outputs}, {height} x {width}, for {pixels}");
+                let same = found(isa, pixels) == expected;
+                assert!(same, "{name} {shape:?} {inputs} -> {outputs}, {height} x {width}, for {pixels}");
             }
         }
         let (case, weights) = (&case, &weights);
@@ -171,8 +113,7 @@ fn sums_near_the_limit_of_every_way_equal_the_oracle() {
     }
 }
 
-#[test]
-fn depthwise_equals_the_oracle_on_every_instruction_set() {
+fn depthwise_convolutions(isas: &[Isa]) {
     let mut random = Random(2);
     for round in 0..80 {
         let shape = SHAPES[1 + round % (SHAPES.len() - 1)];
@@ -187,8 +128,9 @@ fn depthwise_equals_the_oracle_on_every_instruction_set() {
             run(isa, &case, channels, |input, output| depthwise(isa, &packed, input, output))
         };
         let expected = found(Isa::SCALAR);
-        for isa in Isa::available() {
-            assert!(found(isa) == expected, "{isa:?} {shape:?} {channels}, {height} x {width}");
+        for &isa in isas {
+            let name = isa.kernel_name(Operation::Depthwise);
+            assert!(found(isa) == expected, "{name} {shape:?} {channels}, {height} x {width}");
         }
         let (case, weights) = (&case, &weights);
         against_f64(case, channels, &expected, |channel, taps| {
@@ -201,84 +143,80 @@ fn depthwise_equals_the_oracle_on_every_instruction_set() {
     }
 }
 
-type Product<'a> = Box<dyn Fn(usize, usize, u8) -> f64 + 'a>;
-
-/// The quantised convolution as ONNX defines it, in f64: never more than one code apart, and hardly ever that.
-fn against_f64<'a>(case: &Case, outputs: usize, found: &[u8], of: impl Fn(usize, usize) -> (f64, Product<'a>, usize)) {
-    let (shape, to) = (case.shape, case.to);
-    let input = View { data: &case.input, geometry: case.from, first: case.first, channels: case.channels };
-    let (mut apart, mut all) = (0, 0);
-    for channel in 0..outputs {
-        let (bias, product, inputs) = of(channel, shape.kernel * shape.kernel);
-        for (y, x) in [(0, 0), (to.height / 2, to.width / 2), (to.height - 1, to.width - 1)] {
-            let mut sum = bias;
-            for tap in 0..shape.kernel * shape.kernel {
-                let (iy, ix) = (y * shape.stride + tap / shape.kernel, x * shape.stride + tap % shape.kernel);
-                if iy < shape.pad || ix < shape.pad || iy - shape.pad >= case.from.height || ix - shape.pad >= case.from.width {
-                    continue;
-                }
-                let pixel = input.pixel(iy - shape.pad, ix - shape.pad);
-                sum += (0..inputs).map(|i| product(tap, i, pixel[i])).sum::<f64>();
-            }
-            let requantise = &case.requantise;
-            let t = sum * f64::from(requantise.multipliers[channel]);
-            let t = if t < 0.0 { t * f64::from(requantise.slope) } else { t };
-            let [low, high] = requantise.range.map(f64::from);
-            let exact = (t.round_ties_even() + f64::from(requantise.zero)).clamp(low, high);
-            let code = f64::from(found[to.origin() + y * to.row() + x * to.channels + channel]);
-            assert!((exact - code).abs() <= 1.0, "{exact} {code}");
-            apart += i32::from(exact != code);
-            all += 1;
-        }
-    }
-    assert!(apart <= 1 + all / 1000, "{apart} of {all} codes differ from f64");
-}
-
-#[test]
-fn tables_translate_alike_on_every_instruction_set() {
+fn tables(isas: &[Isa]) {
     let mut random = Random(3);
     let table: [u8; 256] = std::array::from_fn(|_| random.next() as u8);
-    for length in [1, 63, 64, 65, 88, 200] {
+    for length in LENGTHS {
         let from: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
         let expected: Vec<u8> = from.iter().map(|&code| table[usize::from(code)]).collect();
-        for isa in Isa::available() {
+        for &isa in isas {
             let mut to = vec![0; length];
-            translation(isa)(&table, &from, &mut to);
-            assert_eq!(to, expected, "{isa:?} {length}");
+            isa.translate(&table, &from, &mut to);
+            assert_eq!(to, expected, "{} {length}", isa.kernel_name(Operation::Translate));
         }
     }
 }
 
-#[test]
-fn sums_and_maxima_equal_the_oracle_on_every_instruction_set() {
+fn maxima(isas: &[Isa]) {
     let mut random = Random(4);
     for round in 0..40 {
         let channels = [1, 8, 24, 61, 64, 128, 130][random.below(7)];
         let shape = SHAPES[1 + round % 2];
         let case = case(&mut random, channels, channels, shape, 6, 7);
-        let expected = run(Isa::SCALAR, &case, channels, |input, output| max_pool(Isa::SCALAR, shape, input, output));
-        for isa in Isa::available() {
-            assert!(run(isa, &case, channels, |input, output| max_pool(isa, shape, input, output)) == expected, "{isa:?} {channels}");
+        let found = |isa: Isa| run(isa, &case, channels, |input, output| max_pool(isa, shape, input, output));
+        for &isa in isas {
+            let name = isa.kernel_name(Operation::MaxPool);
+            assert!(found(isa) == found(Isa::SCALAR), "{name} {channels}");
         }
-        let codes: [Vec<u8>; 2] = std::array::from_fn(|_| (0..channels + 64).map(|_| random.code()).collect());
+    }
+}
+
+fn sums(isas: &[Isa]) {
+    let mut random = Random(6);
+    for length in LENGTHS.into_iter().cycle().take(3 * LENGTHS.len()) {
+        let codes: [Vec<u8>; 2] = std::array::from_fn(|_| (0..length).map(|_| random.code()).collect());
         let sum = Sum {
             zeros: [random.below(256) as i32, random.below(256) as i32],
             multipliers: [random.below(2000) as f32 * 1e-3, random.below(2000) as f32 * 1e-3],
             zero: random.below(256) as i32,
             range: [random.below(30) as i32, 255 - random.below(30) as i32],
         };
-        let geometry = Geometry { height: 1, width: 1, channels, halo: 0 };
-        let add = |isa: Isa| {
-            let mut to = stored(isa, &vec![77; geometry.bytes()]);
-            let [a, b] = [stored(isa, &codes[0]), stored(isa, &codes[1])];
-            let [a, b] = [&a, &b].map(|data| View { data, geometry, first: 0, channels });
-            add(isa, &sum, &a, &b, &mut ViewMut::new(&mut to, geometry, 0, channels));
-            stored(isa, &to)
-        };
-        for isa in Isa::available() {
-            assert!(add(isa) == add(Isa::SCALAR), "{isa:?} {channels}");
+        let found = |isa: Isa| in_pixels(isa, &codes, length, |a, b, output| add(isa, &sum, a, b, output));
+        for &isa in isas {
+            assert!(found(isa) == found(Isa::SCALAR), "{} {length}", isa.kernel_name(Operation::Add));
         }
     }
+}
+
+fn interleaving(isas: &[Isa]) {
+    let mut random = Random(7);
+    for length in LENGTHS {
+        let codes: [Vec<u8>; 2] = std::array::from_fn(|_| (0..length).map(|_| random.code()).collect());
+        let expected: Vec<u8> = codes[0].iter().zip(&codes[1]).flat_map(|(&a, &b)| [a, b]).collect();
+        for &isa in isas {
+            let zipped = in_pixels(isa, &codes, 2 * length, |a, b, output| zip(isa, [None, None], a, b, output));
+            assert!(zipped == expected, "{} {length}", isa.kernel_name(Operation::Interleave));
+        }
+    }
+}
+
+/// What `kernel` writes of two pixels of `codes` into one of `channels` channels; the byte after them must
+/// stay.
+fn in_pixels(isa: Isa, codes: &[Vec<u8>; 2], channels: usize, kernel: impl Fn(&View<'_>, &View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
+    let one = |channels: usize| Geometry { height: 1, width: 1, channels, halo: 0 };
+    let length = codes[0].len();
+    let planes = codes.each_ref().map(|codes| {
+        let mut plane = stored(isa, codes);
+        plane.resize(one(length).bytes(), 0);
+        plane
+    });
+    let [a, b] = planes.each_ref().map(|data| View { data, geometry: one(length), first: 0, channels: length });
+    let mut to = stored(isa, &vec![77; one(channels).bytes()]);
+    kernel(&a, &b, &mut ViewMut::new(&mut to, one(channels), 0, channels));
+    let mut found = stored(isa, &to);
+    assert!(found[channels..].iter().all(|&code| code == 77), "written outside of the output");
+    found.truncate(channels);
+    found
 }
 
 #[test]
@@ -326,6 +264,26 @@ fn sums_that_could_leave_32_bits_are_refused() {
     assert_eq!(refused(&[127], i32::MAX), Some(PackError::Overflow { channel: 0 }));
     assert_eq!(refused(&[1, 2], 1), Some(PackError::Lengths));
     assert_eq!(refused(&[], 1), Some(PackError::Lengths));
+}
+
+#[test]
+fn a_kernel_is_named_by_operation_types_and_instruction_set() {
+    assert_eq!(Isa::SCALAR.kernel_name(Operation::Conv), "conv_u8_i8::scalar");
+    let available = Isa::available();
+    for operation in Operation::ALL {
+        for isa in &available {
+            let name = isa.kernel_name(operation);
+            let (first, written_for) = name.split_once("::").expect("two halves");
+            assert_eq!(first, operation.name());
+            // A row may borrow the kernel of another instruction set, which this CPU then has, too.
+            assert!(Isa::named(written_for).is_ok(), "{name} in the row of {}", isa.name());
+        }
+        assert!(
+            operation != Operation::Conv
+                || available.iter().all(|isa| { isa.kernel_name(operation) == format!("{}::{}", operation.name(), isa.name()) }),
+            "each instruction set has a convolution of its own"
+        );
+    }
 }
 
 #[test]
