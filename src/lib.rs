@@ -3,9 +3,12 @@
 //! The rooms stand in the order in which a frame meets them; `ARCHITECTURE.md` has the floors and `tests/floors.rs` holds them.
 
 // Floor 0: the vocabulary.
+pub mod atomic_file;
+pub mod backoff;
 pub mod detection;
 pub mod frame;
 pub mod settings;
+pub mod thread;
 // Floor 1: pictures, model files, INT8 arithmetic.
 pub mod image;
 pub mod kernels;
