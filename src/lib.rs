@@ -9,7 +9,8 @@ pub mod detection;
 pub mod frame;
 pub mod settings;
 pub mod thread;
-// Floor 1: pictures, model files, INT8 arithmetic.
+// Floor 1: the public interface, pictures, model files, INT8 arithmetic.
+pub mod contract;
 pub mod image;
 pub mod kernels;
 pub mod model;

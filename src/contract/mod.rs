@@ -1,0 +1,27 @@
+//! The MQTT contract, schema v1: topics, their payloads, and what arrives on them. `docs/mqtt.md` says the same for users.
+//!
+//! This room knows names, types and limits. It knows no broker, no thread and no clock: whoever sends or receives looks
+//! up here how a topic is spelled, which payload it carries, and how that is delivered.
+
+mod bridge;
+mod command;
+mod detections;
+mod problem;
+mod slug;
+mod text;
+mod topic;
+
+pub use bridge::{
+    CameraHealth, CameraInfo, Dropped, Health, HealthState, Host, Info, Limits, MAX_INFO_CAMERAS_BYTES, Machine, ModelInfo, ModelState,
+    MqttHealth, Overridden, WorkerHealth,
+};
+pub(crate) use command::THRESHOLD;
+pub use command::{Change, Command, CommandError};
+pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode_fitting};
+pub use problem::Problem;
+pub use slug::{RESERVED_LABELS, label_slugs, slug};
+pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};
+pub use topic::{Class, Form, Kind, Names, Spec, TOPICS, Topic, Way, parse_of_any_node};
+
+/// Version of the payloads' meaning: the `v` of each JSON payload.
+pub const SCHEMA_VERSION: u32 = 1;
