@@ -6,6 +6,8 @@
 mod bridge;
 mod command;
 mod detections;
+#[cfg(test)]
+mod documents;
 mod problem;
 mod slug;
 mod text;
