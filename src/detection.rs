@@ -126,3 +126,34 @@ pub struct Outcome {
     /// What became of it.
     pub verdict: Verdict,
 }
+
+impl Outcome {
+    /// An outcome of no frame in particular, for tests and benches to fill in.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_nothing(captured: Instant, verdict: Verdict) -> Self {
+        let raw = RawFrame { width: 1, height: 1, encoding: crate::frame::Encoding::Grey, data: vec![0] };
+        Self {
+            camera: 0,
+            seq: 0,
+            captured,
+            captured_wall: SystemTime::UNIX_EPOCH,
+            width: 1,
+            height: 1,
+            superseded_before: 0,
+            times: Times::default(),
+            verdict,
+            raw: Arc::new(raw),
+            generation: 1,
+        }
+    }
+
+    /// The detections, best first; none where the frame was damaged or failed.
+    #[must_use]
+    pub fn detections(&self) -> Option<&[Detection]> {
+        match &self.verdict {
+            Verdict::Detected(found) => Some(found),
+            Verdict::Damaged(_) | Verdict::Failed(_) => None,
+        }
+    }
+}

@@ -19,10 +19,11 @@ pub mod engine;
 pub mod retinanet;
 // Floor 3: one picture in, detections out.
 pub mod detector;
-// Floor 4: the ends.
+// Floor 4: the ends, and what is true between them.
 pub mod capture;
 pub mod health;
 pub mod publish;
+pub mod scene;
 // Floor 5: a stream of frames.
 pub mod pipeline;
 // Floor 6: composition.

@@ -1,0 +1,318 @@
+//! One camera: whether it gives frames that can be used, what it shows, and what is told about it.
+
+use super::counts::Counts;
+use super::generations::Generation;
+use super::overrides::InForce;
+use super::progress::Progress;
+use super::report::Flow;
+use super::samples::{self, Sender};
+use super::tally::Tally;
+use super::{Effect, Log, Now};
+use crate::contract::{Availability, CameraHealth, Kind, Problem, Topic, on_off, threshold_text};
+use crate::detection::{Detection, Outcome, Verdict};
+use crate::settings::{CameraSettings, MqttSettings, Settings};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the supervisor of a camera reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CameraNews {
+    /// The first frame after an open.
+    Online,
+    /// It cannot be opened, or it stopped; it will be tried again.
+    Offline {
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A frame was damaged before it became one.
+    Damaged {
+        /// Why.
+        reason: String,
+    },
+    /// A replay is over.
+    Ended,
+}
+
+/// Whether frames that come can be used.
+#[derive(Debug, Default)]
+struct Damage {
+    /// When the first of the damaged frames came that no good one has followed.
+    since: Option<Instant>,
+    /// What was wrong with the last of them.
+    reason: String,
+    /// It lasted so long that the camera counts as offline.
+    lasting: bool,
+}
+
+/// One camera of the [`Scene`](super::Scene).
+pub(super) struct Camera {
+    pub id: Arc<str>,
+    /// Scores at or below this are not told.
+    pub threshold: f32,
+    number: usize,
+    enabled: bool,
+    /// Frames come, whatever they are worth.
+    giving: bool,
+    ended: bool,
+    damage: Damage,
+    /// Damaged frames, and nothing else, for so long are as good as none.
+    timeout: Duration,
+    last_logged_reason: Option<String>,
+    progress: Progress,
+    counts: Counts,
+    tally: Tally,
+    last_sample: Option<Instant>,
+}
+
+impl Camera {
+    /// A camera that is about to be opened for the first time.
+    pub fn new(
+        now: Now,
+        number: usize,
+        id: &Arc<str>,
+        settings: &CameraSettings,
+        all: &Settings,
+        in_force: InForce,
+        slugs: &[Arc<str>],
+    ) -> Self {
+        Self {
+            id: Arc::clone(id),
+            threshold: in_force.threshold,
+            number,
+            enabled: in_force.detect,
+            giving: false,
+            ended: false,
+            damage: Damage::default(),
+            timeout: Duration::from_secs_f32(settings.timeout_s),
+            last_logged_reason: None,
+            progress: Progress::new(settings, all.cameras.len(), now.mono),
+            counts: Counts::new(slugs, Duration::from_secs_f32(all.mqtt.off_delay_s), now.mono),
+            tally: Tally::default(),
+            last_sample: None,
+        }
+    }
+
+    /// Takes over what is still true of the camera with the same id under the settings before.
+    pub fn go_on_from(&mut self, now: Now, known: Self) {
+        let off_delay = self.counts.off_delay;
+        self.counts = known.counts;
+        self.counts.off_delay = off_delay;
+        self.tally = known.tally;
+        if known.number == self.number {
+            // The same supervisor goes on.
+            (self.giving, self.ended, self.damage) = (known.giving, known.ended, known.damage);
+            (self.last_logged_reason, self.last_sample) = (known.last_logged_reason, known.last_sample);
+            self.progress = known.progress;
+        }
+        self.update_sight(now);
+    }
+
+    /// Keeps counts of these labels only; new ones begin unknown.
+    pub fn keep_counts_of(&mut self, slugs: &[Arc<str>]) {
+        self.counts.set_labels(slugs);
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// As on `<cam>/status`.
+    pub fn status(&self) -> Availability {
+        match (self.enabled, self.giving && !self.damage.lasting) {
+            (false, _) => Availability::Disabled,
+            (true, true) => Availability::Online,
+            (true, false) => Availability::Offline,
+        }
+    }
+
+    /// Switches detection, and says so.
+    pub fn switch(&mut self, now: Now, on: bool, effects: &mut Vec<Effect>) {
+        self.enabled = on;
+        effects.push(Effect::Switch { camera: self.number, on });
+        if self.giving {
+            // Frames that came while detection was off left no outcome.
+            self.progress.came(now.mono);
+        }
+        self.update_sight(now);
+        self.publish_status(effects);
+    }
+
+    /// Takes a frame that came out of the pipeline.
+    pub fn take_outcome(&mut self, now: Now, outcome: &Outcome, effects: &mut Vec<Effect>) {
+        self.progress.came(now.mono);
+        self.tally.take_outcome(now, outcome);
+        let camera = Arc::clone(&self.id);
+        match &outcome.verdict {
+            Verdict::Detected(_) => self.damage = Damage::default(),
+            Verdict::Damaged(reason) => {
+                effects.push(Effect::Tell(Log::FrameDamaged { camera, reason: reason.clone() }));
+                self.take_damage(now, reason.clone());
+            }
+            Verdict::Failed(reason) => {
+                self.damage = Damage::default();
+                effects.push(Effect::Tell(Log::FrameFailed { camera, reason: reason.clone() }));
+            }
+        }
+    }
+
+    fn take_damage(&mut self, now: Now, reason: String) {
+        self.damage.since.get_or_insert(now.mono);
+        self.damage.reason = reason;
+    }
+
+    /// Takes what the supervisor reports.
+    pub fn take_news(&mut self, now: Now, news: CameraNews, effects: &mut Vec<Effect>) {
+        let camera = Arc::clone(&self.id);
+        match news {
+            CameraNews::Online => {
+                self.progress.came(now.mono);
+                self.tally.reopens += u64::from(self.last_logged_reason.is_some());
+                self.giving = true;
+                if !self.damage.lasting {
+                    self.last_logged_reason = None;
+                    effects.push(Effect::Tell(Log::CameraOnline { camera }));
+                }
+            }
+            CameraNews::Offline { reason, retry_in } => {
+                self.progress.will_be_tried_again(now.mono, retry_in);
+                self.giving = false;
+                self.damage.since = None;
+                if self.last_logged_reason.as_ref() != Some(&reason) {
+                    effects.push(Effect::Tell(Log::CameraOffline { camera, reason: reason.clone() }));
+                    self.last_logged_reason = Some(reason);
+                }
+            }
+            CameraNews::Damaged { reason } => {
+                self.progress.came(now.mono);
+                self.tally.damaged += 1;
+                self.take_damage(now, reason);
+            }
+            CameraNews::Ended => {
+                self.progress.ended();
+                (self.giving, self.ended) = (false, true);
+                effects.push(Effect::Tell(Log::ReplayOver { camera }));
+            }
+        }
+        self.update_sight(now);
+    }
+
+    /// Counts fall while nothing can be seen.
+    fn update_sight(&mut self, now: Now) {
+        if self.status() == Availability::Online { self.counts.regain_sight() } else { self.counts.go_blind(now.mono) }
+    }
+
+    /// Takes how many frames came so far. A camera that is switched off makes progress while it gives frames.
+    pub fn take_flow(&mut self, now: Now, flow: Flow) {
+        if self.tally.take_flow(flow) && !self.enabled {
+            self.progress.came(now.mono);
+        }
+    }
+
+    /// Counts the objects of a frame that is looked at, and tells what changed.
+    pub fn count(&mut self, now: Now, found: &[Detection], judge: &Generation, effects: &mut Vec<Effect>) {
+        let mut seen: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for slug in found.iter().filter_map(|detection| judge.slugs.get(detection.class)) {
+            *seen.entry(Arc::clone(slug)).or_default() += 1;
+        }
+        let changed = self.counts.see(&seen, now.mono);
+        self.publish_counts(&changed, effects);
+    }
+
+    /// Tells what a frame showed, where the settings want it and the rate allows.
+    pub fn publish_sample(
+        &mut self,
+        now: Now,
+        outcome: &Outcome,
+        found: &[Detection],
+        sender: &Sender<'_>,
+        mqtt: &MqttSettings,
+        effects: &mut Vec<Effect>,
+    ) {
+        let gap = Duration::from_secs_f32(1.0 / mqtt.max_rate);
+        let early = self.last_sample.is_some_and(|last| now.mono.saturating_duration_since(last) < gap);
+        if early || !samples::is_wanted(mqtt.detections, found) {
+            return;
+        }
+        self.last_sample = Some(now.mono);
+        let topic = Topic::of_camera(Kind::Detections, &self.id);
+        effects.push(Effect::Publish(topic, samples::encode(now, outcome, found, self, sender)));
+    }
+
+    /// What time alone changes: counts fall, lasting damage becomes offline.
+    pub fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let due = self.damage.since.is_some_and(|since| now.mono.saturating_duration_since(since) >= self.timeout);
+        if due && !self.damage.lasting {
+            self.damage.lasting = true;
+            let reason = self.damage.reason.clone();
+            self.last_logged_reason = Some(reason.clone());
+            effects.push(Effect::Tell(Log::CameraDamaged { camera: Arc::clone(&self.id), reason }));
+            self.update_sight(now);
+        }
+        let changed = self.counts.pass_time(now.mono);
+        self.publish_counts(&changed, effects);
+    }
+
+    /// When time alone will change something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let damage = self.damage.since.filter(|_| !self.damage.lasting).map(|since| since + self.timeout);
+        self.counts.next_deadline().into_iter().chain(damage).min()
+    }
+
+    /// Whether a sign of life is overdue.
+    pub fn is_stuck(&self, now: Now) -> bool {
+        self.progress.is_overdue(now.mono)
+    }
+
+    /// What is wrong with this camera.
+    pub fn problems(&self) -> Option<Problem> {
+        match self.status() {
+            _ if self.damage.lasting => Some(Problem::CameraDamaged(Arc::clone(&self.id))),
+            Availability::Offline => Some(Problem::CameraOffline(Arc::clone(&self.id))),
+            _ => None,
+        }
+    }
+
+    /// Id and figures for `bridge/health`; rates are over the time since the last call.
+    pub fn report(&mut self, now: Now) -> (String, CameraHealth) {
+        (self.id.to_string(), self.tally.report(self.status(), now))
+    }
+
+    pub fn publish_status(&self, effects: &mut Vec<Effect>) {
+        self.publish(Kind::CameraStatus, self.status().word(), effects);
+    }
+
+    /// Tells switch and threshold.
+    pub fn publish_settings(&self, effects: &mut Vec<Effect>) {
+        self.publish(Kind::DetectState, on_off(self.enabled), effects);
+        self.publish(Kind::ThresholdState, &threshold_text(self.threshold), effects);
+    }
+
+    fn publish_counts(&self, changed: &[Arc<str>], effects: &mut Vec<Effect>) {
+        for label in changed {
+            if let Some(count) = self.counts.shown(label) {
+                effects.push(Effect::Publish(Topic::count(&self.id, label), count.to_string().into_bytes()));
+            }
+        }
+        if let (false, Some(all)) = (changed.is_empty(), self.counts.all()) {
+            self.publish(Kind::All, &all.to_string(), effects);
+        }
+    }
+
+    fn publish(&self, kind: Kind, text: &str, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Publish(Topic::of_camera(kind, &self.id), text.as_bytes().to_vec()));
+    }
+
+    /// The daemon ends: nothing is in view, and no frames come.
+    pub fn stop(&mut self, effects: &mut Vec<Effect>) {
+        let changed = self.counts.clear();
+        self.publish_counts(&changed, effects);
+        self.publish(Kind::CameraStatus, Availability::Offline.word(), effects);
+    }
+}

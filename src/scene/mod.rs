@@ -1,0 +1,419 @@
+//! What is true of cameras and objects now, and what to tell about it: pure state machines.
+//!
+//! [`Scene::handle`] takes one input with the time at which it came and appends effects; [`Scene::next_deadline`] says when
+//! time alone will change something. Nothing here reads a clock, starts a thread, opens a file or a socket, so hours of a
+//! house's life are tested in milliseconds. The thin shell in `daemon/` brings the inputs and carries the effects out.
+//! Modelled after `quinn-proto`, where the protocol is such a machine and the sockets stand outside.
+
+mod camera;
+mod commands;
+mod counts;
+mod generations;
+mod overrides;
+mod progress;
+mod report;
+mod samples;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub use camera::CameraNews;
+pub use generations::GenerationFacts;
+pub use overrides::Overrides;
+pub use report::{Facts, Flow, Identity};
+
+use crate::contract::{Availability, Command, Kind, MqttHealth, Problem, Topic};
+use crate::detection::Outcome;
+use crate::settings::Settings;
+use camera::Camera;
+use generations::Generations;
+use report::Report;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time at which an input came. The shell takes it; nobody else asks a clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Monotonic time, for durations.
+    pub mono: Instant,
+    /// Wall time, for people; may jump.
+    pub wall: SystemTime,
+    /// Time since the machine started (CLOCK_BOOTTIME).
+    pub boot: Duration,
+    /// Whether the wall clock is set by the network.
+    pub synced: bool,
+}
+
+/// The state of the link to the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// What the link counted.
+    pub counted: MqttHealth,
+    /// Subscriptions that the broker refused.
+    pub refused_filters: Vec<Arc<str>>,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A frame came out of the pipeline, in its camera's order.
+    Outcome(&'a Outcome),
+    /// The supervisor of the camera with this number reports.
+    Camera(usize, CameraNews),
+    /// A command arrived over MQTT and was found well formed.
+    Command(Command),
+    /// Other settings are in force from now on.
+    Settings(Box<NewSettings>),
+    /// The link to the broker changed, or its counts were looked at.
+    Link(LinkState),
+    /// What the machine and the process say of themselves.
+    Machine(Box<Facts>),
+    /// Frames are judged by this generation from now on.
+    Generation(Box<GenerationFacts>),
+    /// A worker failed three times in a row on the generation with this number.
+    Unfit {
+        /// The generation's number.
+        generation: u64,
+        /// What the last failure was.
+        reason: String,
+    },
+    /// A deadline has passed, or a second.
+    Tick,
+    /// The daemon ends; nothing else follows.
+    Stop,
+}
+
+/// Settings with the numbers under which the pipeline knows the cameras.
+#[derive(Debug)]
+pub struct NewSettings {
+    /// All of them.
+    pub settings: Settings,
+    /// By camera id the camera's number; another number for an id that is known stands for a camera that was restarted.
+    pub numbers: BTreeMap<String, usize>,
+    /// Changed settings that wait for the next start, by name.
+    pub restart_required: Vec<String>,
+}
+
+/// A file of the state folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StateFile {
+    /// What was set over MQTT.
+    Overrides,
+    /// Retained topics that this node may have left on a broker.
+    RetainedTopics,
+}
+
+/// Something to be done by the shell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Publish this; class, quality of service and retention follow from the topic.
+    Publish(Topic, Vec<u8>),
+    /// Send a retained topic again although it did not change: the answer to a set.
+    Repeat(Topic),
+    /// Take a retained topic off the broker: it will not be published any more.
+    Forget(Topic),
+    /// Keep this over a restart.
+    Persist(StateFile, Vec<u8>),
+    /// Let the camera's frames reach the workers, or not.
+    Switch {
+        /// The camera's number.
+        camera: usize,
+        /// Whether its frames are detected on.
+        on: bool,
+    },
+    /// Hold the workers to this.
+    Limit {
+        /// Workers that may take frames, at least 1.
+        workers: usize,
+        /// Share of the time that each may work, percent.
+        share_percent: u32,
+    },
+    /// Look at this model file, and swap to it if it is another one than the one in use.
+    Load(PathBuf),
+    /// Go back to the generation with this number, which is still loaded.
+    RollBack {
+        /// Its number.
+        to: u64,
+    },
+    /// End the daemon: there is no model left that works.
+    GiveUp {
+        /// What failed last.
+        reason: String,
+    },
+    /// Write a line to the log.
+    Tell(Log),
+    /// Every camera's share of the pipeline makes progress.
+    Alive,
+}
+
+/// What is worth a line in the log: once per change of state, not per frame.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of the log line")]
+pub enum Log {
+    CameraOnline { camera: Arc<str> },
+    CameraOffline { camera: Arc<str>, reason: String },
+    CameraDamaged { camera: Arc<str>, reason: String },
+    ReplayOver { camera: Arc<str> },
+    FrameDamaged { camera: Arc<str>, reason: String },
+    FrameFailed { camera: Arc<str>, reason: String },
+    DetectionSwitched { camera: Arc<str>, on: bool },
+    ThresholdSet { camera: Arc<str>, value: f32 },
+    UnknownCamera { camera: Arc<str> },
+    Throttled { workers: usize, share_percent: u32, temperature_c: Option<f64> },
+    ThrottledNoMore { share_percent: u32 },
+    RolledBack { from: u64, to: u64, reason: String },
+    Stuck,
+}
+
+/// Everything that is true of the node now.
+pub struct Scene {
+    identity: Identity,
+    settings: Settings,
+    generations: Generations,
+    overrides: Overrides,
+    report: Report,
+    /// By number. A camera that was restarted has another number.
+    cameras: BTreeMap<usize, Camera>,
+    stuck: bool,
+}
+
+impl Scene {
+    /// The scene of a daemon that starts, and what it has to say first.
+    #[must_use]
+    pub fn new(
+        now: Now,
+        identity: Identity,
+        new: NewSettings,
+        generation: GenerationFacts,
+        overrides: Overrides,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        let mut scene = Self {
+            report: Report::new(now, &new.settings, new.restart_required.clone()),
+            identity,
+            settings: new.settings.clone(),
+            generations: Generations::new(generation),
+            overrides,
+            cameras: BTreeMap::new(),
+            stuck: false,
+        };
+        scene.take_settings(now, new, effects);
+        scene.publish_model(effects);
+        scene
+    }
+
+    /// Takes one input and appends what is to be done.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Outcome(outcome) => self.take_outcome(now, outcome, effects),
+            Input::Camera(number, news) => self.take_camera_news(now, number, news, effects),
+            Input::Command(command) => self.take_command(now, &command, effects),
+            Input::Settings(new) => {
+                let model = new.settings.detector.model_file();
+                self.take_settings(now, *new, effects);
+                effects.push(Effect::Load(model));
+            }
+            Input::Link(link) => self.report.take_link(link),
+            Input::Machine(facts) => self.take_facts(now, *facts, effects),
+            Input::Generation(facts) => self.take_generation(*facts, effects),
+            Input::Unfit { generation, reason } => self.generations.unfit(generation, reason, effects),
+            Input::Tick => self.check_progress(now, effects),
+            Input::Stop => return self.stop(effects),
+        }
+        self.pass_time(now, effects);
+    }
+
+    /// When time alone will change something, so that [`Input::Tick`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let cameras = self.cameras.values().filter_map(Camera::next_deadline);
+        cameras.chain(self.report.next_deadline()).min()
+    }
+
+    /// Every retained topic that this node may have on the broker now.
+    #[must_use]
+    pub fn retained_topics(&self) -> Vec<Topic> {
+        let node = [Kind::Status, Kind::Info, Kind::Health, Kind::Model].map(Topic::of_node);
+        node.into_iter().chain(self.cameras.values().flat_map(|camera| self.topics_of(&camera.id))).collect()
+    }
+
+    fn topics_of(&self, camera: &Arc<str>) -> Vec<Topic> {
+        let kinds = [Kind::CameraStatus, Kind::DetectState, Kind::ThresholdState, Kind::All];
+        let counts = self.told_labels().map(|(_, slug)| Topic::count(camera, slug));
+        kinds.into_iter().map(|kind| Topic::of_camera(kind, camera)).chain(counts).collect()
+    }
+
+    /// Label and slug of each class that is told.
+    fn told_labels(&self) -> impl Iterator<Item = (&String, &Arc<str>)> {
+        let current = self.generations.current();
+        current.facts.labels.iter().zip(&current.slugs).filter(|(label, _)| !label.is_empty())
+    }
+
+    /// Whether every camera is a replay that is over.
+    #[must_use]
+    pub fn all_ended(&self) -> bool {
+        self.cameras.values().all(Camera::has_ended)
+    }
+
+    /// One line on how it goes, for `systemctl status`.
+    #[must_use]
+    pub fn status_line(&self, frames_per_s: f64) -> String {
+        let online = self.cameras.values().filter(|camera| camera.status() == Availability::Online).count();
+        let broker = if self.report.link().connected { "connected" } else { "not reachable" };
+        let throttled = if self.report.throttled() { ", CPU throttled" } else { "" };
+        format!("{frames_per_s:.1} frames a second, {online} of {} cameras online, broker {broker}{throttled}", self.cameras.len())
+    }
+
+    fn take_outcome(&mut self, now: Now, outcome: &Outcome, effects: &mut Vec<Effect>) {
+        let Some(camera) = self.cameras.get_mut(&outcome.camera) else { return };
+        let before = camera.status();
+        camera.take_outcome(now, outcome, effects);
+        if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
+            let Some(judge) = self.generations.find(outcome.generation) else { return };
+            // Best first, so those above the threshold are a prefix.
+            let found = &found[..found.partition_point(|detection| detection.score > camera.threshold)];
+            camera.count(now, found, judge, effects);
+            let sender = samples::Sender { node: &self.identity.node, judge: &judge.facts };
+            camera.publish_sample(now, outcome, found, &sender, &self.settings.mqtt, effects);
+        }
+        self.after_camera_change(outcome.camera, before, effects);
+    }
+
+    fn take_camera_news(&mut self, now: Now, number: usize, news: CameraNews, effects: &mut Vec<Effect>) {
+        let Some(camera) = self.cameras.get_mut(&number) else { return };
+        let before = camera.status();
+        camera.take_news(now, news, effects);
+        self.after_camera_change(number, before, effects);
+    }
+
+    /// Publishes a status that changed, and lets health know.
+    fn after_camera_change(&mut self, number: usize, before: Availability, effects: &mut Vec<Effect>) {
+        let Some(camera) = self.cameras.get(&number) else { return };
+        if camera.status() != before {
+            camera.publish_status(effects);
+            self.report.state_changed();
+        }
+    }
+
+    /// Takes settings: cameras that are gone are forgotten, those that were restarted begin anew, the others go on.
+    fn take_settings(&mut self, now: Now, new: NewSettings, effects: &mut Vec<Effect>) {
+        let before = self.retained_topics();
+        self.settings = new.settings;
+        self.overrides.keep_only(|id| self.settings.cameras.contains_key(id), effects);
+        let slugs: Vec<_> = self.told_labels().map(|(_, slug)| Arc::clone(slug)).collect();
+        let mut old: BTreeMap<Arc<str>, Camera> =
+            std::mem::take(&mut self.cameras).into_values().map(|camera| (Arc::clone(&camera.id), camera)).collect();
+        for (id, settings) in &self.settings.cameras {
+            let Some(&number) = new.numbers.get(id) else { continue };
+            let id: Arc<str> = Arc::from(id.as_str());
+            let in_force = self.overrides.of(&id, self.settings.detector.min_score);
+            let mut camera = Camera::new(now, number, &id, settings, &self.settings, in_force, &slugs);
+            if let Some(known) = old.remove(&id) {
+                camera.go_on_from(now, known);
+            }
+            effects.push(Effect::Switch { camera: number, on: camera.is_enabled() });
+            camera.publish_status(effects);
+            camera.publish_settings(effects);
+            self.cameras.insert(number, camera);
+        }
+        self.forget_what_vanished(before, effects);
+        self.report.take_settings(&self.settings, new.restart_required);
+        self.limit_workers(effects);
+        self.publish_info(effects);
+    }
+
+    fn forget_what_vanished(&self, before: Vec<Topic>, effects: &mut Vec<Effect>) {
+        let kept = self.retained_topics();
+        effects.extend(before.into_iter().filter(|topic| !kept.contains(topic)).map(Effect::Forget));
+    }
+
+    /// Takes another generation: counts of labels that it lacks vanish, those of its own begin unknown.
+    fn take_generation(&mut self, facts: GenerationFacts, effects: &mut Vec<Effect>) {
+        let before = self.retained_topics();
+        self.generations.take(facts);
+        let slugs: Vec<_> = self.told_labels().map(|(_, slug)| Arc::clone(slug)).collect();
+        for camera in self.cameras.values_mut() {
+            camera.keep_counts_of(&slugs);
+        }
+        self.forget_what_vanished(before, effects);
+        self.report.state_changed();
+        self.publish_info(effects);
+        self.publish_model(effects);
+    }
+
+    fn take_facts(&mut self, now: Now, facts: Facts, effects: &mut Vec<Effect>) {
+        for (number, flow) in &facts.flows {
+            if let Some(camera) = self.cameras.get_mut(number) {
+                camera.take_flow(now, *flow);
+            }
+        }
+        let was_throttled = self.report.throttled();
+        self.report.take_facts(facts);
+        if self.report.throttled() != was_throttled {
+            self.limit_workers(effects);
+            effects.push(Effect::Tell(self.report.throttling(&self.settings.detector)));
+        }
+    }
+
+    fn limit_workers(&self, effects: &mut Vec<Effect>) {
+        let detector = &self.settings.detector;
+        let (workers, share_percent) = report::worker_limits(detector.workers, detector.cpu_quota, self.report.throttled());
+        effects.push(Effect::Limit { workers, share_percent });
+    }
+
+    /// Says that all is well if every camera makes progress, and says once if one does not.
+    fn check_progress(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let stuck = self.cameras.values().any(|camera| camera.is_stuck(now));
+        if !stuck {
+            effects.push(Effect::Alive);
+        } else if !self.stuck {
+            effects.push(Effect::Tell(Log::Stuck));
+        }
+        self.stuck = stuck;
+    }
+
+    /// What time alone changes: counts fall, a damaged camera goes offline, health is due.
+    fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for number in self.cameras.keys().copied().collect::<Vec<_>>() {
+            let Some(camera) = self.cameras.get_mut(&number) else { continue };
+            let before = camera.status();
+            camera.pass_time(now, effects);
+            self.after_camera_change(number, before, effects);
+        }
+        if self.report.is_due(now) {
+            let problems = self.problems(now);
+            let statuses: Vec<_> = self.cameras.values_mut().map(|camera| camera.report(now)).collect();
+            effects.push(self.report.health(now, problems, statuses));
+        }
+    }
+
+    fn problems(&self, now: Now) -> Vec<Problem> {
+        let cameras = self.cameras.values().flat_map(Camera::problems);
+        let model = self.generations.fell_back().then_some(Problem::ModelFallback);
+        cameras.chain(self.report.problems(now)).chain(model).collect()
+    }
+
+    fn publish_info(&self, effects: &mut Vec<Effect>) {
+        let slugs = self.told_labels().map(|(label, slug)| (label.clone(), slug.to_string())).collect();
+        let overrides = self.overrides.in_force(self.settings.detector.min_score);
+        let model = self.generations.current().info();
+        let info = self.report.info(&self.identity, &self.settings, model, &slugs, overrides);
+        effects.push(Effect::Publish(Topic::of_node(Kind::Info), info.encode_fitting()));
+    }
+
+    fn publish_model(&self, effects: &mut Vec<Effect>) {
+        let bytes = serde_json::to_vec(&self.generations.state()).unwrap_or_default();
+        effects.push(Effect::Publish(Topic::of_node(Kind::Model), bytes));
+    }
+
+    /// The last words before `status` = `offline`: nothing is in view and no camera gives frames.
+    fn stop(&mut self, effects: &mut Vec<Effect>) {
+        for camera in self.cameras.values_mut() {
+            camera.stop(effects);
+        }
+    }
+}
