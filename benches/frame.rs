@@ -1,14 +1,16 @@
 //! Everything a frame costs but inference: `cargo bench --bench frame`. The model's heads come from one real run.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use retinad::detection::{Detection, Outcome, Times, Verdict};
+use retinad::contract::{Kind, Topic};
+use retinad::detection::{Detection, Outcome, Verdict};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};
 use retinad::image::{self, Letterbox};
 use retinad::model::{Head, ModelFile};
-use retinad::publish::{Counts, Outbox, payload};
+use retinad::publish::Outbox;
 use retinad::retinanet::anchors::{Level, anchors};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
+use retinad::scene::{Effect, GenerationFacts, Identity, NewSettings, Now, Overrides, Scene};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -83,51 +85,55 @@ fn frame(c: &mut Criterion) {
     let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
     assert!(!found.is_empty(), "the benchmark's picture holds a person");
     c.bench_function("publish", |b| {
-        b.iter_batched_ref(outbox, |(outbox, counts)| publish(outbox, counts, &labels, &raw, &found), BatchSize::SmallInput);
+        b.iter_batched_ref(|| publishing(&labels), |publishing| publish(publishing, &raw, &found), BatchSize::SmallInput);
     });
     c.bench_function("all but inference", |b| {
         b.iter_batched_ref(
-            outbox,
-            |(outbox, counts)| {
+            || publishing(&labels),
+            |publishing| {
                 image::decode(&raw, &mut picture).expect("decodes");
                 preprocess(&picture);
                 let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
-                publish(outbox, counts, &labels, &raw, &found);
+                publish(publishing, &raw, &found);
             },
             BatchSize::SmallInput,
         );
     });
 }
 
-fn outbox() -> (Outbox, Counts) {
-    let mut outbox = Outbox::new("retinad/n/status".into());
-    outbox.connect();
-    while outbox.take().is_some() {}
-    (outbox, Counts::new(20, Duration::from_secs(2)))
+/// The scene of one camera, and an outbox with a connection and nothing to send.
+struct Publishing {
+    scene: Scene,
+    outbox: Outbox,
 }
 
-/// What the desk does with a frame's detections, and the link's taking of the message.
-fn publish(outbox: &mut Outbox, counts: &mut Counts, labels: &[String], raw: &Arc<RawFrame>, found: &[Detection]) {
-    let now = Instant::now();
-    let verdict = Verdict::Detected(Vec::new());
-    let outcome = Outcome {
-        camera: 0,
-        seq: 1,
-        captured: now,
-        captured_wall: SystemTime::now(),
-        raw: Arc::clone(raw),
-        generation: 0,
-        width: 640,
-        height: 480,
-        superseded_before: 0,
-        times: Times::default(),
-        verdict,
-    };
-    let mut seen = vec![0; labels.len()];
-    found.iter().for_each(|d| seen[d.class] += 1);
-    counts.see(&seen, now, |label, count| outbox.set_state(format!("retinad/n/front/{}", labels[label]), count.to_string().into()));
-    let sender = payload::Sender { node: "n", camera: "front", labels, model_sha256: "0123456789ab", threshold: 0.05, clock_synced: true };
-    outbox.push_sample("retinad/n/front/detections", payload::detections(sender, &outcome, found, 1));
+fn now() -> Now {
+    Now { mono: Instant::now(), wall: SystemTime::now(), boot: Duration::from_secs(1), synced: true }
+}
+
+fn publishing(labels: &[String]) -> Publishing {
+    let text = "[detector]\nmin_score = 0.05\n[mqtt]\ndetections = \"always\"\nmax_rate = 60.0\n[cameras.front]\nkind = \"v4l2\"\n";
+    let settings = toml::from_str(text).expect("settings");
+    let new = NewSettings { settings, numbers: [("front".to_owned(), 0)].into(), restart_required: Vec::new() };
+    let generation = GenerationFacts { number: 1, labels: labels.to_vec(), ..GenerationFacts::default() };
+    let scene = Scene::new(now(), Identity::default(), new, generation, Overrides::default(), &mut Vec::new());
+    let mut outbox = Outbox::new(Topic::of_node(Kind::Status));
+    outbox.connect();
+    while outbox.take().is_some() {}
+    Publishing { scene, outbox }
+}
+
+/// What the scene does with a frame's detections, and the link's taking of the messages.
+fn publish(Publishing { scene, outbox }: &mut Publishing, raw: &Arc<RawFrame>, found: &[Detection]) {
+    let verdict = Verdict::Detected(found.to_vec());
+    let outcome = Outcome { width: 640, height: 480, raw: Arc::clone(raw), ..Outcome::of_nothing(Instant::now(), verdict) };
+    let mut effects = Vec::new();
+    scene.handle(now(), retinad::scene::Input::Outcome(&outcome), &mut effects);
+    for effect in effects {
+        if let Effect::Publish(topic, payload) = effect {
+            outbox.publish(topic, payload);
+        }
+    }
     while let Some(message) = outbox.take() {
         if let Some(token) = message.token {
             outbox.acknowledge(token);

@@ -1,96 +1,12 @@
 //! The program itself: started, signalled, fed with good and bad things, heard through a real Mosquitto.
 
 mod mosquitto;
+mod program;
 
 use mosquitto::{Broker, Listener, wait_for};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn retinad(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retinad"));
-    command.current_dir(ROOT).args(arguments);
-    command
-}
-
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = retinad(arguments).output().expect("runs");
-    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
-}
-
-/// A daemon under test; killed on drop.
-struct Daemon {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Daemon {
-    fn start(config: &Path) -> Self {
-        let mut child = retinad(&["run", "--config", &config.display().to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let log = Arc::new(Mutex::new(String::new()));
-        let (stderr, keep) = (BufReader::new(child.stderr.take().expect("piped")), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                keep.lock().expect("not poisoned").push_str(&(line + "\n"));
-            }
-        });
-        Self { child, log }
-    }
-
-    fn logged(&self, text: &str, seconds: u64) {
-        let until = Instant::now() + Duration::from_secs(seconds);
-        while !self.log.lock().expect("not poisoned").contains(text) {
-            assert!(Instant::now() < until, "no {text:?} in the log:\n{}", self.log.lock().expect("not poisoned"));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
-        assert!(done.success());
-    }
-
-    /// Ends it and says how long that took.
-    fn terminate(mut self) -> Duration {
-        let from = Instant::now();
-        self.signal("-TERM");
-        let status = self.child.wait().expect("ends");
-        assert_eq!(status.code(), Some(0), "{}", self.log.lock().expect("not poisoned"));
-        from.elapsed()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const PICTURES: &str = "[cameras.album]\nkind = \"replay\"\npath = \"examples/pictures\"\n";
-
-/// Settings in a folder of their own, for the broker on `port`.
-fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
-    let path = folder.join("retinad.toml");
-    let text = format!(
-        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\nmax_rate = 60\n{more}",
-        folder.join("state").display()
-    );
-    std::fs::write(&path, text).expect("written");
-    path
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary folder")
-}
+use program::{Daemon, PICTURES, ROOT, config, folder, output};
+use std::path::Path;
+use std::time::Duration;
 
 #[test]
 fn a_person_and_a_cat_are_found_and_the_end_is_quick_and_told() {

@@ -3,23 +3,43 @@
 mod mosquitto;
 
 use mosquitto::{Broker, Listener, free_port, wait_for};
-use retinad::publish::{Change, Publisher, PublisherOptions};
-use std::time::Duration;
+use retinad::contract::{Change, Kind, Topic};
+use retinad::publish::{LinkNews, Publisher, PublisherOptions};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-fn publisher(port: u16, node: &str, credentials: Option<(&str, &str)>) -> Publisher {
-    Publisher::start(PublisherOptions {
+fn options(port: u16, node: &str, credentials: Option<(&str, &str)>) -> PublisherOptions {
+    PublisherOptions {
         host: "127.0.0.1".into(),
         port,
         credentials: credentials.map(|(user, password)| (user.to_owned(), password.to_owned())),
         base: "retinad".into(),
         node: node.into(),
-        cameras: vec!["front".into()],
-    })
-    .expect("starts")
+        cameras: vec![Arc::from("front")],
+    }
+}
+
+fn publisher(port: u16, node: &str, credentials: Option<(&str, &str)>) -> Publisher {
+    Publisher::start(options(port, node, credentials), &crossbeam_channel::unbounded().0).expect("starts")
+}
+
+fn front(kind: Kind) -> Topic {
+    Topic::of_camera(kind, &Arc::from("front"))
+}
+
+/// The next command within `seconds`.
+fn command(publisher: &Publisher, seconds: u64) -> Option<Change> {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        match publisher.news().recv_deadline(until).ok()? {
+            LinkNews::Command(command) => return Some(command.change),
+            LinkNews::Changed => {}
+        }
+    }
 }
 
 fn connected(publisher: &Publisher, seconds: u64) {
-    wait_for(seconds, "connected", || publisher.stats().connected);
+    wait_for(seconds, "connected", || publisher.status().connected);
 }
 
 #[test]
@@ -27,16 +47,15 @@ fn online_comes_last_and_offline_ends_it() {
     let Some(broker) = Broker::start("") else { return };
     let listener = Listener::start(broker.port);
     let publisher = publisher(broker.port, "n", None);
-    let outbox = publisher.outbox();
-    outbox.state("bridge/info", "{}");
-    outbox.state("front/status", "online");
-    outbox.state("front/person", "0");
+    publisher.publish(Topic::of_node(Kind::Info), b"{}".to_vec());
+    publisher.publish(front(Kind::CameraStatus), b"online".to_vec());
+    publisher.publish(front(Kind::All), b"0".to_vec());
     connected(&publisher, 5);
-    outbox.event("front/events", "done");
+    publisher.publish(front(Kind::Events), b"done".to_vec());
     let lines = listener.until("front/events done", 5);
     let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
     let online = at("retinad/n/status online");
-    for before in ["bridge/info {}", "front/status online", "front/person 0"] {
+    for before in ["bridge/info {}", "front/status online", "front/all 0"] {
         assert!(at(before) < online, "{before}: {lines:#?}");
     }
     assert_eq!(publisher.shutdown(Duration::from_secs(2)), 0);
@@ -61,19 +80,18 @@ fn a_killed_daemon_is_offline_by_its_will() {
 fn no_event_is_lost_when_the_broker_is_killed_and_restarted() {
     let Some(broker) = Broker::start("") else { return };
     let publisher = publisher(broker.port, "n", None);
-    let outbox = publisher.outbox();
-    outbox.state("front/person", "3");
+    publisher.publish(front(Kind::All), b"3".to_vec());
     connected(&publisher, 5);
     // Some are on their way when the broker dies, the rest waits.
     for i in 0..100 {
-        outbox.event("front/events", format!("before-{i}"));
+        publisher.publish(front(Kind::Events), format!("before-{i}").into_bytes());
     }
-    wait_for(5, "acknowledged", || publisher.stats().outbox == 0);
+    wait_for(5, "acknowledged", || publisher.status().counted.outbox == 0);
     let port = broker.kill();
     for i in 0..200 {
-        outbox.event("front/events", format!("event-{i:03}."));
+        publisher.publish(front(Kind::Events), format!("event-{i:03}.").into_bytes());
     }
-    wait_for(5, "noticed", || !publisher.stats().connected);
+    wait_for(5, "noticed", || !publisher.status().connected);
     let _broker = Broker::start_on(port, "").expect("again");
     let listener = Listener::start(port);
     let lines = listener.until("event-199.", 15);
@@ -86,17 +104,17 @@ fn no_event_is_lost_when_the_broker_is_killed_and_restarted() {
         }
     }
     assert_eq!(expected, 200, "{arrived:#?}");
-    assert!(lines.iter().any(|line| line.contains("front/person 3")), "retained state is replayed");
-    assert_eq!(publisher.stats().dropped.events, 0);
+    assert!(lines.iter().any(|line| line.contains("front/all 3")), "retained state is replayed");
+    assert_eq!(publisher.status().counted.dropped.events, 0);
 }
 
 #[test]
 fn a_broker_absent_at_start_is_found_later() {
     let port = free_port();
     let publisher = publisher(port, "n", None);
-    publisher.outbox().state("front/person", "1");
-    publisher.outbox().event("front/events", "early");
-    wait_for(5, "first attempt", || !publisher.stats().connected);
+    publisher.publish(front(Kind::All), b"1".to_vec());
+    publisher.publish(front(Kind::Events), b"early".to_vec());
+    wait_for(5, "first attempt", || !publisher.status().connected);
     let Some(_broker) = Broker::start_on(port, "") else { return };
     let listener = Listener::start(port);
     listener.until("front/events early", 10);
@@ -118,9 +136,9 @@ fn a_wrong_password_is_retried_and_a_right_one_works() {
     let right = publisher(broker.port, "right", Some(("pi", "right")));
     connected(&right, 5);
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(wrong.stats().connects, 0);
-    wrong.outbox().event("front/events", "kept");
-    assert_eq!(wrong.stats().outbox, 1, "still alive, the event waits");
+    assert_eq!(wrong.status().counted.connects, 0);
+    wrong.publish(front(Kind::Events), b"kept".to_vec());
+    assert_eq!(wrong.status().counted.outbox, 1, "still alive, the event waits");
 }
 
 #[test]
@@ -129,11 +147,11 @@ fn an_oversize_message_is_refused_and_the_link_stays_up() {
     let publisher = publisher(broker.port, "n", None);
     connected(&publisher, 5);
     let listener = Listener::start(broker.port);
-    publisher.outbox().event("front/events", vec![b'x'; 2_000_000]);
-    publisher.outbox().event("front/events", "after");
+    publisher.publish(front(Kind::Events), vec![b'x'; 2_000_000]);
+    publisher.publish(front(Kind::Events), b"after".to_vec());
     listener.until("front/events after", 5);
-    let stats = publisher.stats();
-    assert_eq!((stats.oversize, stats.connects), (1, 1));
+    let counted = publisher.status().counted;
+    assert_eq!((counted.oversize, counted.connects), (1, 1));
 }
 
 #[test]
@@ -142,24 +160,23 @@ fn sets_are_checked_and_answered() {
     // Before the daemon comes: a retained command, the usual cause of ghost switching.
     broker.publish(&["-r", "-t", "retinad/n/front/detect/set", "-m", "OFF"]);
     let publisher = publisher(broker.port, "n", None);
-    publisher.outbox().state("front/threshold/state", "0.50");
+    publisher.publish(front(Kind::ThresholdState), b"0.50".to_vec());
     connected(&publisher, 5);
-    wait_for(5, "retained set refused", || publisher.stats().refused == 1);
+    wait_for(5, "retained set refused", || publisher.status().counted.refused == 1);
     let listener = Listener::start(broker.port);
     listener.until("threshold/state 0.50", 5);
     for (payload, refused) in [("ten", 2), ("1.5", 3), ("nan", 4)] {
         broker.publish(&["-q", "1", "-t", "retinad/n/front/threshold/set", "-m", payload]);
         listener.until("0 retinad/n/front/threshold/state 0.50", 5);
-        assert_eq!(publisher.stats().refused, refused, "{payload}");
+        assert_eq!(publisher.status().counted.refused, refused, "{payload}");
     }
     let large = broker.file("large", &vec![b'9'; 10_000_000]);
     broker.publish(&["-q", "1", "-t", "retinad/n/front/threshold/set", "-f", &large.display().to_string()]);
-    wait_for(10, "10 MB refused", || publisher.stats().refused == 5);
-    assert!(publisher.commands().is_empty());
+    wait_for(10, "10 MB refused", || publisher.status().counted.refused == 5);
+    assert!(!publisher.news().try_iter().any(|news| matches!(news, LinkNews::Command(_))));
     broker.publish(&["-q", "1", "-t", "retinad/n/front/threshold/set", "-m", "0.55"]);
-    let command = publisher.commands().recv_timeout(Duration::from_secs(5)).expect("accepted");
-    assert_eq!((command.camera, command.change), (0, Change::Threshold(0.55)));
-    assert_eq!(publisher.stats().connects, 1, "the link stayed up throughout");
+    assert_eq!(command(&publisher, 5), Some(Change::Threshold(0.55)));
+    assert_eq!(publisher.status().counted.connects, 1, "the link stayed up throughout");
 }
 
 #[test]
@@ -167,5 +184,48 @@ fn a_second_daemon_with_the_same_client_id_is_suspected() {
     let Some(broker) = Broker::start("") else { return };
     let first = publisher(broker.port, "twin", None);
     let second = publisher(broker.port, "twin", None);
-    wait_for(40, "suspected", || first.stats().suspect_duplicate || second.stats().suspect_duplicate);
+    wait_for(40, "suspected", || first.status().counted.suspect_duplicate || second.status().counted.suspect_duplicate);
+}
+
+#[test]
+fn of_a_hundred_sets_in_a_second_the_newest_wins_and_is_answered() {
+    let Some(broker) = Broker::start("") else { return };
+    let publisher = publisher(broker.port, "n", None);
+    connected(&publisher, 5);
+    let mut sets: String = (0..99).map(|i| format!("0.{}\n", 10 + i % 80)).collect();
+    sets += "0.90\n";
+    broker.publish_lines("retinad/n/front/threshold/set", &sets);
+    let mut last = None;
+    while let Some(change) = command(&publisher, 2) {
+        last = Some(change);
+    }
+    assert_eq!(last, Some(Change::Threshold(0.9)));
+}
+
+#[test]
+fn other_settings_lead_to_another_broker_and_the_old_one_hears_goodbye() {
+    let (Some(old), Some(new)) = (Broker::start(""), Broker::start("")) else { return };
+    let publisher = publisher(old.port, "n", None);
+    publisher.publish(front(Kind::All), b"2".to_vec());
+    connected(&publisher, 5);
+    let (at_old, at_new) = (Listener::start(old.port), Listener::start(new.port));
+    publisher.reconnect(PublisherOptions { base: "other".into(), ..options(new.port, "n", None) });
+    at_old.until("retinad/n/status offline", 5);
+    let seen = at_new.until("other/n/status online", 5);
+    assert!(seen.iter().any(|line| line.contains("other/n/front/all 2")), "{seen:#?}");
+    assert_eq!(publisher.shutdown(Duration::from_secs(2)), 0);
+    at_new.until("other/n/status offline", 5);
+}
+
+#[test]
+fn what_vanished_is_cleared_on_the_broker() {
+    let Some(broker) = Broker::start("") else { return };
+    broker.publish(&["-r", "-q", "1", "-t", "retinad/n/gone/person", "-m", "1"]);
+    let publisher = publisher(broker.port, "n", None);
+    publisher.clear("retinad/n/gone/person".into());
+    connected(&publisher, 5);
+    wait_for(5, "acknowledged", || publisher.not_cleared().is_empty());
+    let retained = broker.retained();
+    assert!(retained.contains(&"retinad/n/status online".to_owned()), "{retained:#?}");
+    assert!(!retained.iter().any(|line| line.contains("gone")), "{retained:#?}");
 }

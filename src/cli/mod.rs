@@ -89,7 +89,7 @@ pub struct ModelArgument {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
-    let load = |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
+    let load = move |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
         let environment = settings::environment()?;
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
         settings::load(config.as_deref(), &environment, &flags)
@@ -98,8 +98,9 @@ pub fn run() -> ExitCode {
     let none = ModelArgument { model: None };
     let done = match arguments.command {
         Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
-            let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
-            daemon::run(&settings, &model, || load(&arguments.model), arguments.once).map_err(|e| {
+            let generation = Generation::load(&settings.detector.model_file(), 1).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+            let again = std::sync::Arc::new(move || load(&arguments.model));
+            daemon::run(&settings, &generation, again, arguments.once).map_err(|e| {
                 let code = if matches!(e, daemon::DaemonError::Thread(_)) { SYSTEM } else { BAD_SETTINGS };
                 (code, e.to_string())
             })

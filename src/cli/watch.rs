@@ -1,11 +1,11 @@
 //! `retinad watch`: detections as they arrive over MQTT, one readable line each.
 
 use super::print::{complain, say};
+use crate::contract::{Detections, Kind, Names};
 use crate::daemon;
 use crate::publish::{SubscribeOptions, subscribe};
 use crate::settings::Settings;
 use clap::Args;
-use serde_json::Value;
 
 /// Arguments of `retinad watch`.
 #[derive(Args)]
@@ -29,17 +29,17 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8,
         host: daemon::broker_host(settings),
         port: settings.mqtt.port,
         credentials,
-        filter: format!("{}/{node}/+/detections", settings.mqtt.base),
+        filter: Names::new(&settings.mqtt.base, node).filter(Kind::Detections),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
     if !arguments.json {
         say!("{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT", "UTC", "camera", "label", "box x1,y1,x2,y2 in pixels");
     }
     subscribe(&options, |topic, payload| {
-        match serde_json::from_slice::<Value>(payload) {
-            Ok(message) if arguments.json => say!("{message}"),
+        match serde_json::from_slice::<Detections>(payload) {
+            Ok(_) if arguments.json => say!("{}", String::from_utf8_lossy(payload)),
             Ok(message) => print_lines(&message),
-            Err(error) => complain(format_args!("retinad: {topic}: not JSON: {error}")),
+            Err(error) => complain(format_args!("retinad: {topic}: not a message of detections: {error}")),
         }
         left = left.saturating_sub(1);
         left > 0
@@ -48,19 +48,15 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8,
 }
 
 /// One line a detection: time, camera, label, score, box, time for the frame.
-fn print_lines(message: &Value) {
-    let text = |key: &str| message[key].as_str().unwrap_or("?").to_owned();
-    let time = text("captured_at");
-    let clock = time.get(11..19).unwrap_or("?");
-    let camera = text("camera");
-    let total = message["latency_ms"]["total"].as_f64().unwrap_or(f64::NAN);
-    let found = message["detections"].as_array().map_or(&[][..], Vec::as_slice);
-    if found.is_empty() {
+fn print_lines(message: &Detections) {
+    // The time of day within `2026-11-26T08:15:00.000Z`.
+    let clock = message.captured_at.get(11..19).unwrap_or("?");
+    let (camera, total) = (&message.camera, message.latency_ms.total);
+    if message.detections.is_empty() {
         say!("{clock}  {camera:<10} nothing                                         {total:>6.0} ms");
     }
-    for detection in found {
-        let px: Vec<String> = detection["box_px"].as_array().map_or(&[][..], Vec::as_slice).iter().map(Value::to_string).collect();
-        let (label, score) = (detection["label"].as_str().unwrap_or("?"), detection["score"].as_f64().unwrap_or(f64::NAN));
-        say!("{clock}  {camera:<10} {label:<14} {score:>5.2}   box {:<22} {total:>6.0} ms", px.join(","));
+    for found in &message.detections {
+        let px = found.box_px.map(|side| side.to_string()).join(",");
+        say!("{clock}  {camera:<10} {:<14} {:>5.2}   box {px:<22} {total:>6.0} ms", found.label, found.score);
     }
 }

@@ -1,43 +1,146 @@
-//! One supervisor a camera: open, hand frames to the dispatcher, reopen with back-off. A camera that fails takes no other down.
+//! One supervisor a camera: open, hand frames to the dispatcher, reopen with back-off. A camera that fails takes no other
+//! down, and one that is added, removed or changed leaves the others alone.
 
+use crate::backoff::Backoff;
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::pipeline::Dispatcher;
+use crate::scene::CameraNews;
 use crate::settings::CameraSettings;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crate::thread::{self, EndNotice};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a camera's supervisor reports.
-#[derive(Debug)]
-pub enum News {
-    /// The first frame after an open.
-    Online,
-    /// It cannot be opened or stopped; it will be tried again.
-    Offline {
-        /// Why.
-        reason: String,
-        /// When.
-        retry_in: Duration,
-    },
-    /// A frame was damaged before it became one.
-    Damaged,
-    /// A replay is over.
-    Ended,
-}
-
-/// Waits between attempts to open a camera, doubling. The longest is what a replugged camera is at most away.
+/// Waits between attempts to open a camera. The longest is what a replugged camera is at most away.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// News of all cameras that may wait for the shell.
+const NEWS: usize = 64;
 
-/// What a supervisor counts, for the desk to read.
-#[derive(Debug, Default)]
-pub struct Counted {
-    /// Frames the camera gave.
-    pub frames: AtomicU64,
-    /// Of these, left out to keep to `max_fps`.
-    pub paced: AtomicU64,
+/// The supervisors that run.
+pub(super) struct Cameras {
+    running: BTreeMap<String, Running>,
+    /// The number of the next camera; none is used twice.
+    next_number: usize,
+    dispatcher: Arc<Dispatcher>,
+    to: Sender<(usize, CameraNews)>,
+    news: Receiver<(usize, CameraNews)>,
+    ends: Sender<EndNotice>,
+}
+
+struct Running {
+    number: usize,
+    settings: CameraSettings,
+    /// Dropping it ends the supervisor.
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What a change of the settings did to the cameras.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CameraChanges {
+    /// Numbers of cameras that are new or were restarted.
+    pub added: Vec<usize>,
+    /// Numbers that are not used any more.
+    pub removed: Vec<usize>,
+}
+
+impl Cameras {
+    /// None yet. The end of each supervisor is told to `ends`.
+    pub fn new(dispatcher: Arc<Dispatcher>, ends: Sender<EndNotice>) -> Self {
+        let (to, news) = bounded(NEWS);
+        Self { running: BTreeMap::new(), next_number: 0, dispatcher, to, news, ends }
+    }
+
+    /// What the supervisors report, by number.
+    pub fn news(&self) -> &Receiver<(usize, CameraNews)> {
+        &self.news
+    }
+
+    /// By id the numbers under which the pipeline knows the cameras.
+    pub fn numbers(&self) -> BTreeMap<String, usize> {
+        self.running.iter().map(|(id, camera)| (id.clone(), camera.number)).collect()
+    }
+
+    /// Stops cameras that the settings no longer have or have otherwise, and gives each that is to be started a number.
+    ///
+    /// The new supervisors are started by [`Cameras::start_pending`] once everybody else knows the numbers.
+    pub fn change(&mut self, wanted: &BTreeMap<String, CameraSettings>) -> (CameraChanges, Vec<Pending>) {
+        let mut changes = CameraChanges::default();
+        let mut leaving = BTreeMap::new();
+        let old = std::mem::take(&mut self.running);
+        for (id, camera) in old {
+            if wanted.get(&id) == Some(&camera.settings) {
+                self.running.insert(id, camera);
+            } else {
+                changes.removed.push(camera.number);
+                drop(camera.stop);
+                leaving.insert(id, camera.thread);
+            }
+        }
+        let mut pending = Vec::new();
+        for (id, settings) in wanted.iter().filter(|(id, _)| !self.running.contains_key(*id)) {
+            let number = self.next_number;
+            self.next_number += 1;
+            changes.added.push(number);
+            // Two handles on one device would shut each other out, so the new supervisor waits for the old one.
+            pending.push(Pending { number, id: id.clone(), settings: settings.clone(), after: leaving.remove(id) });
+        }
+        (changes, pending)
+    }
+
+    /// Numbers of [`Cameras::numbers`] with those of cameras that are about to start.
+    pub fn numbers_with(&self, pending: &[Pending]) -> BTreeMap<String, usize> {
+        let starting = pending.iter().map(|camera| (camera.id.clone(), camera.number));
+        self.numbers().into_iter().chain(starting).collect()
+    }
+
+    /// Starts a supervisor.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start_pending(&mut self, camera: Pending) -> std::io::Result<()> {
+        let (stop, stopped) = bounded::<()>(0);
+        let Pending { number, id, settings, after } = camera;
+        let supervisor = Supervisor {
+            number,
+            id: id.clone(),
+            settings: settings.clone(),
+            dispatcher: Arc::clone(&self.dispatcher),
+            news: self.to.clone(),
+            stop: stopped,
+        };
+        let thread = thread::spawn(&format!("sup-{id}"), &self.ends, move || {
+            if let Some(before) = after {
+                // How the one before ended was told by itself.
+                let _ = before.join();
+            }
+            supervisor.run();
+        })?;
+        self.running.insert(id, Running { number, settings, stop, thread });
+        Ok(())
+    }
+
+    /// Ends all supervisors, which end their child processes; a thread that hangs in a driver is not theirs to wait for.
+    pub fn end(self) {
+        // News that nobody reads must not hold them up.
+        drop(self.news);
+        let (stops, threads): (Vec<_>, Vec<_>) = self.running.into_values().map(|camera| (camera.stop, camera.thread)).unzip();
+        drop(stops);
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A camera that has a number and no supervisor yet.
+pub(super) struct Pending {
+    number: usize,
+    id: String,
+    settings: CameraSettings,
+    after: Option<JoinHandle<()>>,
 }
 
 /// Lets through at most so many frames a second, without falling below that for a camera whose rate is a multiple of it.
@@ -64,23 +167,14 @@ impl Pace {
 }
 
 /// A camera's share of the daemon.
-pub struct Supervisor {
-    /// Place in the settings' order.
-    pub index: usize,
-    /// Its id.
-    pub id: String,
-    /// Its settings.
-    pub settings: CameraSettings,
-    /// Its switch.
-    pub enabled: Arc<AtomicBool>,
-    /// What it counts.
-    pub counted: Arc<Counted>,
-    /// Where frames go.
-    pub dispatcher: Arc<Dispatcher>,
-    /// Where news goes.
-    pub news: Sender<(usize, News)>,
-    /// Closed when the daemon ends.
-    pub stop: Receiver<()>,
+struct Supervisor {
+    number: usize,
+    id: String,
+    settings: CameraSettings,
+    dispatcher: Arc<Dispatcher>,
+    news: Sender<(usize, CameraNews)>,
+    /// Closed when the camera is not wanted any more.
+    stop: Receiver<()>,
 }
 
 /// Why a supervisor ends, or tries again.
@@ -90,63 +184,63 @@ enum End {
 }
 
 impl Supervisor {
-    /// Starts the supervisor's thread. It ends soon after `stop` closes, whatever the camera does.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn start(self) -> std::io::Result<JoinHandle<()>> {
-        let mut name = format!("sup-{}", self.id);
-        name.truncate(15);
-        std::thread::Builder::new().name(name).spawn(move || self.run())
+    fn report(&self, news: CameraNews) {
+        // Nobody listens any more once the daemon ends.
+        let _ = self.news.send((self.number, news));
     }
 
-    fn say_offline(&self, reason: String, retry_in: Duration) {
-        self.say(News::Offline { reason, retry_in });
+    fn report_offline(&self, reason: String, retry_in: Duration) {
+        self.report(CameraNews::Offline { reason, retry_in });
     }
 
-    fn say(&self, news: News) {
-        let _ = self.news.send((self.index, news));
-    }
-
+    /// Until the camera is not wanted any more, or a replay is over.
     fn run(self) {
-        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            let left = match Watched::start(&self.id, &self.settings) {
+            let (wait, left) = match Watched::start(&self.id, &self.settings) {
                 Err(error) => {
-                    self.say_offline(error.to_string(), wait);
-                    None
+                    let wait = backoff.next_wait();
+                    self.report_offline(error.to_string(), wait);
+                    (wait, None)
                 }
                 Ok(camera) => {
-                    let end = self.feed(&camera, &mut wait);
+                    let end = self.feed(&camera, &mut backoff);
                     let left = camera.abandon();
                     match end {
                         End::Stopped => return,
-                        End::Failed(CaptureError::Ended { .. }) => {
-                            self.say(News::Ended);
-                            return;
+                        End::Failed(CaptureError::Ended { .. }) => return self.report(CameraNews::Ended),
+                        End::Failed(error) => {
+                            let wait = backoff.next_wait();
+                            self.report_offline(error.to_string(), wait);
+                            (wait, left)
                         }
-                        End::Failed(error) => self.say_offline(error.to_string(), wait),
                     }
-                    left
                 }
             };
-            loop {
-                match self.stop.recv_timeout(wait) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => return,
-                }
-                wait = (wait * 2).min(LONGEST_WAIT);
-                if left.as_ref().is_none_or(JoinHandle::is_finished) {
-                    break;
-                }
-                // A second handle on a device whose driver hangs would be as dead as the first, and one thread more each time.
-                self.say_offline(format!("{}: its driver does not answer; unplug it or restart", self.settings.name()), wait);
+            if !self.wait_until_free(wait, &mut backoff, left) {
+                return;
             }
         }
     }
 
+    /// Waits before the next attempt, and until the thread that was left behind in the driver has come back: a second handle
+    /// on a device whose driver hangs would be as dead as the first, and one thread more each time. `false`: not wanted.
+    fn wait_until_free(&self, mut wait: Duration, backoff: &mut Backoff, left: Option<JoinHandle<()>>) -> bool {
+        loop {
+            match self.stop.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => return false,
+            }
+            if left.as_ref().is_none_or(JoinHandle::is_finished) {
+                return true;
+            }
+            wait = backoff.next_wait();
+            self.report_offline(format!("{}: its driver does not answer; unplug it or restart", self.settings.name()), wait);
+        }
+    }
+
     /// From open to failure.
-    fn feed(&self, camera: &Watched, wait: &mut Duration) -> End {
+    fn feed(&self, camera: &Watched, backoff: &mut Backoff) -> End {
         let paced_by_workers = self.settings.replay_fps() == Some(0.0);
         let mut online = false;
         let mut pace = Pace::new(self.settings.max_fps);
@@ -154,26 +248,23 @@ impl Supervisor {
             match camera.next_frame(Some(&self.stop)) {
                 Ok(Waited::Stopped) => return End::Stopped,
                 Ok(Waited::Frame(grabbed)) => {
-                    if !online {
-                        (online, *wait) = (true, FIRST_WAIT);
-                        self.say(News::Online);
+                    if !std::mem::replace(&mut online, true) {
+                        backoff.reset();
+                        self.report(CameraNews::Online);
                     }
-                    self.counted.frames.fetch_add(1, Ordering::Relaxed);
-                    if !pace.pass(grabbed.captured) {
-                        self.counted.paced.fetch_add(1, Ordering::Relaxed);
-                    } else if self.enabled.load(Ordering::Relaxed)
-                        && !self.dispatcher.offer(self.index, grabbed.raw, grabbed.captured, grabbed.captured_wall)
-                    {
+                    let wanted = if pace.pass(grabbed.captured) {
+                        self.dispatcher.offer(self.number, grabbed.raw, grabbed.captured, grabbed.captured_wall)
+                    } else {
+                        self.dispatcher.leave_out(self.number)
+                    };
+                    if !wanted {
                         return End::Stopped;
                     }
                     if paced_by_workers {
-                        self.dispatcher.wait_until_taken(self.index);
+                        self.dispatcher.wait_until_taken(self.number);
                     }
                 }
-                Err(CaptureError::Damaged { what, reason }) => {
-                    tracing::debug!(what, reason, "damaged frame");
-                    self.say(News::Damaged);
-                }
+                Err(CaptureError::Damaged { reason, .. }) => self.report(CameraNews::Damaged { reason }),
                 Err(error) => return End::Failed(error),
             }
         }

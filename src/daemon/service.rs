@@ -6,16 +6,34 @@ use std::time::{Duration, Instant};
 /// Least time between two status texts that differ only in figures.
 const STATUS_GAP: Duration = Duration::from_secs(5);
 
-/// See the module's words.
-#[derive(Default)]
-pub struct Service {
+/// Start-up is over after this time, though no camera has answered: one whose driver does not even answer an open must not
+/// hold up what waits for us.
+const LONGEST_START: Duration = Duration::from_secs(15);
+
+/// The daemon's side of the notification socket.
+pub(super) struct Service {
+    started: Instant,
     ready: bool,
+    /// A notification failed and was logged.
     failed: bool,
+    /// The status line that systemd has.
     status: String,
-    said: Option<Instant>,
+    status_sent: Option<Instant>,
 }
 
 impl Service {
+    /// Nothing is told yet.
+    pub fn new(started: Instant) -> Self {
+        Self { started, ready: false, failed: false, status: String::new(), status_sent: None }
+    }
+
+    /// Start-up is over, since the cameras have had their time.
+    pub fn ready_after_longest_start(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.started) > LONGEST_START {
+            self.ready();
+        }
+    }
+
     /// Start-up is over; told once.
     pub fn ready(&mut self) {
         if !self.ready {
@@ -44,18 +62,19 @@ impl Service {
         self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// The pipeline has moved. Only for that: a ping from a timer would hide what the watchdog is for.
+    /// The daemon does its work. Only for that: a ping from a timer would hide what the watchdog is for.
     pub fn alive(&mut self) {
         self.tell(&[NotifyState::Watchdog]);
     }
 
     /// One line for `systemctl status`; at once with `changed`, else at most every 5 s.
     pub fn status(&mut self, now: Instant, changed: bool, text: impl FnOnce() -> String) {
-        if !changed && self.said.is_some_and(|said| now.saturating_duration_since(said) < STATUS_GAP) {
+        // Before that there is nothing to say yet.
+        if !self.ready || !changed && self.status_sent.is_some_and(|sent| now.saturating_duration_since(sent) < STATUS_GAP) {
             return;
         }
         let text = text();
-        self.said = Some(now);
+        self.status_sent = Some(now);
         if text != self.status {
             self.tell(&[NotifyState::Status(&text)]);
             self.status = text;

@@ -1,9 +1,21 @@
 //! One slot a camera, newest wins; workers take from the camera served longest ago.
+//!
+//! Cameras come and go while the daemon runs, each under a number that is never used again. One lock and one condition
+//! serve everybody who waits: workers for a frame, workers that rest, and replays that go as fast as they are taken.
 
 use crate::frame::{Frame, RawFrame};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Frames that a camera gave since it was added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Frames.
+    pub given: u64,
+    /// Of these, left out to keep to `max_fps`.
+    pub paced: u64,
+}
 
 struct Slot {
     waiting: Option<Frame>,
@@ -11,14 +23,27 @@ struct Slot {
     superseded: u64,
     /// Ticket of the last time this camera was served; the smallest goes first.
     served: u64,
+    /// Frames taken so far: the sequencer's key.
+    taken: u64,
+    /// Whether frames are kept for the workers.
+    enabled: bool,
+    flow: Flow,
 }
 
-struct Slots {
-    cameras: Vec<Slot>,
+/// What the workers are held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerLimits {
+    /// Workers that may take frames, at least 1; the others rest.
+    pub workers: usize,
+    /// Share of the time that a worker may work, percent, 1 to 100; after each frame it rests for the remainder.
+    pub share_percent: u32,
+}
+
+struct State {
+    cameras: BTreeMap<usize, Slot>,
     ticket: u64,
     closed: bool,
-    /// Order in which frames were taken, over all cameras: the sequencer's key.
-    taken: Vec<u64>,
+    limits: WorkerLimits,
 }
 
 /// A frame a worker took, with its place in its camera's order of taken frames.
@@ -29,94 +54,159 @@ pub struct Taken {
     pub place: u64,
 }
 
-/// Slots with permits to sleep on.
+/// The slots of all cameras.
 pub struct Dispatcher {
-    slots: Mutex<Slots>,
-    /// Told whenever a slot was emptied or the dispatcher closed.
-    freed: Condvar,
-    permits: Mutex<Option<Sender<()>>>,
-    ready: Receiver<()>,
+    state: Mutex<State>,
+    /// Notified whenever a frame came or went, the limits changed, or the dispatcher closed.
+    changed: Condvar,
+}
+
+/// Longest rest after one frame.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+impl WorkerLimits {
+    /// How long a worker rests after it worked for `worked`.
+    #[must_use]
+    pub fn rest_after(self, worked: Duration) -> Duration {
+        let share = self.share_percent.clamp(1, 100);
+        (worked * (100 - share) / share).min(LONGEST_REST)
+    }
+}
+
+impl Default for Dispatcher {
+    fn default() -> Self {
+        let limits = WorkerLimits { workers: usize::MAX, share_percent: 100 };
+        let state = State { cameras: BTreeMap::new(), ticket: 0, closed: false, limits };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
 }
 
 impl Dispatcher {
-    /// For `cameras` cameras.
-    #[must_use]
-    pub fn new(cameras: usize) -> Self {
-        // A permit stands for "some slot may hold a frame"; one per camera is enough, a full channel loses nothing.
-        let (permits, ready) = bounded(cameras.max(1));
-        let slot = || Slot { waiting: None, next_seq: 0, superseded: 0, served: 0 };
-        let slots = Slots { cameras: (0..cameras).map(|_| slot()).collect(), ticket: 0, closed: false, taken: vec![0; cameras] };
-        Self { slots: Mutex::new(slots), freed: Condvar::new(), permits: Mutex::new(Some(permits)), ready }
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is whole before anything could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a frame into its camera's slot. Returns whether the slots are still open. Never waits for a worker.
-    pub fn offer(&self, camera: usize, raw: RawFrame, captured: Instant, captured_wall: SystemTime) -> bool {
-        {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(slot) = slots.cameras.get_mut(camera) else { return false };
-            let seq = slot.next_seq;
-            slot.next_seq += 1;
-            let superseded = slot.waiting.take().is_some();
-            slot.superseded += u64::from(superseded);
-            slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw: Arc::new(raw) });
-        }
-        match &*self.permits.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(permits) => matches!(permits.try_send(()), Ok(()) | Err(TrySendError::Full(()))),
-            None => false,
-        }
+    /// Takes frames of the camera with this number from now on.
+    pub fn add(&self, camera: usize) {
+        let mut state = self.state();
+        // A new camera waits its turn behind those that wait already.
+        let served = state.ticket;
+        let slot = Slot { waiting: None, next_seq: 0, superseded: 0, served, taken: 0, enabled: true, flow: Flow::default() };
+        state.cameras.insert(camera, slot);
     }
 
-    /// Waits for a frame; `None` once closed and empty.
-    pub fn take(&self) -> Option<Taken> {
-        loop {
-            let open = self.ready.recv().is_ok();
-            let taken = self.take_oldest_served();
-            if taken.is_some() || !open {
-                return taken;
+    /// Forgets the camera and the frame that waits; [`Dispatcher::offer`] tells its supervisor to end.
+    pub fn remove(&self, camera: usize) {
+        self.state().cameras.remove(&camera);
+        self.changed.notify_all();
+    }
+
+    /// Whether the camera's frames reach the workers; those that come otherwise are only counted.
+    pub fn switch(&self, camera: usize, on: bool) {
+        if let Some(slot) = self.state().cameras.get_mut(&camera) {
+            slot.enabled = on;
+            if !on {
+                slot.waiting = None;
             }
         }
+        self.changed.notify_all();
     }
 
-    fn take_oldest_served(&self) -> Option<Taken> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let camera = (0..slots.cameras.len()).filter(|&i| slots.cameras[i].waiting.is_some()).min_by_key(|&i| slots.cameras[i].served)?;
-        slots.ticket += 1;
-        let ticket = slots.ticket;
-        let slot = &mut slots.cameras[camera];
-        let mut frame = slot.waiting.take()?;
-        slot.served = ticket;
-        frame.superseded_before = std::mem::take(&mut slot.superseded);
-        let place = slots.taken[camera];
-        slots.taken[camera] += 1;
-        self.freed.notify_all();
-        Some(Taken { frame, place })
+    /// Holds the workers to these limits.
+    pub fn limit(&self, limits: WorkerLimits) {
+        self.state().limits = limits;
+        self.changed.notify_all();
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> WorkerLimits {
+        self.state().limits
+    }
+
+    /// Puts a frame into its camera's slot. Returns whether the camera is still wanted. Never waits for a worker.
+    pub fn offer(&self, camera: usize, raw: RawFrame, captured: Instant, captured_wall: SystemTime) -> bool {
+        let mut state = self.state();
+        let open = !state.closed;
+        let Some(slot) = state.cameras.get_mut(&camera) else { return false };
+        slot.flow.given += 1;
+        let seq = slot.next_seq;
+        slot.next_seq += 1;
+        if open && slot.enabled {
+            slot.superseded += u64::from(slot.waiting.is_some());
+            slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw: Arc::new(raw) });
+            drop(state);
+            self.changed.notify_all();
+        }
+        open
+    }
+
+    /// Counts a frame that is left out to keep to the camera's `max_fps`. Returns whether the camera is still wanted.
+    pub fn leave_out(&self, camera: usize) -> bool {
+        let mut state = self.state();
+        let open = !state.closed;
+        let Some(slot) = state.cameras.get_mut(&camera) else { return false };
+        slot.flow.given += 1;
+        slot.flow.paced += 1;
+        open
+    }
+
+    /// Frames that each camera gave, by number.
+    #[must_use]
+    pub fn flows(&self) -> Vec<(usize, Flow)> {
+        self.state().cameras.iter().map(|(number, slot)| (*number, slot.flow)).collect()
+    }
+
+    /// Waits until this worker may work and a frame waits; `None` once closed and empty.
+    pub fn take(&self, worker: usize) -> Option<Taken> {
+        let mut state = self.state();
+        loop {
+            if state.closed || worker < state.limits.workers.max(1) {
+                if let Some(taken) = state.take_oldest_served() {
+                    drop(state);
+                    self.changed.notify_all();
+                    return Some(taken);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for `duration`, or until the dispatcher closes.
+    pub fn rest(&self, duration: Duration) {
+        if !duration.is_zero() {
+            drop(self.changed.wait_timeout_while(self.state(), duration, |state| !state.closed));
+        }
     }
 
     /// Lets workers finish what waits and then end.
     pub fn close(&self) {
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Taken under the slots' lock, so that nobody goes to sleep between its look at `closed` and this call.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.freed.notify_all();
-    }
-
-    /// Whether [`Dispatcher::close`] was called.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).closed
+        self.state().closed = true;
+        self.changed.notify_all();
     }
 
     /// Waits until the camera's slot is empty: for a replay that goes as fast as its frames are taken.
     pub fn wait_until_taken(&self, camera: usize) {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |slots: &mut Slots| !slots.closed && slots.cameras.get(camera).is_some_and(|slot| slot.waiting.is_some());
-        drop(self.freed.wait_while(slots, waiting).unwrap_or_else(PoisonError::into_inner));
+        let waits = |state: &mut State| !state.closed && state.cameras.get(&camera).is_some_and(|slot| slot.waiting.is_some());
+        drop(self.changed.wait_while(self.state(), waits));
     }
+}
 
-    /// Frames that wait in slots now.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).cameras.iter().filter(|slot| slot.waiting.is_some()).count()
+impl State {
+    fn take_oldest_served(&mut self) -> Option<Taken> {
+        let waiting = self.cameras.values_mut().filter(|slot| slot.waiting.is_some());
+        let slot = waiting.min_by_key(|slot| slot.served)?;
+        let mut frame = slot.waiting.take()?;
+        self.ticket += 1;
+        slot.served = self.ticket;
+        frame.superseded_before = std::mem::take(&mut slot.superseded);
+        let place = slot.taken;
+        slot.taken += 1;
+        Some(Taken { frame, place })
     }
 }
 
@@ -125,6 +215,12 @@ mod tests {
     use super::*;
     use crate::frame::Encoding;
 
+    fn dispatcher(cameras: usize) -> Dispatcher {
+        let dispatcher = Dispatcher::default();
+        (0..cameras).for_each(|camera| dispatcher.add(camera));
+        dispatcher
+    }
+
     fn offer(dispatcher: &Dispatcher, camera: usize) -> bool {
         let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![0] };
         dispatcher.offer(camera, raw, Instant::now(), SystemTime::now())
@@ -132,31 +228,61 @@ mod tests {
 
     #[test]
     fn newest_frame_wins_and_the_superseded_are_counted() {
-        let dispatcher = Dispatcher::new(1);
+        let dispatcher = dispatcher(1);
         assert!(offer(&dispatcher, 0) && offer(&dispatcher, 0) && offer(&dispatcher, 0));
-        let taken = dispatcher.take().expect("one waits");
+        let taken = dispatcher.take(0).expect("one waits");
         assert_eq!((taken.frame.seq, taken.frame.superseded_before, taken.place), (2, 2, 0));
+        assert_eq!(dispatcher.flows(), [(0, Flow { given: 3, paced: 0 })]);
     }
 
     #[test]
     fn a_fast_camera_does_not_starve_a_slow_one() {
-        let dispatcher = Dispatcher::new(2);
+        let dispatcher = dispatcher(2);
         let mut served = Vec::new();
         offer(&dispatcher, 1);
         for _ in 0..4 {
             offer(&dispatcher, 0);
-            served.push(dispatcher.take().expect("waits").frame.camera);
+            served.push(dispatcher.take(0).expect("waits").frame.camera);
         }
         assert!(served[..2].contains(&1), "{served:?}");
     }
 
     #[test]
     fn close_drains_what_waits_then_ends() {
-        let dispatcher = Dispatcher::new(2);
+        let dispatcher = dispatcher(2);
         offer(&dispatcher, 0);
         offer(&dispatcher, 1);
         dispatcher.close();
-        assert!(dispatcher.take().is_some() && dispatcher.take().is_some() && dispatcher.take().is_none());
+        assert!(dispatcher.take(0).is_some() && dispatcher.take(0).is_some() && dispatcher.take(0).is_none());
         assert!(!offer(&dispatcher, 0), "a camera thread learns from this that it may end");
+    }
+
+    #[test]
+    fn a_camera_that_was_removed_is_told_so_and_the_others_go_on() {
+        let dispatcher = dispatcher(2);
+        offer(&dispatcher, 0);
+        dispatcher.remove(0);
+        assert!(!offer(&dispatcher, 0) && !dispatcher.leave_out(0) && offer(&dispatcher, 1));
+        assert_eq!(dispatcher.take(0).map(|taken| taken.frame.camera), Some(1));
+    }
+
+    #[test]
+    fn a_camera_that_is_switched_off_keeps_no_frame_and_counts_on() {
+        let dispatcher = dispatcher(1);
+        offer(&dispatcher, 0);
+        dispatcher.switch(0, false);
+        assert!(offer(&dispatcher, 0));
+        dispatcher.switch(0, true);
+        offer(&dispatcher, 0);
+        let taken = dispatcher.take(0).expect("the frame after the switch");
+        assert_eq!((taken.frame.seq, dispatcher.flows()[0].1.given), (2, 3));
+    }
+
+    #[test]
+    fn a_worker_rests_for_its_share() {
+        let limits = WorkerLimits { workers: 2, share_percent: 25 };
+        assert_eq!(limits.rest_after(Duration::from_millis(100)), Duration::from_millis(300));
+        assert_eq!(limits.rest_after(Duration::from_secs(100)), LONGEST_REST);
+        assert_eq!(WorkerLimits { share_percent: 100, ..limits }.rest_after(Duration::from_secs(1)), Duration::ZERO);
     }
 }

@@ -1,12 +1,16 @@
-//! What is done with a stream of frames: slots, dispatch, workers, and results in each camera's order.
+//! What is done with a stream of frames: slots, dispatch, workers, results in each camera's order, and taps on them.
 //!
-//! Workers pull; nobody pushes. Capture never waits for inference, inference never waits for the broker. Each thread ends by its
-//! channel being closed.
+//! Workers pull; nobody pushes. Capture never waits for inference, inference never waits for the broker. Each thread ends by
+//! its channel being closed.
 
 mod dispatch;
+mod generation_slot;
 mod sequence;
+mod tap;
 mod worker;
 
-pub use dispatch::{Dispatcher, Taken};
+pub use dispatch::{Dispatcher, Flow, Taken, WorkerLimits};
+pub use generation_slot::{Found, GenerationSlot, Judge, Offer};
 pub use sequence::Sequencer;
-pub use worker::{WorkerState, Workers, start_workers};
+pub use tap::FrameTap;
+pub use worker::{WorkerCounts, WorkerNews, Workers, start_workers};

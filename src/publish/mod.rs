@@ -1,27 +1,27 @@
-//! MQTT out: topics and payloads of the contract, the outbox, and the link to the broker. The pipeline never waits for it.
+//! MQTT out: the outbox and the link to the broker. The pipeline never waits for it.
 
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
-mod counts;
-mod inbound;
+mod gate;
 mod link;
 mod outbox;
-pub mod payload;
-pub mod topics;
 
-pub use counts::Counts;
-pub use inbound::{Change, Command};
 pub use link::{SubscribeOptions, probe, subscribe};
-pub use outbox::{Dropped, Outbox};
+pub use outbox::{Address, Message, Outbox};
 
-use crossbeam_channel::{Receiver, bounded};
-use serde::Serialize;
+use crate::contract::{Command, Kind, MqttHealth, Names, Topic};
+use crate::thread::{self, EndNotice};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Largest message that is sent, bytes: Mosquitto 2.1 closes the connection of a client that sends more than 2,000,000.
 pub const MAX_MESSAGE: usize = 1_900_000;
+/// News of the link that may wait for the daemon. Commands arrive at the speed of a person's finger; 64 is a burst.
+const NEWS: usize = 64;
 
 /// Why publishing cannot start. One line.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub enum PublishError {
 }
 
 /// How to reach the broker, and who we are there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherOptions {
     /// Host name or address.
     pub host: String,
@@ -63,13 +63,52 @@ pub struct PublisherOptions {
     pub base: String,
     /// This machine's name in topics.
     pub node: String,
-    /// Camera ids, in the settings' order.
-    pub cameras: Vec<String>,
+    /// Ids of the cameras, whose commands are subscribed to.
+    pub cameras: Vec<Arc<str>>,
+}
+
+impl PublisherOptions {
+    /// How topics are spelled there.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(&self.base, &self.node)
+    }
+
+    /// Whether the same connection serves both; which cameras' commands are subscribed to can change on it.
+    fn same_connection(&self, other: &Self) -> bool {
+        Self { cameras: self.cameras.clone(), ..other.clone() } == *self
+    }
+
+    fn client_id(&self) -> String {
+        format!("retinad-{}", self.node)
+    }
+
+    fn broker(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// What the link is asked to do.
+#[derive(Debug, Clone)]
+enum Wanted {
+    /// Keep this connection.
+    Link(Arc<PublisherOptions>),
+    /// Say `offline` and end.
+    Nothing,
+}
+
+/// What the link reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkNews {
+    /// A command arrived.
+    Command(Command),
+    /// The connection came or went: see [`Publisher::status`].
+    Changed,
 }
 
 /// What the link counts.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+struct Counters {
     connected: AtomicBool,
     suspect_duplicate: AtomicBool,
     connects: AtomicU64,
@@ -79,35 +118,25 @@ pub(crate) struct Counters {
     oversize: AtomicU64,
 }
 
-/// A copy of the counters, as `bridge/health` shows them.
-#[derive(Debug, Clone, Serialize)]
-pub struct LinkStats {
+/// How the link is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkStatus {
     /// Whether a connection stands.
-    #[serde(skip)]
     pub connected: bool,
-    /// Connections made.
-    pub connects: u64,
-    /// Messages that wait for the broker.
-    pub outbox: usize,
-    /// Messages handed to the broker.
-    pub published: u64,
-    /// Messages received.
-    pub received: u64,
-    /// `set` messages refused.
-    pub refused: u64,
-    /// Messages that were too large to send.
-    pub oversize: u64,
-    /// Messages dropped, by class.
-    pub dropped: Dropped,
-    /// Whether another client seems to use our client id.
-    pub suspect_duplicate: bool,
+    /// What was counted.
+    pub counted: MqttHealth,
+    /// Subscriptions that the broker refused.
+    pub refused_filters: Vec<Arc<str>>,
 }
 
+/// What the link's thread and the daemon share.
 pub(crate) struct Shared {
     outbox: Mutex<Outbox>,
+    refused_filters: Mutex<Vec<Arc<str>>>,
     counters: Counters,
     wake: tokio::sync::Notify,
-    closing: AtomicBool,
+    /// Counts the turns of the link's loop: its sign of life.
+    turns: AtomicU64,
 }
 
 impl Shared {
@@ -115,126 +144,127 @@ impl Shared {
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The pipeline's side of the outbox. No method waits for the broker.
-#[derive(Clone)]
-pub struct OutboxHandle {
-    shared: Arc<Shared>,
-    prefix: Arc<str>,
-}
-
-impl OutboxHandle {
-    /// Sets a retained topic, relative to `<base>/<node>/`.
-    pub fn state(&self, topic: &str, payload: impl Into<Vec<u8>>) {
-        self.put(topic, payload.into(), |outbox, topic, payload| outbox.set_state(topic, payload));
-    }
-
-    /// Sends a retained topic again though it did not change.
-    pub fn repeat(&self, topic: &str) {
-        self.shared.outbox().repeat_state(&format!("{}/{topic}", self.prefix));
-        self.shared.wake.notify_one();
-    }
-
-    /// Queues an event (QoS 1, kept over a broker restart).
-    pub fn event(&self, topic: &str, payload: impl Into<Vec<u8>>) {
-        self.put(topic, payload.into(), |outbox, topic, payload| outbox.push_event(topic, payload));
-    }
-
-    /// Queues a per-frame sample (QoS 0).
-    pub fn sample(&self, topic: &str, payload: impl Into<Vec<u8>>) {
-        self.put(topic, payload.into(), |outbox, topic, payload| outbox.push_sample(&topic, payload));
-    }
-
-    /// Sets `bridge/health`.
-    pub fn health(&self, payload: impl Into<Vec<u8>>) {
-        self.put("bridge/health", payload.into(), |outbox, topic, payload| outbox.set_health(topic, payload));
-    }
-
-    fn put(&self, topic: &str, payload: Vec<u8>, into: impl FnOnce(&mut Outbox, String, Vec<u8>)) {
-        let topic = format!("{}/{topic}", self.prefix);
-        if topic.len() + payload.len() > MAX_MESSAGE {
-            if self.shared.counters.oversize.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(topic, bytes = payload.len(), limit = MAX_MESSAGE, "message too large, not sent");
-            }
-            return;
-        }
-        into(&mut self.shared.outbox(), topic, payload);
-        self.shared.wake.notify_one();
+    fn set_refused_filters(&self, refused: Vec<Arc<str>>) {
+        *self.refused_filters.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 }
 
-/// The link to the broker, on a thread of its own.
+/// The link to the broker, on a thread of its own. No method but [`Publisher::shutdown`] waits for anything.
 pub struct Publisher {
     shared: Arc<Shared>,
-    prefix: Arc<str>,
-    commands: Receiver<Command>,
+    /// Closed, by dropping the publisher, it ends the thread.
+    orders: watch::Sender<Wanted>,
+    news: Receiver<LinkNews>,
+    /// Closes when the thread ends.
     ended: Receiver<()>,
 }
 
 impl Publisher {
-    /// Starts the link. It keeps trying for as long as it lives; the broker need not be there.
+    /// Starts the link. It keeps trying for as long as it lives; the broker need not be there. Its end is told to `ends`.
     ///
     /// # Errors
     /// [`PublishError::Thread`].
-    pub fn start(options: PublisherOptions) -> Result<Self, PublishError> {
-        let prefix: Arc<str> = format!("{}/{}", options.base, options.node).into();
+    pub fn start(options: PublisherOptions, ends: &Sender<EndNotice>) -> Result<Self, PublishError> {
         let shared = Arc::new(Shared {
-            outbox: Mutex::new(Outbox::new(format!("{prefix}/status"))),
+            outbox: Mutex::new(Outbox::new(Topic::of_node(Kind::Status))),
+            refused_filters: Mutex::default(),
             counters: Counters::default(),
             wake: tokio::sync::Notify::new(),
-            closing: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
         });
-        // Sets arrive at the speed of a person's finger; 64 is a burst, the rest is refused and counted.
-        let (commands_in, commands) = bounded(64);
-        let (end, ended) = bounded::<()>(1);
+        let (news_in, news) = bounded(NEWS);
+        let (ended_in, ended) = bounded::<()>(0);
+        let (orders, wanted) = watch::channel(Wanted::Link(Arc::new(options)));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let theirs = Arc::clone(&shared);
-        let body = move || {
-            runtime.block_on(link::keep(options, theirs, commands_in));
-            drop(end);
-        };
-        std::thread::Builder::new().name("mqtt".into()).spawn(body)?;
-        Ok(Self { shared, prefix, commands, ended })
+        thread::spawn("mqtt", ends, move || {
+            runtime.block_on(link::keep(theirs, news_in, wanted));
+            drop(ended_in);
+        })?;
+        Ok(Self { shared, orders, news, ended })
     }
 
-    /// The pipeline's side.
-    #[must_use]
-    pub fn outbox(&self) -> OutboxHandle {
-        OutboxHandle { shared: Arc::clone(&self.shared), prefix: Arc::clone(&self.prefix) }
-    }
-
-    /// Accepted `set` messages.
-    #[must_use]
-    pub fn commands(&self) -> &Receiver<Command> {
-        &self.commands
-    }
-
-    /// The counters now.
-    #[must_use]
-    pub fn stats(&self) -> LinkStats {
-        let c = &self.shared.counters;
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let outbox = self.shared.outbox();
-        LinkStats {
-            connected: c.connected.load(Ordering::Relaxed),
-            connects: get(&c.connects),
-            outbox: outbox.waiting(),
-            published: get(&c.published),
-            received: get(&c.received),
-            refused: get(&c.refused),
-            oversize: get(&c.oversize),
-            dropped: outbox.dropped(),
-            suspect_duplicate: c.suspect_duplicate.load(Ordering::Relaxed),
+    /// Connects elsewhere, or under other names, or for other cameras; what waits is sent there.
+    pub fn reconnect(&self, options: PublisherOptions) {
+        let same = matches!(&*self.orders.borrow(), Wanted::Link(now) if **now == options);
+        if !same {
+            self.orders.send_replace(Wanted::Link(Arc::new(options)));
         }
+    }
+
+    /// Queues a message in the class of its topic. Too large ones are counted and not sent.
+    pub fn publish(&self, topic: Topic, payload: Vec<u8>) {
+        let limit = topic.spec().max_bytes.min(MAX_MESSAGE);
+        if payload.len() > limit {
+            if self.shared.counters.oversize.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(%topic, bytes = payload.len(), limit, "message too large, not sent");
+            }
+            return;
+        }
+        self.shared.outbox().publish(topic, payload);
+        self.shared.wake.notify_one();
+    }
+
+    /// Sends a retained topic again though it did not change.
+    pub fn repeat(&self, topic: Topic) {
+        self.shared.outbox().repeat_state(topic);
+        self.shared.wake.notify_one();
+    }
+
+    /// A retained topic is not published any more.
+    pub fn forget(&self, topic: &Topic) {
+        self.shared.outbox().forget(topic);
+    }
+
+    /// Clears what stands on the broker under this full name.
+    pub fn clear(&self, full: String) {
+        self.shared.outbox().clear(full);
+        self.shared.wake.notify_one();
+    }
+
+    /// Full names that were to be cleared and are not yet, as far as the broker has acknowledged.
+    #[must_use]
+    pub fn not_cleared(&self) -> BTreeSet<String> {
+        self.shared.outbox().not_cleared().clone()
+    }
+
+    /// What the link reports.
+    #[must_use]
+    pub fn news(&self) -> &Receiver<LinkNews> {
+        &self.news
+    }
+
+    /// Turns of the link's loop so far; it turns at least once a second, connected or not.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+
+    /// How the link is now.
+    #[must_use]
+    pub fn status(&self) -> LinkStatus {
+        let counters = &self.shared.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused_filters = self.shared.refused_filters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let outbox = self.shared.outbox();
+        let counted = MqttHealth {
+            connects: get(&counters.connects),
+            outbox: outbox.waiting(),
+            published: get(&counters.published),
+            received: get(&counters.received),
+            refused: get(&counters.refused),
+            oversize: get(&counters.oversize),
+            dropped: outbox.dropped(),
+            suspect_duplicate: counters.suspect_duplicate.load(Ordering::Relaxed),
+        };
+        LinkStatus { connected: counters.connected.load(Ordering::Relaxed), counted, refused_filters }
     }
 
     /// Sends what waits, then `offline`, waits for the acknowledgements and disconnects. Returns how many messages were left
     /// when `budget` ran out.
     pub fn shutdown(self, budget: Duration) -> usize {
-        self.shared.outbox().close();
-        self.shared.closing.store(true, Ordering::Release);
-        self.shared.wake.notify_one();
+        self.orders.send_replace(Wanted::Nothing);
         let _ = self.ended.recv_timeout(budget);
         self.shared.outbox().waiting()
     }

@@ -3,14 +3,18 @@
 //! | class | bound | when full or disconnected |
 //! |---|---|---|
 //! | state (retained) | newest value a topic | never dropped, merged |
-//! | event | 1,000 or 1 MiB | oldest dropped, counted |
-//! | sample (detections) | 2 a topic | newest wins; discarded while disconnected |
+//! | latest (retained, QoS 0) | newest value a topic | waits, merged |
+//! | event, response | 1,000 or 1 MiB | oldest dropped, counted |
+//! | sample (detections), picture | 2 a topic | newest wins; discarded while disconnected |
 //!
-//! A copy of each QoS 1 message is kept until the broker acknowledged it, and sent again on the next connection: the MQTT library
-//! alone loses messages it has accepted when the broker restarts (measured, `crates.md`).
+//! A copy of each QoS 1 message is kept until the broker acknowledged it, and sent again on the next connection: the MQTT
+//! library alone loses messages that it has accepted when the broker restarts (measured, `crates.md`).
+//!
+//! Topics stand here without base and node, so that a change of either only changes how the link spells them. Retained
+//! topics that are to vanish are kept by the full name that they have on the broker.
 
-use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use crate::contract::{Class, Dropped, Topic, Way};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most QoS 1 messages sent and not yet acknowledged.
 const MAX_IN_FLIGHT: usize = 20;
@@ -18,11 +22,20 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_EVENT_BYTES: usize = 1 << 20;
 const MAX_SAMPLES_A_TOPIC: usize = 2;
 
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A topic of this node.
+    Topic(Topic),
+    /// A full name under which this node once left a retained message.
+    Full(String),
+}
+
 /// A message ready to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Full topic.
-    pub topic: String,
+    /// Where it goes.
+    pub address: Address,
     /// Bytes.
     pub payload: Vec<u8>,
     /// Whether the broker keeps it.
@@ -31,76 +44,123 @@ pub struct Message {
     pub token: Option<u64>,
 }
 
-/// Messages dropped, by class.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Dropped {
-    /// Per-frame detections.
-    pub detections: u64,
-    /// Pictures.
-    pub snapshots: u64,
-    /// Events.
-    pub events: u64,
-    /// Answers to requests.
-    pub responses: u64,
-}
-
+/// A QoS 1 message that awaits its acknowledgement.
 #[derive(Debug)]
-enum Kind {
-    State,
-    Event,
+struct InFlight {
+    token: u64,
+    message: Message,
+    /// Sent again on the next connection in the order of events; retained topics are sent again anyway.
+    is_event: bool,
 }
 
-/// See the module's words.
-#[derive(Debug, Default)]
+/// What is to be said on `status` once everything that must come before is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announcement {
+    Online,
+    Offline,
+}
+
+/// All that waits for the broker.
+#[derive(Debug)]
 pub struct Outbox {
-    status_topic: String,
+    /// The topic of `online` and `offline`, always sent last.
+    status: Topic,
     /// Newest value of each retained topic, replayed on every connect.
-    table: BTreeMap<String, Vec<u8>>,
+    table: BTreeMap<Topic, Vec<u8>>,
     /// Retained topics to send, each once.
-    dirty: VecDeque<String>,
-    events: VecDeque<(String, Vec<u8>)>,
+    dirty: VecDeque<Topic>,
+    /// Full names to be cleared on the broker.
+    stale: BTreeSet<String>,
+    /// Of these, those to send on this connection.
+    to_clear: VecDeque<String>,
+    events: VecDeque<(Topic, Vec<u8>)>,
     event_bytes: usize,
-    samples: BTreeMap<String, VecDeque<Vec<u8>>>,
-    /// Newest health message: QoS 0, kept over a reconnect.
-    health: Option<(String, Vec<u8>)>,
-    in_flight: VecDeque<(u64, Kind, String, Vec<u8>)>,
+    samples: BTreeMap<Topic, VecDeque<Vec<u8>>>,
+    latest: BTreeMap<Topic, Vec<u8>>,
+    in_flight: VecDeque<InFlight>,
     next_token: u64,
     connected: bool,
-    /// What `status` is to say once all retained topics are out.
-    announce: Option<&'static str>,
+    announce: Option<Announcement>,
     dropped: Dropped,
 }
 
 impl Outbox {
-    /// An empty outbox; `status_topic` is the topic of `online` and `offline`, always sent last.
+    /// An empty outbox; `status` is the topic of `online` and `offline`.
     #[must_use]
-    pub fn new(status_topic: String) -> Self {
-        Self { status_topic, ..Self::default() }
+    pub fn new(status: Topic) -> Self {
+        Self {
+            status,
+            table: BTreeMap::new(),
+            dirty: VecDeque::new(),
+            stale: BTreeSet::new(),
+            to_clear: VecDeque::new(),
+            events: VecDeque::new(),
+            event_bytes: 0,
+            samples: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            next_token: 0,
+            connected: false,
+            announce: None,
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// Takes a message in the class of its topic.
+    pub fn publish(&mut self, topic: Topic, payload: Vec<u8>) {
+        match topic.spec().way {
+            Way::Out(Class::State) => self.set_state(topic, payload),
+            Way::Out(Class::Latest) => drop(self.latest.insert(topic, payload)),
+            Way::Out(Class::Event | Class::Response) => self.push_event(topic, payload),
+            Way::Out(Class::Sample | Class::Picture) => self.push_sample(topic, payload),
+            // Others publish there; a message of ours would be taken for one of theirs.
+            Way::In(_) => {}
+        }
     }
 
     /// Sets a retained topic. Sent if it differs from what was set before.
-    pub fn set_state(&mut self, topic: String, payload: Vec<u8>) {
+    fn set_state(&mut self, topic: Topic, payload: Vec<u8>) {
         if self.table.get(&topic) != Some(&payload) {
             self.table.insert(topic.clone(), payload);
             self.mark(topic);
         }
     }
 
-    /// Sends a retained topic again though it did not change (a refused `set`).
-    pub fn repeat_state(&mut self, topic: &str) {
-        if self.table.contains_key(topic) {
-            self.mark(topic.to_owned());
+    /// Sends a retained topic again though it did not change (the answer to a set).
+    pub fn repeat_state(&mut self, topic: Topic) {
+        if self.table.contains_key(&topic) {
+            self.mark(topic);
         }
     }
 
-    fn mark(&mut self, topic: String) {
+    fn mark(&mut self, topic: Topic) {
         if !self.dirty.contains(&topic) {
             self.dirty.push_back(topic);
         }
     }
 
+    /// A retained topic is not published any more. Clearing it on the broker is asked for by [`Outbox::clear`].
+    pub fn forget(&mut self, topic: &Topic) {
+        self.table.remove(topic);
+        self.dirty.retain(|waiting| waiting != topic);
+        self.samples.remove(topic);
+    }
+
+    /// Clears a retained message that this node left on the broker under this full name.
+    pub fn clear(&mut self, full: String) {
+        if self.stale.insert(full.clone()) {
+            self.to_clear.push_back(full);
+        }
+    }
+
+    /// Full names that are not cleared yet.
+    #[must_use]
+    pub fn not_cleared(&self) -> &BTreeSet<String> {
+        &self.stale
+    }
+
     /// Queues an event: kept until acknowledged, also over a broker restart.
-    pub fn push_event(&mut self, topic: String, payload: Vec<u8>) {
+    fn push_event(&mut self, topic: Topic, payload: Vec<u8>) {
         self.event_bytes += payload.len();
         self.events.push_back((topic, payload));
         while self.events.len() > MAX_EVENTS || (self.event_bytes > MAX_EVENT_BYTES && self.events.len() > 1) {
@@ -112,12 +172,12 @@ impl Outbox {
     }
 
     /// Queues a per-frame sample; discarded while disconnected.
-    pub fn push_sample(&mut self, topic: &str, payload: Vec<u8>) {
+    fn push_sample(&mut self, topic: Topic, payload: Vec<u8>) {
         if !self.connected {
             self.dropped.detections += 1;
             return;
         }
-        let queue = self.samples.entry(topic.to_owned()).or_default();
+        let queue = self.samples.entry(topic).or_default();
         queue.push_back(payload);
         if queue.len() > MAX_SAMPLES_A_TOPIC {
             queue.pop_front();
@@ -125,25 +185,22 @@ impl Outbox {
         }
     }
 
-    /// Sets the newest health message.
-    pub fn set_health(&mut self, topic: String, payload: Vec<u8>) {
-        self.health = Some((topic, payload));
-    }
-
-    /// A connection stands and its subscriptions are acknowledged: retained topics, then `online`, then what waits.
+    /// A connection stands and its subscriptions are acknowledged: what vanished is cleared, then retained topics, then
+    /// `online`, then what waits.
     pub fn connect(&mut self) {
         self.connected = true;
         self.dirty = self.table.keys().cloned().collect();
-        self.announce = Some("online");
+        self.to_clear = self.stale.iter().cloned().collect();
+        self.announce = Some(Announcement::Online);
     }
 
     /// The connection is gone: what was not acknowledged waits again, in order.
     pub fn disconnect(&mut self) {
         self.connected = false;
-        for (_, kind, topic, payload) in self.in_flight.drain(..).rev() {
-            if matches!(kind, Kind::Event) {
-                self.event_bytes += payload.len();
-                self.events.push_front((topic, payload));
+        for InFlight { message, is_event, .. } in self.in_flight.drain(..).rev() {
+            if let (true, Address::Topic(topic)) = (is_event, message.address) {
+                self.event_bytes += message.payload.len();
+                self.events.push_front((topic, message.payload));
             }
         }
         for queue in std::mem::take(&mut self.samples).into_values() {
@@ -153,7 +210,7 @@ impl Outbox {
 
     /// Says `offline` once everything else is out.
     pub fn close(&mut self) {
-        self.announce = Some("offline");
+        self.announce = Some(Announcement::Offline);
     }
 
     /// The next message to hand to the connection, or `None` if there is none or 20 await their acknowledgement.
@@ -161,55 +218,65 @@ impl Outbox {
         if !self.connected {
             return None;
         }
-        let closing = self.announce == Some("offline");
-        if self.in_flight.len() < MAX_IN_FLIGHT {
-            if let Some(topic) = self.dirty.pop_front() {
-                let payload = self.table.get(&topic).cloned().unwrap_or_default();
-                return Some(self.hand_over(Kind::State, topic, payload, true));
-            }
-            if let (Some(word), false) = (self.announce, closing) {
-                self.announce = None;
-                return Some(self.hand_over(Kind::State, self.status_topic.clone(), word.into(), true));
-            }
-            if let Some((topic, payload)) = self.events.pop_front() {
-                self.event_bytes -= payload.len();
-                return Some(self.hand_over(Kind::Event, topic, payload, false));
-            }
-            if closing {
-                self.announce = None;
-                return Some(self.hand_over(Kind::State, self.status_topic.clone(), "offline".into(), true));
-            }
+        if self.in_flight.len() < MAX_IN_FLIGHT
+            && let Some((address, payload, is_event)) = self.next_acknowledged()
+        {
+            return Some(self.hand_over(address, payload, is_event));
         }
-        if let Some((topic, payload)) = self.health.take() {
-            return Some(Message { topic, payload, retain: true, token: None });
+        if let Some((topic, payload)) = self.latest.pop_first() {
+            return Some(Message { address: Address::Topic(topic), payload, retain: true, token: None });
         }
         let topic = self.samples.iter().find(|(_, queue)| !queue.is_empty()).map(|(topic, _)| topic.clone())?;
         let payload = self.samples.get_mut(&topic)?.pop_front()?;
-        Some(Message { topic, payload, retain: false, token: None })
+        Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
     }
 
-    fn hand_over(&mut self, kind: Kind, topic: String, payload: Vec<u8>, retain: bool) -> Message {
+    /// The next message of QoS 1, and whether it is an event.
+    fn next_acknowledged(&mut self) -> Option<(Address, Vec<u8>, bool)> {
+        if let Some(full) = self.to_clear.pop_front() {
+            return Some((Address::Full(full), Vec::new(), false));
+        }
+        if let Some(topic) = self.dirty.pop_front() {
+            let payload = self.table.get(&topic).cloned().unwrap_or_default();
+            return Some((Address::Topic(topic), payload, false));
+        }
+        if self.announce == Some(Announcement::Online) {
+            self.announce = None;
+            return Some((Address::Topic(self.status.clone()), b"online".to_vec(), false));
+        }
+        if let Some((topic, payload)) = self.events.pop_front() {
+            self.event_bytes -= payload.len();
+            return Some((Address::Topic(topic), payload, true));
+        }
+        self.announce.take().map(|_| (Address::Topic(self.status.clone()), b"offline".to_vec(), false))
+    }
+
+    fn hand_over(&mut self, address: Address, payload: Vec<u8>, is_event: bool) -> Message {
         let token = self.next_token;
         self.next_token += 1;
-        self.in_flight.push_back((token, kind, topic.clone(), payload.clone()));
-        Message { topic, payload, retain, token: Some(token) }
+        let message = Message { address, payload, retain: !is_event, token: Some(token) };
+        self.in_flight.push_back(InFlight { token, message: message.clone(), is_event });
+        message
     }
 
     /// The broker acknowledged the message with this token.
     pub fn acknowledge(&mut self, token: u64) {
-        self.in_flight.retain(|(own, ..)| *own != token);
+        let Some(index) = self.in_flight.iter().position(|waiting| waiting.token == token) else { return };
+        if let Some(InFlight { message: Message { address: Address::Full(full), .. }, .. }) = self.in_flight.remove(index) {
+            self.stale.remove(&full);
+        }
     }
 
     /// Whether everything was sent and acknowledged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.in_flight.is_empty() && self.dirty.is_empty() && self.events.is_empty() && self.announce.is_none()
+        self.waiting() == 0 && self.announce.is_none()
     }
 
     /// Messages that wait for the broker or for its acknowledgement, samples apart.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.in_flight.len() + self.dirty.len() + self.events.len()
+        self.in_flight.len() + self.dirty.len() + self.to_clear.len() + self.events.len()
     }
 
     /// Messages dropped so far.
@@ -222,6 +289,16 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Kind;
+    use std::sync::Arc;
+
+    fn topic(kind: Kind) -> Topic {
+        Topic::of_camera(kind, &Arc::from("c"))
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(Topic::of_node(Kind::Status))
+    }
 
     fn drain(outbox: &mut Outbox) -> Vec<String> {
         let mut seen = Vec::new();
@@ -229,33 +306,37 @@ mod tests {
             if let Some(token) = message.token {
                 outbox.acknowledge(token);
             }
-            seen.push(format!("{}={}", message.topic, String::from_utf8_lossy(&message.payload)));
+            let name = match message.address {
+                Address::Topic(topic) => topic.to_string(),
+                Address::Full(full) => full,
+            };
+            seen.push(format!("{name}={}", String::from_utf8_lossy(&message.payload)));
         }
         seen
     }
 
     #[test]
     fn retained_topics_go_first_online_next_events_last() {
-        let mut outbox = Outbox::new("s".into());
-        outbox.push_event("e".into(), b"1".to_vec());
-        outbox.set_state("a".into(), b"0".to_vec());
-        outbox.set_state("a".into(), b"1".to_vec());
+        let mut outbox = outbox();
+        outbox.publish(topic(Kind::Events), b"1".to_vec());
+        outbox.publish(topic(Kind::All), b"0".to_vec());
+        outbox.publish(topic(Kind::All), b"1".to_vec());
         assert!(outbox.take().is_none());
         outbox.connect();
-        assert_eq!(drain(&mut outbox), ["a=1", "s=online", "e=1"]);
+        assert_eq!(drain(&mut outbox), ["c/all=1", "status=online", "c/events=1"]);
         outbox.close();
-        outbox.set_state("a".into(), b"2".to_vec());
-        assert_eq!(drain(&mut outbox), ["a=2", "s=offline"]);
+        outbox.publish(topic(Kind::All), b"2".to_vec());
+        assert_eq!(drain(&mut outbox), ["c/all=2", "status=offline"]);
         assert!(outbox.is_empty());
     }
 
     #[test]
     fn unacknowledged_events_are_sent_again_in_order() {
-        let mut outbox = Outbox::new("s".into());
+        let mut outbox = outbox();
         outbox.connect();
         drain(&mut outbox);
         for i in 0..30 {
-            outbox.push_event("e".into(), vec![i]);
+            outbox.publish(topic(Kind::Events), vec![i]);
         }
         let sent = std::iter::from_fn(|| outbox.take()).count();
         assert_eq!(sent, MAX_IN_FLIGHT);
@@ -264,7 +345,7 @@ mod tests {
         let mut again = Vec::new();
         while let Some(message) = outbox.take() {
             outbox.acknowledge(message.token.expect("QoS 1"));
-            if message.topic == "e" {
+            if message.address == Address::Topic(topic(Kind::Events)) {
                 again.push(message.payload[0]);
             }
         }
@@ -273,16 +354,44 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_drops_are_counted() {
-        let mut outbox = Outbox::new("s".into());
+        let mut outbox = outbox();
         for _ in 0..MAX_EVENTS + 5 {
-            outbox.push_event("e".into(), b"x".to_vec());
+            outbox.publish(topic(Kind::Events), b"x".to_vec());
         }
-        outbox.push_sample("d", b"x".to_vec());
+        outbox.publish(topic(Kind::Detections), b"x".to_vec());
         assert_eq!((outbox.dropped().events, outbox.dropped().detections, outbox.waiting()), (5, 1, MAX_EVENTS));
         outbox.connect();
         for i in 0..5 {
-            outbox.push_sample("d", vec![i]);
+            outbox.publish(topic(Kind::Detections), vec![i]);
         }
         assert_eq!(outbox.dropped().detections, 4);
+    }
+
+    #[test]
+    fn what_vanished_is_cleared_before_anything_else_until_the_broker_has_acknowledged() {
+        let mut outbox = outbox();
+        outbox.publish(topic(Kind::All), b"1".to_vec());
+        outbox.clear("old/n/c/all".into());
+        outbox.connect();
+        let first = outbox.take().expect("a message");
+        assert_eq!((&first.address, first.payload.len(), first.retain), (&Address::Full("old/n/c/all".into()), 0, true));
+        outbox.disconnect();
+        assert_eq!(outbox.not_cleared().len(), 1, "not acknowledged");
+        outbox.connect();
+        assert_eq!(drain(&mut outbox)[0], "old/n/c/all=");
+        assert!(outbox.not_cleared().is_empty());
+        outbox.forget(&topic(Kind::All));
+        outbox.disconnect();
+        outbox.connect();
+        assert_eq!(drain(&mut outbox), ["status=online"]);
+    }
+
+    #[test]
+    fn only_the_newest_health_waits() {
+        let mut outbox = outbox();
+        outbox.publish(Topic::of_node(Kind::Health), b"1".to_vec());
+        outbox.publish(Topic::of_node(Kind::Health), b"2".to_vec());
+        outbox.connect();
+        assert_eq!(drain(&mut outbox), ["status=online", "bridge/health=2"]);
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,6 +51,24 @@ impl Broker {
     pub fn publish(&self, arguments: &[&str]) {
         let done = Command::new("mosquitto_pub").args(["-p", &self.port.to_string()]).args(arguments).status().expect("mosquitto_pub");
         assert!(done.success(), "{arguments:?}");
+    }
+
+    /// What the broker keeps: lines `<topic> <payload>`.
+    pub fn retained(&self) -> Vec<String> {
+        let arguments = ["-p", &self.port.to_string(), "-t", "#", "--retained-only", "-W", "1", "-F", "%t %p"];
+        let out = Command::new("mosquitto_sub").args(arguments).output().expect("mosquitto_sub (mosquitto-clients)").stdout;
+        String::from_utf8_lossy(&out).lines().map(str::to_owned).collect()
+    }
+
+    /// One message a line, over one connection, as fast as it goes.
+    pub fn publish_lines(&self, topic: &str, lines: &str) {
+        let mut child = Command::new("mosquitto_pub")
+            .args(["-q", "1", "-l", "-p", &self.port.to_string(), "-t", topic])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("mosquitto_pub");
+        child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
+        assert!(child.wait().expect("ends").success());
     }
 
     pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {

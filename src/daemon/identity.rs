@@ -1,0 +1,88 @@
+//! Who this node is, and by which name and password it comes to the broker.
+
+use super::DaemonError;
+use crate::contract::slug;
+use crate::health;
+use crate::scene::Identity;
+use crate::settings::{Settings, is_id};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Names that every fresh system has, so that they tell no two nodes apart.
+const EVERYBODYS_NAMES: [&str; 2] = ["raspberrypi", "localhost"];
+/// Digits of the board's serial number that are added to such a name.
+const SERIAL_DIGITS: usize = 6;
+
+/// The node's name: as set, else from the host name, with the board's serial where the host name is everybody's.
+#[must_use]
+pub fn node_name(settings: &Settings) -> String {
+    if !settings.node.is_empty() {
+        return settings.node.clone();
+    }
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let mut name = slug(read("/proc/sys/kernel/hostname").trim()).replace('_', "-");
+    if EVERYBODYS_NAMES.contains(&name.as_str()) {
+        let serial: String = read("/proc/device-tree/serial-number").chars().filter(char::is_ascii_hexdigit).collect();
+        if serial.len() >= SERIAL_DIGITS {
+            name = format!("{name}-{}", &serial[serial.len() - SERIAL_DIGITS..].to_ascii_lowercase());
+        }
+    }
+    if is_id(&name) { name } else { "retinad".into() }
+}
+
+/// What `bridge/info` says of this node for as long as the daemon runs.
+pub(super) fn identity(node: String) -> Identity {
+    let boot_id = health::kernel_random("boot_id");
+    Identity {
+        node,
+        instance_id: health::kernel_random("uuid"),
+        boot_id: boot_id.get(..8).unwrap_or_default().to_owned(),
+        host: health::host(),
+    }
+}
+
+/// User name and password, if any: from `mqtt.password_file`, or the systemd credential `mqtt-password`.
+///
+/// # Errors
+/// [`DaemonError::Password`] if the file cannot be read or others may read it.
+pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, DaemonError> {
+    let mqtt = &settings.mqtt;
+    if mqtt.username.is_empty() {
+        return Ok(None);
+    }
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("mqtt-password"));
+    let (path, ours) = match (mqtt.password_file.as_os_str().is_empty(), credential) {
+        (false, _) => (mqtt.password_file.clone(), true),
+        (true, Some(path)) if path.exists() => (path, false),
+        _ => return Ok(Some((mqtt.username.clone(), String::new()))),
+    };
+    let failed = |reason: String| DaemonError::Password { path: path.display().to_string(), reason };
+    let mode = std::fs::metadata(&path).map_err(|e| failed(unreadable(&e)))?.permissions().mode() & 0o777;
+    if ours && mode & 0o077 != 0 {
+        return Err(failed(format!("mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)")));
+    }
+    let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e)))?;
+    Ok(Some((mqtt.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
+/// The error, and the way out where the service's own user may not read the file.
+fn unreadable(error: &std::io::Error) -> String {
+    if error.kind() == ErrorKind::PermissionDenied {
+        format!("{error}; for the service leave it empty and put the password into /etc/retinad/mqtt-password")
+    } else {
+        error.to_string()
+    }
+}
+
+/// Where state is kept: the settings' folder, else systemd's.
+pub(super) fn state_folder(settings: &Settings) -> Option<PathBuf> {
+    let set = Some(settings.state_dir.clone()).filter(|path| !path.as_os_str().is_empty());
+    set.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+}
+
+/// Host of the broker: the settings', or loopback for the embedded one.
+#[must_use]
+pub fn broker_host(settings: &Settings) -> String {
+    if settings.mqtt.host.is_empty() { "127.0.0.1".into() } else { settings.mqtt.host.clone() }
+}

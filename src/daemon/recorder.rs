@@ -1,0 +1,369 @@
+//! The disk, on a thread of its own: state files, whole or not at all, merged, and only when a value changed.
+//!
+//! [`Recorder::save`] never waits: the newest bytes of each file wait in a table until the thread has time for them. A disk
+//! that takes seconds to synchronise delays state files, and nothing else.
+
+use crate::atomic_file;
+use crate::scene::StateFile;
+use crate::thread::{self, EndNotice};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Largest state file that is read, bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// State files are for the service's own user.
+const FILE_MODE: u32 = 0o600;
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecorderError {
+    /// Another daemon writes there.
+    #[error("state folder {}: another retinad uses it; give each its own state_dir", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The thread cannot be started.
+    #[error("recorder thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The newest bytes of each file that waits to be written.
+type Waiting = Arc<Mutex<BTreeMap<StateFile, Vec<u8>>>>;
+
+/// The daemon's side of the recorder.
+pub(super) struct Recorder {
+    waiting: Waiting,
+    /// Wakes the thread; closing it makes the thread write what waits and end.
+    wake: Sender<()>,
+    /// Whether the last round could be written; comes after each round, also one that had nothing to do.
+    answers: Receiver<bool>,
+    /// Closes when the thread has ended.
+    ended: Receiver<()>,
+}
+
+/// What the state folder held at the start.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    texts: BTreeMap<StateFile, String>,
+    folder: Option<PathBuf>,
+}
+
+/// The thread's side.
+struct Writer {
+    folder: PathBuf,
+    waiting: Waiting,
+    /// What stands in each file as far as this process knows; an equal value is not written again.
+    written: BTreeMap<StateFile, Vec<u8>>,
+    failing: bool,
+    /// Held locked for as long as the thread lives; the kernel unlocks it however the process ends.
+    _lock: Option<File>,
+}
+
+impl StateFile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overrides => "overrides.json",
+            Self::RetainedTopics => "retained.json",
+        }
+    }
+}
+
+impl Recorder {
+    /// Opens the state folder and reads what it holds; without a folder nothing is kept. Its end is told to `ends`.
+    ///
+    /// A folder that cannot be written to is named in the log and in health, and the daemon goes on without keeping state.
+    ///
+    /// # Errors
+    /// [`RecorderError`].
+    pub fn open(folder: Option<PathBuf>, ends: &Sender<EndNotice>) -> Result<(Self, Loaded), RecorderError> {
+        let mut loaded = Loaded { folder: folder.clone(), ..Loaded::default() };
+        let mut lock = None;
+        if let Some(folder) = &folder {
+            lock = lock_folder(folder)?;
+            for file in [StateFile::Overrides, StateFile::RetainedTopics] {
+                if let Some(text) = read_or_set_aside(&folder.join(file.name())) {
+                    loaded.texts.insert(file, text);
+                }
+            }
+        }
+        let waiting = Waiting::default();
+        let (wake, work) = bounded(1);
+        let (answer, answers) = bounded(1);
+        let (ended_in, ended) = bounded::<()>(0);
+        let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
+        let writer = folder.map(|folder| Writer { folder, waiting: Arc::clone(&waiting), written, failing: false, _lock: lock });
+        thread::spawn("recorder", ends, move || {
+            run(writer, &work, &answer);
+            drop(ended_in);
+        })?;
+        Ok((Self { waiting, wake, answers, ended }, loaded))
+    }
+
+    /// Writes this soon, unless newer bytes for the same file come first.
+    pub fn save(&self, file: StateFile, bytes: Vec<u8>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(file, bytes);
+        self.ping();
+    }
+
+    /// Asks for an answer on [`Recorder::answers`], and has what failed before tried again.
+    pub fn ping(&self) {
+        // A full channel means that the thread has a round before it anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    /// After each round of the thread: whether everything could be written.
+    pub fn answers(&self) -> &Receiver<bool> {
+        &self.answers
+    }
+
+    /// Begins the end: what waits is written, then the thread ends. The result closes when it has.
+    pub fn close(self) -> Receiver<()> {
+        self.ended
+    }
+}
+
+/// Waits until a recorder that was closed has written everything, at most `budget`.
+pub(super) fn wait_for_end(ended: &Receiver<()>, budget: Duration) {
+    if ended.recv_timeout(budget) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+        tracing::warn!("the disk is too slow; the last changes of state may be lost");
+    }
+}
+
+impl Loaded {
+    /// The text of a state file, if there is one.
+    pub fn text(&self, file: StateFile) -> Option<&str> {
+        self.texts.get(&file).map(String::as_str)
+    }
+
+    /// What `parse` makes of a state file. One that cannot be used is named in the log and set aside, not overwritten.
+    pub fn parse<T: Default, E: std::fmt::Display>(&self, file: StateFile, parse: impl FnOnce(&str) -> Result<T, E>) -> T {
+        let Some(text) = self.text(file) else { return T::default() };
+        parse(text).unwrap_or_else(|error| {
+            if let Some(folder) = &self.folder {
+                set_aside(&folder.join(file.name()), &error.to_string());
+            }
+            T::default()
+        })
+    }
+}
+
+fn run(mut writer: Option<Writer>, work: &Receiver<()>, answer: &Sender<bool>) {
+    while work.recv().is_ok() {
+        let well = writer.as_mut().is_none_or(Writer::write_what_waits);
+        // An answer that was not looked at yet says the same.
+        let _ = answer.try_send(well);
+    }
+    if let Some(writer) = &mut writer {
+        writer.write_what_waits();
+    }
+}
+
+impl Writer {
+    /// Writes each file whose value changed; what cannot be written waits for the next round unless something newer came.
+    fn write_what_waits(&mut self) -> bool {
+        let work = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut failure = None;
+        for (file, bytes) in work {
+            if self.written.get(&file) == Some(&bytes) {
+                continue;
+            }
+            let path = self.folder.join(file.name());
+            // The folder may have vanished since the last time.
+            let written = std::fs::create_dir_all(&self.folder).and_then(|()| atomic_file::write(&path, &bytes, FILE_MODE));
+            match written {
+                Ok(()) => drop(self.written.insert(file, bytes)),
+                Err(error) => {
+                    failure = Some((path, error));
+                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(file).or_insert(bytes);
+                }
+            }
+        }
+        let waits = !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        self.log_change(failure.map(|(path, error)| format!("{}: {error}", path.display())), waits);
+        !self.failing
+    }
+
+    fn log_change(&mut self, failure: Option<String>, waits: bool) {
+        match failure {
+            Some(reason) if !self.failing => {
+                tracing::warn!(reason, "state cannot be written; what was set is not kept over a restart");
+                self.failing = true;
+            }
+            None if self.failing && !waits => {
+                tracing::info!("state is written again");
+                self.failing = false;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Locks the folder against another daemon. `None`: it cannot be locked, and writing will say why.
+fn lock_folder(folder: &Path) -> Result<Option<File>, RecorderError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened =
+        std::fs::create_dir_all(folder).and_then(|()| Ok(rustix::fs::open(folder.join("lock"), flags, Mode::from_raw_mode(FILE_MODE))?));
+    let file = match opened {
+        Ok(file) => File::from(file),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "state folder cannot be used; what is set is not kept over a restart");
+            return Ok(None);
+        }
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(RecorderError::InUse { folder: folder.to_path_buf() }),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "state folder cannot be locked");
+            Ok(None)
+        }
+    }
+}
+
+/// The file's text; `None` if there is none, or if it had to be set aside.
+fn read_or_set_aside(path: &Path) -> Option<String> {
+    match read_bounded(path) {
+        Ok(text) => text,
+        Err(reason) => {
+            set_aside(path, &reason);
+            None
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Option<String>, String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        opened => File::from(opened.map_err(|e| e.to_string())?),
+    };
+    let about = file.metadata().map_err(|e| e.to_string())?;
+    if !about.is_file() {
+        return Err("not a regular file".into());
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("more than {MAX_FILE} bytes"));
+    }
+    Ok(Some(text))
+}
+
+fn set_aside(path: &Path, reason: &str) {
+    let aside = path.with_extension("json.bad");
+    let kept = std::fs::rename(path, &aside).is_ok();
+    let aside = if kept { aside.display().to_string() } else { "nowhere".into() };
+    tracing::warn!(file = %path.display(), reason, aside, "state file cannot be read; starting from the settings");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::unbounded;
+
+    fn open(folder: &Path) -> (Recorder, Loaded) {
+        Recorder::open(Some(folder.to_path_buf()), &unbounded().0).expect("opens")
+    }
+
+    fn close(recorder: Recorder) {
+        wait_for_end(&recorder.close(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_newest_value_of_each_file_is_there_after_the_end() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = folder.path().join("not/yet/there");
+        let (recorder, loaded) = open(&state);
+        assert_eq!(loaded.text(StateFile::Overrides), None);
+        for i in 0..100 {
+            recorder.save(StateFile::Overrides, format!("{{\"i\":{i}}}").into_bytes());
+        }
+        recorder.save(StateFile::RetainedTopics, b"{}".to_vec());
+        close(recorder);
+        let (recorder, loaded) = open(&state);
+        assert_eq!((loaded.text(StateFile::Overrides), loaded.text(StateFile::RetainedTopics)), (Some("{\"i\":99}"), Some("{}")));
+        close(recorder);
+    }
+
+    #[test]
+    fn an_equal_value_is_not_written_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("overrides.json");
+        std::fs::write(&path, "{}").expect("written");
+        let (recorder, _) = open(folder.path());
+        // Whoever writes it anew would bring it back.
+        std::fs::remove_file(&path).expect("removed");
+        recorder.save(StateFile::Overrides, b"{}".to_vec());
+        close(recorder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_second_daemon_on_one_folder_is_refused_and_the_end_of_the_first_frees_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (first, _) = open(folder.path());
+        let second = Recorder::open(Some(folder.path().to_path_buf()), &unbounded().0);
+        assert!(matches!(second.err(), Some(RecorderError::InUse { .. })));
+        close(first);
+        close(open(folder.path()).0);
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_set_aside() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("overrides.json"), [0xff, 0xfe]).expect("written");
+        std::fs::write(folder.path().join("retained.json"), vec![b' '; (1 << 20) + 1]).expect("written");
+        let (recorder, loaded) = open(folder.path());
+        assert_eq!((loaded.text(StateFile::Overrides), loaded.text(StateFile::RetainedTopics)), (None, None));
+        assert!(folder.path().join("overrides.json.bad").exists() && folder.path().join("retained.json.bad").exists());
+        close(recorder);
+        std::fs::write(folder.path().join("overrides.json"), "{\"front\":").expect("written");
+        let (recorder, loaded) = open(folder.path());
+        let parsed: u8 = loaded.parse(StateFile::Overrides, |text| serde_json::from_str(text));
+        assert_eq!((parsed, std::fs::read_to_string(folder.path().join("overrides.json.bad")).expect("kept").as_str()), (0, "{\"front\":"));
+        close(recorder);
+    }
+
+    #[test]
+    fn a_folder_that_vanishes_is_made_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = folder.path().join("state");
+        let (recorder, _) = open(&state);
+        std::fs::remove_dir_all(&state).expect("removed");
+        recorder.save(StateFile::Overrides, b"{}".to_vec());
+        assert_eq!(recorder.answers().recv_timeout(Duration::from_secs(5)), Ok(true));
+        close(recorder);
+        assert!(state.join("overrides.json").exists());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = folder.path().join("state");
+        let (recorder, _) = open(&state);
+        std::fs::remove_dir_all(&state).expect("removed");
+        std::fs::write(&state, "a file in its place").expect("written");
+        recorder.save(StateFile::Overrides, b"{}".to_vec());
+        assert_eq!(recorder.answers().recv_timeout(Duration::from_secs(5)), Ok(false));
+        std::fs::remove_file(&state).expect("removed");
+        recorder.ping();
+        assert_eq!(recorder.answers().recv_timeout(Duration::from_secs(5)), Ok(true));
+        close(recorder);
+        assert!(state.join("overrides.json").exists());
+    }
+
+    #[test]
+    fn without_a_folder_nothing_is_kept_and_it_still_answers() {
+        let (recorder, _) = Recorder::open(None, &unbounded().0).expect("opens");
+        recorder.save(StateFile::Overrides, b"{}".to_vec());
+        assert_eq!(recorder.answers().recv_timeout(Duration::from_secs(5)), Ok(true));
+    }
+}

@@ -1,0 +1,355 @@
+//! The shell around the scene: the one `select!` of the daemon. It takes inputs from channels, stamps them with the time,
+//! hands them to the scene and carries its effects out. It does no work of its own and waits for nobody.
+
+use super::cameras::Cameras;
+use super::clock;
+use super::identity::broker_host;
+use super::journal;
+use super::rate::Rate;
+use super::recorder::Recorder;
+use super::reload::{Reload, Reloaded};
+use super::retained::{RetainedTopics, Update};
+use super::service::Service;
+use super::swap::{Swap, Swapped};
+use super::watchdog::Watchdog;
+use super::{DaemonError, signals};
+use crate::contract::{Names, WorkerHealth};
+use crate::detector::Generation;
+use crate::health;
+use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
+use crate::publish::{LinkNews, LinkStatus, Publisher, PublisherOptions};
+use crate::scene::{Effect, Facts, Flow, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile};
+use crate::settings::Settings;
+use crate::thread::EndNotice;
+use crossbeam_channel::{Receiver, at, never, select, tick};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often facts are looked at, the watchdog is fed, and what failed before is tried again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the shell joins. Each part ends by being dropped in `daemon::stop`.
+pub(super) struct Shell {
+    pub scene: Scene,
+    /// Effects that wait to be carried out, in order.
+    pub effects: Vec<Effect>,
+    /// As the daemon was started, for the keys that need a restart.
+    pub started_with: Settings,
+    pub node: String,
+    pub names: Names,
+    pub publisher: Publisher,
+    pub recorder: Recorder,
+    pub retained: RetainedTopics,
+    pub dispatcher: Arc<Dispatcher>,
+    pub workers: Workers,
+    pub sequencer: Sequencer,
+    pub taps: Vec<Box<dyn FrameTap>>,
+    pub cameras: Cameras,
+    pub slot: Arc<GenerationSlot>,
+    pub swap: Swap,
+    pub reload: Reload,
+    pub service: Service,
+    pub rate: Rate,
+    pub watchdog: Watchdog,
+    pub signal: Receiver<i32>,
+    /// Threads that ended.
+    pub ends: Receiver<EndNotice>,
+    /// The daemon ends once every replay is over.
+    pub once: bool,
+    pub link: LinkStatus,
+    /// systemd was told that a reload is under way.
+    pub reloading: bool,
+}
+
+/// Whether the loop goes on.
+type Turn = ControlFlow<Result<(), DaemonError>>;
+
+impl Shell {
+    /// Until a signal, the end of every replay where that was asked for, or a failure that a restart may mend.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub fn run(&mut self) -> Result<(), DaemonError> {
+        let clock = tick(TICK);
+        loop {
+            let deadline = self.scene.next_deadline().map_or_else(never, at);
+            let turn = select! {
+                recv(self.workers.news) -> news => match news {
+                    Ok(news) => self.take_worker_news(news),
+                    Err(_) => ControlFlow::Break(Err(DaemonError::ThreadEnded { thread: "workers".into(), how: "ended".into() })),
+                },
+                recv(self.cameras.news()) -> news => news.map_or(ControlFlow::Continue(()), |(number, news)| {
+                    self.service.ready();
+                    self.handle(Input::Camera(number, news))?;
+                    self.show_status(true);
+                    if self.once && self.scene.all_ended() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+                }),
+                recv(self.publisher.news()) -> news => match news {
+                    Ok(LinkNews::Command(command)) => self.handle(Input::Command(command)),
+                    Ok(LinkNews::Changed) => self.look_at_link(),
+                    // How the link's thread ended comes as a notice.
+                    Err(_) => ControlFlow::Continue(()),
+                },
+                recv(self.signal) -> number => self.take_signal(number.ok()),
+                recv(self.reload.results()) -> result => result.map_or(ControlFlow::Continue(()), |result| self.take_reload(result)),
+                recv(self.swap.results()) -> swapped => swapped.map_or(ControlFlow::Continue(()), |swapped| self.take_swap(swapped)),
+                recv(self.recorder.answers()) -> well => {
+                    self.watchdog.recorder_answered(well.unwrap_or(false));
+                    ControlFlow::Continue(())
+                },
+                recv(self.ends) -> notice => notice.map_or(ControlFlow::Continue(()), |notice| self.take_end(notice)),
+                recv(clock) -> _ => self.take_tick(),
+                recv(deadline) -> _ => self.handle(Input::Tick),
+            };
+            if let ControlFlow::Break(end) = turn {
+                return end;
+            }
+        }
+    }
+
+    /// Hands one input to the scene and carries out what follows.
+    pub fn handle(&mut self, input: Input<'_>) -> Turn {
+        self.scene.handle(clock::now(), input, &mut self.effects);
+        self.carry_out()
+    }
+
+    /// Carries out the effects that wait.
+    pub fn carry_out(&mut self) -> Turn {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Publish(topic, payload) => self.publisher.publish(topic, payload),
+                Effect::Repeat(topic) => self.publisher.repeat(topic),
+                Effect::Forget(topic) => self.publisher.forget(&topic),
+                Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
+                Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
+                Effect::Limit { workers, share_percent } => self.dispatcher.limit(WorkerLimits { workers, share_percent }),
+                Effect::Load(path) => self.swap.load(path),
+                Effect::RollBack { .. } => self.swap.roll_back(),
+                Effect::GiveUp { reason } => return ControlFlow::Break(Err(DaemonError::NoModelLeft { reason })),
+                Effect::Tell(line) => journal::write(&line),
+                Effect::Alive => self.watchdog.cameras_progress(),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_worker_news(&mut self, news: WorkerNews) -> Turn {
+        match news {
+            WorkerNews::Unfit { generation, reason } => self.handle(Input::Unfit { generation, reason }),
+            WorkerNews::Outcome { place, outcome } => {
+                self.release(place, *outcome);
+                self.carry_out()
+            }
+        }
+    }
+
+    /// Passes outcomes on that are in order now: first to the taps, then to the scene.
+    pub fn release(&mut self, place: u64, outcome: crate::detection::Outcome) {
+        let (scene, taps, effects) = (&mut self.scene, &mut self.taps, &mut self.effects);
+        self.sequencer.accept(place, outcome, |outcome| {
+            taps.iter_mut().for_each(|tap| tap.see(&outcome));
+            scene.handle(clock::now(), Input::Outcome(&outcome), effects);
+        });
+    }
+
+    fn take_signal(&mut self, number: Option<i32>) -> Turn {
+        if number != Some(signals::HUP) {
+            return ControlFlow::Break(Ok(()));
+        }
+        self.service.reloading();
+        self.reloading = true;
+        self.reload.begin();
+        ControlFlow::Continue(())
+    }
+
+    fn take_reload(&mut self, result: Result<Reloaded, super::reload::ReloadError>) -> Turn {
+        let turn = match result {
+            Ok(reloaded) => self.take_settings(reloaded),
+            Err(error) => {
+                tracing::error!(%error, "settings not reloaded; the old ones stay");
+                ControlFlow::Continue(())
+            }
+        };
+        self.reload.done();
+        self.tell_reloaded();
+        turn
+    }
+
+    /// Puts new settings in force: what runs is compared with what is wanted, and only the difference is touched.
+    fn take_settings(&mut self, reloaded: Reloaded) -> Turn {
+        let waiting = self.started_with.diff(&reloaded.settings).restart_needed;
+        let settings = in_force(&self.started_with, reloaded.settings, &waiting);
+        let (changes, pending) = self.cameras.change(&settings.cameras);
+        for number in changes.removed {
+            self.dispatcher.remove(number);
+            self.sequencer.remove(number);
+        }
+        for &number in &changes.added {
+            self.dispatcher.add(number);
+            self.sequencer.add(number);
+        }
+        let options = publisher_options(&settings, &self.node, reloaded.credentials);
+        self.names = options.names();
+        self.publisher.reconnect(options);
+        if waiting.is_empty() {
+            tracing::info!("settings reloaded");
+        } else {
+            tracing::warn!(keys = waiting.join(" "), "settings reloaded; these keys need a restart");
+        }
+        let numbers = self.cameras.numbers_with(&pending);
+        self.handle(Input::Settings(Box::new(NewSettings { settings, numbers, restart_required: waiting })))?;
+        for camera in pending {
+            if let Err(error) = self.cameras.start_pending(camera) {
+                return ControlFlow::Break(Err(error.into()));
+            }
+        }
+        self.keep_retained_topics();
+        ControlFlow::Continue(())
+    }
+
+    fn take_swap(&mut self, swapped: Swapped) -> Turn {
+        self.swap.take(&swapped);
+        let turn = match swapped {
+            Swapped::Same => ControlFlow::Continue(()),
+            Swapped::Failed(error) => {
+                tracing::error!(%error, "model not changed; the one in use stays");
+                ControlFlow::Continue(())
+            }
+            Swapped::Ready { generation, offer } => {
+                self.slot.put(offer);
+                tracing::info!(model = generation.manifest.name, generation = generation.number, "model changed");
+                let turn = self.handle(Input::Generation(Box::new(facts_of(&generation))));
+                self.keep_retained_topics();
+                turn
+            }
+        };
+        self.tell_reloaded();
+        turn
+    }
+
+    /// Tells systemd that a reload is over once settings and model are both in force, or refused.
+    fn tell_reloaded(&mut self) {
+        if self.reloading && self.reload.is_idle() && self.swap.is_idle() {
+            self.reloading = false;
+            self.service.reloaded();
+        }
+    }
+
+    fn look_at_link(&mut self) -> Turn {
+        let status = self.publisher.status();
+        let changed = status.connected != self.link.connected;
+        self.link = status.clone();
+        let LinkStatus { connected, counted, refused_filters } = status;
+        let turn = self.handle(Input::Link(LinkState { connected, counted, refused_filters }));
+        self.show_status(changed);
+        turn
+    }
+
+    fn take_end(&mut self, notice: EndNotice) -> Turn {
+        // A supervisor ends by itself when its replay is over or its camera is not wanted any more.
+        if notice.panic.is_none() && notice.thread.starts_with("sup-") {
+            return ControlFlow::Continue(());
+        }
+        let how = notice.panic.unwrap_or_else(|| "ended".into());
+        ControlFlow::Break(Err(DaemonError::ThreadEnded { thread: notice.thread, how }))
+    }
+
+    fn take_tick(&mut self) -> Turn {
+        let now = clock::now();
+        self.look_at_link()?;
+        self.look_at_machine()?;
+        self.handle(Input::Tick)?;
+        self.recorder.ping();
+        self.keep_retained_topics();
+        self.service.ready_after_longest_start(now.mono);
+        if self.watchdog.is_well(now.mono, self.publisher.turns()) {
+            self.service.alive();
+        }
+        self.show_status(false);
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the scene what the machine and the process say of themselves.
+    pub fn look_at_machine(&mut self) -> Turn {
+        let facts = self.facts();
+        self.handle(Input::Machine(Box::new(facts)))
+    }
+
+    fn facts(&self) -> Facts {
+        let limits = self.dispatcher.limits();
+        let total = self.workers.threads.len();
+        let workers = WorkerHealth {
+            total,
+            allowed: limits.workers.min(total),
+            busy: self.workers.counted.busy.load(Ordering::Relaxed),
+            restarts: self.workers.counted.restarts.load(Ordering::Relaxed),
+        };
+        let flows = self.dispatcher.flows().into_iter();
+        let flows = flows.map(|(number, flow)| (number, Flow { given: flow.given, paced: flow.paced })).collect();
+        let problems = health::machine_problems().into_iter().chain(self.watchdog.problem()).collect();
+        Facts { machine: health::machine(), problems, workers, flows }
+    }
+
+    fn show_status(&mut self, changed: bool) {
+        let now = clock::now().mono;
+        let (scene, rate) = (&self.scene, &mut self.rate);
+        self.service.status(now, changed, || scene.status_line(rate.look(now)));
+    }
+
+    /// Full names of the retained topics that are published now.
+    fn published(&self) -> BTreeSet<String> {
+        self.scene.retained_topics().iter().map(|topic| self.names.full(topic)).collect()
+    }
+
+    /// Clears what vanished, and keeps the list of what may stand on the broker.
+    pub fn keep_retained_topics(&mut self) {
+        let published = self.published();
+        let Update { clear, file } = self.retained.update(&published, &self.publisher.not_cleared());
+        for full in clear {
+            self.publisher.clear(full);
+        }
+        if let Some(bytes) = file {
+            self.recorder.save(StateFile::RetainedTopics, bytes);
+        }
+    }
+}
+
+/// The new settings, with the keys that wait for a restart as they run.
+fn in_force(started_with: &Settings, mut new: Settings, waiting: &[String]) -> Settings {
+    let running = started_with;
+    new.node.clone_from(&running.node);
+    new.state_dir.clone_from(&running.state_dir);
+    (new.detector.workers, new.detector.threads) = (running.detector.workers, running.detector.threads);
+    if waiting.iter().any(|key| key.starts_with("mqtt.")) {
+        new.mqtt.host.clone_from(&running.mqtt.host);
+        new.mqtt.port = running.mqtt.port;
+    }
+    new
+}
+
+/// How to reach the broker under these settings.
+pub(super) fn publisher_options(settings: &Settings, node: &str, credentials: Option<(String, String)>) -> PublisherOptions {
+    PublisherOptions {
+        host: broker_host(settings),
+        port: settings.mqtt.port,
+        credentials,
+        base: settings.mqtt.base.clone(),
+        node: node.to_owned(),
+        cameras: settings.cameras.keys().map(|id| Arc::from(id.as_str())).collect(),
+    }
+}
+
+/// What the scene must know of a loaded model.
+pub(super) fn facts_of(generation: &Generation) -> GenerationFacts {
+    let input = &generation.manifest.input;
+    GenerationFacts {
+        number: generation.number,
+        sha256: generation.sha256.clone(),
+        name: generation.manifest.name.clone(),
+        labels: generation.labels.clone(),
+        input: [input.width, input.height],
+    }
+}
