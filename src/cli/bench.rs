@@ -1,6 +1,6 @@
 //! `retinad bench`: one model, any ONNX, on one or more threads; and which setting of threads and workers suits this machine.
 
-use super::BAD_SETTINGS;
+use super::exit::{Exit, Failure};
 use super::print::say;
 use crate::engine::{Arithmetic, Engine, Session};
 use crate::kernels::Isa;
@@ -35,17 +35,17 @@ fn arithmetic(name: &str) -> Result<Arithmetic, String> {
 }
 
 /// Runs the model on a mid-grey input and prints the median and the 99th percentile.
-pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), (u8, String)> {
-    let file = ModelFile::read(model).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), Failure> {
+    let file = ModelFile::read(model)?;
     let start = Instant::now();
-    let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default()).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+    let engine = Engine::load_any(&file, arguments.isa.unwrap_or_default())?;
     let threads = arguments.threads.map_or(1, usize::from);
-    let mut session = engine.session(threads).map_err(|e| (BAD_SETTINGS, e))?;
+    let mut session = engine.session(threads).map_err(Failure::of(Exit::Refused))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let (mut times, mut cpu) = (Vec::new(), Vec::new());
     for run in 0..arguments.runs + 3 {
         let (from, cpu_from) = (Instant::now(), cpu_ms());
-        session.run(|_| Ok(())).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?;
+        session.run(|_| Ok(())).map_err(|e| Failure::new(Exit::Unusable, format!("{}: {e}", file.path)))?;
         if run >= 3 {
             times.push(from.elapsed().as_secs_f64() * 1e3);
             cpu.push(cpu_ms() - cpu_from);
@@ -59,7 +59,7 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), (u8, String
     // Measured beside the runs, on the same core at the same clock, as far as the machine allows.
     let peak = engine.peak().map(|(peak, macs)| (peak / 1e9, macs as f64 / (median * 1e-3) / peak / threads as f64));
     let settings = match arguments.threads {
-        None => each_setting(&engine, arguments.runs).map_err(|e| (BAD_SETTINGS, format!("{}: {e}", file.path)))?,
+        None => each_setting(&engine, arguments.runs).map_err(|e| Failure::new(Exit::Unusable, format!("{}: {e}", file.path)))?,
         Some(_) => Vec::new(),
     };
     let best = best_settings(&settings);

@@ -1,5 +1,6 @@
 //! `retinad check`: all that `run` needs, tried once.
 
+use super::exit::{Exit, Failure};
 use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::daemon;
@@ -10,16 +11,16 @@ use crate::publish;
 use crate::settings::{self, CameraSettings, Settings};
 
 /// Prints the effective settings, then one line each for model, cameras and broker.
-pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
+pub fn check(settings: &Settings) -> Result<(), Failure> {
     print::write(format_args!("{}", settings::masked_toml(settings)));
-    let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
     let manifest = &model.manifest;
     say!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
     say!("        runs in {}", model.arithmetic());
     for node in model.leftovers() {
         say!("        in float: {node}");
     }
-    let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+    let credentials = daemon::credentials(settings)?;
     let mut failed = Vec::new();
     for (id, camera) in &settings.cameras {
         match first_frame(id, camera) {
@@ -52,7 +53,7 @@ pub fn check(settings: &Settings) -> Result<(), (u8, String)> {
     for word in words {
         say!("        {word}");
     }
-    if failed.is_empty() { Ok(()) } else { Err((super::UNREACHABLE, format!("not reachable: {}", failed.join(", ")))) }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Unreachable, format!("not reachable: {}", failed.join(", ")))) }
 }
 
 /// Opens the camera and decodes one frame.

@@ -1,7 +1,9 @@
 //! `retinad detect`: pictures in, JSON lines or COCO results out.
 
+use super::ModelArgument;
+use super::exit::{Exit, Failure};
 use super::print::{complain, say};
-use super::{BAD_SETTINGS, ModelArgument, SOME_FAILED};
+use crate::atomic_file;
 use crate::capture;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
@@ -9,7 +11,6 @@ use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `retinad detect`.
@@ -47,77 +48,133 @@ enum Format {
     Coco,
 }
 
+/// One picture.
 struct Work {
     path: PathBuf,
     image_id: Value,
 }
 
+/// What was found so far, in the form that is written.
+struct Results<'a> {
+    model: &'a Generation,
+    format: Format,
+    /// Category ids of the annotations by label.
+    categories: HashMap<String, Value>,
+    output: Option<&'a Path>,
+    /// JSON lines that wait for the file.
+    lines: String,
+    /// COCO results.
+    entries: Vec<Value>,
+}
+
+/// Fewer pictures than this are done before a bar would be read.
+const FEWEST_FOR_A_BAR: usize = 20;
+/// Least score of COCO results where none is given: AP needs the low ones, too.
+const COCO_MIN_SCORE: f32 = 0.05;
+
 /// Runs `retinad detect`.
-pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), (u8, String)> {
-    let usage = |message: &str| (2, message.to_owned());
-    if arguments.min_score.is_some_and(|s| !(0.05..=0.99).contains(&s)) {
-        return Err(usage("--min-score must be 0.05 to 0.99"));
-    }
-    if (arguments.format == Format::Coco) != arguments.annotations.is_some()
-        || arguments.annotations.is_some() != arguments.paths.is_empty()
-    {
-        return Err(usage("give pictures, or --format coco with --annotations and --images"));
-    }
-    let model = Generation::load(&settings.detector.model_file(), 0).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
+pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), Failure> {
+    check_usage(arguments)?;
+    let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
     let coco = arguments.format == Format::Coco;
-    let min_score = arguments.min_score.unwrap_or(if coco { 0.05 } else { settings.detector.min_score });
-    let (work, categories) = match (&arguments.annotations, &arguments.images) {
-        (Some(annotations), Some(images)) => from_annotations(annotations, images).map_err(|e| (SOME_FAILED, e))?,
-        _ => (from_paths(&arguments.paths).map_err(|e| (SOME_FAILED, e))?, HashMap::new()),
-    };
+    let min_score = arguments.min_score.unwrap_or(if coco { COCO_MIN_SCORE } else { settings.detector.min_score });
+    let (work, categories) = pictures(arguments).map_err(Failure::of(Exit::SomeFailed))?;
     if let Some(folder) = &arguments.draw {
-        std::fs::create_dir_all(folder).map_err(|e| (SOME_FAILED, format!("{}: {e}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|e| named(folder, &e))?;
     }
     let bar = indicatif::ProgressBar::new(work.len() as u64);
-    if !coco || work.len() < 20 {
+    if !coco || work.len() < FEWEST_FOR_A_BAR {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let mut detector = Detector::new(&model, settings.detector.threads(1)).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
-    let (mut failed, mut lines, mut results) = (0, String::new(), Vec::new());
+    let mut detector = Detector::new(&model, settings.detector.threads(1))?;
+    let output = arguments.output.as_deref();
+    let (format, lines, entries) = (arguments.format, String::new(), Vec::new());
+    let mut results = Results { model: &model, format, categories, output, lines, entries };
+    let mut failed = 0;
     for item in &work {
         bar.inc(1);
         let mut times = Times::default();
-        let found =
-            capture::read_picture(&item.path).and_then(|raw| detector.detect(&raw, min_score, &mut times).map_err(|e| e.to_string()));
-        let found = match found {
-            Ok(found) => found,
+        let raw = capture::read_picture(&item.path);
+        match raw.and_then(|raw| detector.detect(&raw, min_score, &mut times).map_err(|e| e.to_string())) {
+            Ok(found) => {
+                results.add(item, &detector, &found, &times);
+                if let Some(folder) = &arguments.draw {
+                    draw(folder, &item.path, &detector, &found).map_err(Failure::of(Exit::SomeFailed))?;
+                }
+            }
             Err(reason) => {
                 failed += 1;
                 complain(format_args!("retinad: {}: {reason}", item.path.display()));
-                continue;
             }
-        };
-        if coco {
-            for d in &found {
-                let Some(category) = categories.get(&model.labels[d.class]) else { continue };
-                let [x1, y1, x2, y2] = d.bbox;
-                results.push(
-                    json!({"image_id": item.image_id, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": d.score}),
-                );
-            }
-        } else {
-            let line = json_line(&item.path, &model, &detector, &found, &times);
-            if arguments.output.is_some() { lines += &(line + "\n") } else { say!("{line}") }
-        }
-        if let Some(folder) = &arguments.draw {
-            draw(folder, &item.path, &detector, &found).map_err(|e| (SOME_FAILED, e))?;
         }
     }
     bar.finish_and_clear();
-    if coco {
-        lines = Value::Array(results).to_string();
+    results.write()?;
+    if failed > 0 {
+        return Err(Failure::new(Exit::SomeFailed, format!("{failed} of {} pictures failed", work.len())));
     }
-    match &arguments.output {
-        Some(path) => write_whole(path, lines.as_bytes()).map_err(|e| (SOME_FAILED, format!("{}: {e}", path.display())))?,
-        None if coco => say!("{lines}"),
-        None => {}
+    Ok(())
+}
+
+fn check_usage(arguments: &DetectArguments) -> Result<(), Failure> {
+    if arguments.min_score.is_some_and(|score| !(0.05..=0.99).contains(&score)) {
+        return Err(Failure::new(Exit::Usage, "--min-score must be 0.05 to 0.99"));
     }
-    if failed > 0 { Err((SOME_FAILED, format!("{failed} of {} pictures failed", work.len()))) } else { Ok(()) }
+    let annotated = arguments.annotations.is_some();
+    if (arguments.format == Format::Coco) != annotated || annotated != arguments.paths.is_empty() {
+        return Err(Failure::new(Exit::Usage, "give pictures, or --format coco with --annotations and --images"));
+    }
+    Ok(())
+}
+
+/// The pictures to detect in, and the category ids of annotations by label.
+fn pictures(arguments: &DetectArguments) -> Result<(Vec<Work>, HashMap<String, Value>), String> {
+    match (&arguments.annotations, &arguments.images) {
+        (Some(annotations), Some(images)) => from_annotations(annotations, images),
+        _ => Ok((from_paths(&arguments.paths)?, HashMap::new())),
+    }
+}
+
+fn named(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::SomeFailed, format!("{}: {error}", path.display()))
+}
+
+impl Results<'_> {
+    /// Takes what was found in a picture; JSON lines for stdout are printed at once.
+    fn add(&mut self, item: &Work, detector: &Detector, found: &[Detection], times: &Times) {
+        match self.format {
+            Format::Coco => self.entries.extend(found.iter().filter_map(|d| coco_entry(item, d, self.model, &self.categories))),
+            Format::Json => {
+                let line = json_line(&item.path, self.model, detector, found, times);
+                if self.output.is_some() { self.lines += &(line + "\n") } else { say!("{line}") }
+            }
+        }
+    }
+
+    /// Writes what was not printed yet.
+    fn write(self) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Coco => Value::Array(self.entries).to_string(),
+            Format::Json => self.lines,
+        };
+        match self.output {
+            Some(path) => atomic_file::write(path, text.as_bytes(), PUBLIC).map_err(|e| named(path, &e))?,
+            None if self.format == Format::Coco => say!("{text}"),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Mode of what is written for people, before the umask.
+const PUBLIC: u32 = 0o666;
+
+/// A COCO result; none for a class that the annotations do not know.
+fn coco_entry(item: &Work, detection: &Detection, model: &Generation, categories: &HashMap<String, Value>) -> Option<Value> {
+    let category = categories.get(&model.labels[detection.class])?;
+    let [x1, y1, x2, y2] = detection.bbox;
+    let bbox = [x1, y1, x2 - x1, y2 - y1];
+    Some(json!({"image_id": item.image_id, "category_id": category, "bbox": bbox, "score": detection.score}))
 }
 
 fn json_line(path: &Path, model: &Generation, detector: &Detector, found: &[Detection], times: &Times) -> String {
@@ -176,14 +233,5 @@ fn draw(folder: &Path, path: &Path, detector: &Detector, found: &[Detection]) ->
     jpeg_encoder::Encoder::new(&mut bytes, 90)
         .encode(&picture.rgb, side(picture.width)?, side(picture.height)?, jpeg_encoder::ColorType::Rgb)
         .map_err(|e| e.to_string())?;
-    write_whole(&target, &bytes).map_err(|e| format!("{}: {e}", target.display()))
-}
-
-/// Writes beside the target and renames, so that no half-written file stays.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("part");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
+    atomic_file::write(&target, &bytes, PUBLIC).map_err(|e| format!("{}: {e}", target.display()))
 }

@@ -1,6 +1,7 @@
 //! `retinad man` and `retinad completions`: what a package installs beside the program.
 
-use super::{SOME_FAILED, print};
+use super::exit::{Exit, Failure};
+use super::print;
 use crate::settings::documents;
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -22,16 +23,16 @@ pub struct CompletionsArguments {
 }
 
 /// Writes `retinad.1`, `retinad-run.1` and so on, and `retinad.toml.5`.
-pub fn man(command: Command, arguments: &ManArguments) -> Result<(), (u8, String)> {
+pub fn man(command: Command, arguments: &ManArguments) -> Result<(), Failure> {
     let folder = &arguments.folder;
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(command, folder))
         .and_then(|()| std::fs::write(folder.join("retinad.toml.5"), documents::manual_page()));
-    written.map_err(|e| (SOME_FAILED, format!("{}: {e}", folder.display())))
+    written.map_err(|e| Failure::new(Exit::SomeFailed, format!("{}: {e}", folder.display())))
 }
 
 /// Prints the completions.
-pub fn completions(mut command: Command, arguments: &CompletionsArguments) -> Result<(), (u8, String)> {
+pub fn completions(mut command: Command, arguments: &CompletionsArguments) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "retinad", &mut script);
     print::write(format_args!("{}", String::from_utf8_lossy(&script)));

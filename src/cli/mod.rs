@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod detect;
+mod exit;
 mod log;
 mod manual;
 mod print;
@@ -12,17 +13,10 @@ use crate::daemon;
 use crate::detector::Generation;
 use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use exit::Failure;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Exit code where some input failed (named on stderr).
-pub const SOME_FAILED: u8 = 1;
-/// Exit code where the system refused a thread or the like; systemd tries again.
-pub const SYSTEM: u8 = 71;
-/// Exit code where something needed is not reachable.
-pub const UNREACHABLE: u8 = 69;
-/// Exit code where settings or model file cannot be used; systemd does not restart on it.
-pub const BAD_SETTINGS: u8 = 78;
+use std::sync::Arc;
 
 /// Finds people, cats, cars and more in camera pictures, on this machine's CPU.
 #[derive(Parser)]
@@ -95,37 +89,40 @@ pub fn run() -> ExitCode {
         settings::load(config.as_deref(), &environment, &flags)
     };
     let journal = log::start();
-    let none = ModelArgument { model: None };
-    let done = match arguments.command {
-        Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
-            let generation = Generation::load(&settings.detector.model_file(), 1).map_err(|e| (BAD_SETTINGS, e.to_string()))?;
-            let again = std::sync::Arc::new(move || load(&arguments.model));
-            daemon::run(&settings, &generation, again, arguments.once).map_err(|e| {
-                let code = if matches!(e, daemon::DaemonError::Thread(_)) { SYSTEM } else { BAD_SETTINGS };
-                (code, e.to_string())
-            })
-        }),
-        Command::Watch(arguments) => {
-            load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| watch::watch(&settings, &arguments))
-        }
-        Command::Detect(arguments) => {
-            load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| detect::detect(&s, &arguments))
-        }
-        Command::Check(model) => load(&model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| check::check(&s)),
-        Command::Bench(arguments) => match &arguments.model {
-            Some(model) => bench::bench(model, &arguments),
-            None => load(&none).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|s| bench::bench(&s.detector.model_file(), &arguments)),
-        },
-        Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
-        Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
-    };
-    match done {
+    match carry_out(arguments.command, load) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((code, message)) => {
+        Err(Failure { exit, message }) => {
             if !message.is_empty() {
                 print::complain(format_args!("{}{message}", if journal { "<3>" } else { "retinad: " }));
             }
-            ExitCode::from(code)
+            ExitCode::from(exit as u8)
         }
     }
 }
+
+/// Runs the command; `load` reads the settings, with the model of the command line.
+fn carry_out(
+    command: Command,
+    load: impl Fn(&ModelArgument) -> Result<Settings, settings::SettingsError> + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let none = ModelArgument { model: None };
+    match command {
+        Command::Run(RunArguments { model, once }) => {
+            let settings = load(&model)?;
+            let generation = Generation::load(&settings.detector.model_file(), FIRST_GENERATION)?;
+            Ok(daemon::run(&settings, &generation, Arc::new(move || load(&model)), once)?)
+        }
+        Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
+        Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
+        Command::Check(model) => check::check(&load(&model)?),
+        Command::Bench(arguments) => match &arguments.model {
+            Some(model) => bench::bench(model, &arguments),
+            None => bench::bench(&load(&none)?.detector.model_file(), &arguments),
+        },
+        Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
+        Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
+    }
+}
+
+/// Number of the generation that a daemon is started with.
+const FIRST_GENERATION: u64 = 1;

@@ -1,6 +1,6 @@
 //! Lines on stdout. A reader that has seen enough (`retinad bench | head -3`) ends the command without a word, where `println!` panics.
 
-use super::SOME_FAILED;
+use super::exit::Exit;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 use std::process::exit;
@@ -16,7 +16,7 @@ pub fn write(words: Arguments<'_>) {
             exit(NOBODY_READS);
         }
         complain(format_args!("retinad: stdout: {error}"));
-        exit(i32::from(SOME_FAILED));
+        exit(i32::from(Exit::SomeFailed as u8));
     }
 }
 

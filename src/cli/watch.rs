@@ -1,5 +1,6 @@
 //! `retinad watch`: detections as they arrive over MQTT, one readable line each.
 
+use super::exit::Failure;
 use super::print::{complain, say};
 use crate::contract::{Detections, Kind, Names};
 use crate::daemon;
@@ -22,8 +23,8 @@ pub struct WatchArguments {
 }
 
 /// Subscribes to `<base>/<node>/+/detections` and prints until Ctrl-C.
-pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8, String)> {
-    let credentials = daemon::credentials(settings).map_err(|e| (super::BAD_SETTINGS, e.to_string()))?;
+pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Failure> {
+    let credentials = daemon::credentials(settings)?;
     let node = arguments.node.as_deref().unwrap_or("+");
     let options = SubscribeOptions {
         host: daemon::broker_host(settings),
@@ -44,7 +45,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), (u8,
         left = left.saturating_sub(1);
         left > 0
     })
-    .map_err(|e| (super::UNREACHABLE, e.to_string()))
+    .map_err(Failure::from)
 }
 
 /// One line a detection: time, camera, label, score, box, time for the frame.
