@@ -347,7 +347,7 @@ full() {
     threshold=0.50
     publish usb/threshold/set 0.50
 }
-told_full() { told | grep -q 'a set is not kept over a restart'; }
+told_full() { told | grep -q 'state cannot be written'; }
 check "fault: disk full; sets are kept again afterwards" full
 clock() {
     local day
