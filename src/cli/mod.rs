@@ -95,7 +95,7 @@ pub fn run() -> ExitCode {
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
         settings::load(config.as_deref(), &environment, &flags)
     };
-    let journal = log::start();
+    let log = log::start();
     let none = ModelArgument { model: None };
     let done = match arguments.command {
         Command::Run(arguments) => load(&arguments.model).map_err(|e| (BAD_SETTINGS, e.to_string())).and_then(|settings| {
@@ -123,7 +123,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
             if !message.is_empty() {
-                print::complain(format_args!("{}{message}", if journal { "<3>" } else { "retinad: " }));
+                log.complain(&message);
             }
             ExitCode::from(code)
         }
