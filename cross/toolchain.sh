@@ -16,14 +16,14 @@ obtain() {
 
 # For a release of `target`: without these flags a program names the folders it was built in where a panic would tell the place, so that two
 # folders never give the same bytes. C's debug information counts, too: the linker makes the build id of everything. Of several prefixes
-# that fit, the last is taken. RUSTFLAGS is not looked at then. Nor may const-random, which rumqttd brings, draw a number at each build.
+# that fit, the last is taken. RUSTFLAGS is not looked at then.
 same_bytes() {
     local rust="" c="" folder
     for folder in "$root=/retinad" "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$CARGO_TARGET_DIR=/target"; do
         rust+=${rust:+$'\x1f'}--remap-path-prefix=$folder
         c+=" -ffile-prefix-map=$(printf %q "$folder")"
     done
-    export CARGO_ENCODED_RUSTFLAGS=$rust CARGO_INCREMENTAL=0 CC_SHELL_ESCAPED_FLAGS=1 CONST_RANDOM_SEED=retinad
+    export CARGO_ENCODED_RUSTFLAGS=$rust CARGO_INCREMENTAL=0 CC_SHELL_ESCAPED_FLAGS=1
     export "CFLAGS_${target//-/_}=$c"
 }
 

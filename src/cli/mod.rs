@@ -88,12 +88,12 @@ pub fn run() -> ExitCode {
         let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
         settings::load(config.as_deref(), &environment, &flags)
     };
-    let journal = log::start();
+    let log = log::start();
     match carry_out(arguments.command, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
             if !message.is_empty() {
-                print::complain(format_args!("{}{message}", if journal { "<3>" } else { "retinad: " }));
+                log.complain(&message);
             }
             ExitCode::from(exit as u8)
         }
