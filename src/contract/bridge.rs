@@ -298,6 +298,9 @@ pub struct CameraHealth {
     pub last_frame: Option<String>,
 }
 
+/// Room for problems of the node, which stand before those of cameras.
+const NODE_PROBLEMS: usize = 8;
+
 impl Health {
     /// The message as JSON within the topic's limit: with hundreds of cameras the last ones are left out, since their
     /// topics show their status anyway.
@@ -310,7 +313,7 @@ impl Health {
             }
             let keep = self.cameras.len() * 3 / 4;
             self.cameras = std::mem::take(&mut self.cameras).into_iter().take(keep).collect();
-            self.problems.truncate(keep);
+            self.problems.truncate(keep + NODE_PROBLEMS);
         }
     }
 }

@@ -165,6 +165,7 @@ impl Camera {
     fn take_damage(&mut self, now: Now, reason: String) {
         self.damage.since.get_or_insert(now.mono);
         self.damage.reason = reason;
+        self.update_sight(now);
     }
 
     /// Takes what the supervisor reports.
@@ -205,7 +206,8 @@ impl Camera {
 
     /// Counts fall while nothing can be seen.
     fn update_sight(&mut self, now: Now) {
-        if self.status() == Availability::Online { self.counts.regain_sight() } else { self.counts.go_blind(now.mono) }
+        let sees = self.status() == Availability::Online && self.damage.since.is_none();
+        if sees { self.counts.regain_sight() } else { self.counts.go_blind(now.mono) }
     }
 
     /// Takes how many frames came so far. A camera that is switched off makes progress while it gives frames.

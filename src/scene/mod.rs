@@ -394,7 +394,8 @@ impl Scene {
     fn problems(&self, now: Now) -> Vec<Problem> {
         let cameras = self.cameras.values().flat_map(Camera::problems);
         let model = self.generations.fell_back().then_some(Problem::ModelFallback);
-        cameras.chain(self.report.problems(now)).chain(model).collect()
+        // Those of the node first: with hundreds of cameras the end of the list is cut.
+        self.report.problems(now).into_iter().chain(model).chain(cameras).collect()
     }
 
     fn publish_info(&self, effects: &mut Vec<Effect>) {

@@ -146,7 +146,12 @@ fn the_first_frame_makes_every_count_known() {
 #[test]
 fn a_count_falls_to_zero_after_the_delay_whatever_ends_the_view() {
     type End = fn(&mut House);
-    let ends: [(&str, End); 3] = [
+    let ends: [(&str, End); 4] = [
+        ("only damaged frames", |house| {
+            for ms in (1000..2900).step_by(100) {
+                house.outcome(ms, 0, 1, Verdict::Damaged("cut short".into()));
+            }
+        }),
         ("detection switched off", |house| {
             house.command(1000, "front", Change::Detect(false));
         }),
@@ -371,7 +376,7 @@ fn a_generation_that_fails_is_rolled_back_and_told_once() {
     assert_eq!(house.at(30, unfit()), [], "one rollback at a time");
     house.at(40, Input::Generation(Box::new(generation(1, &["person", "cat", ""]))));
     house.at(6000, Input::Tick);
-    assert_eq!(house.json::<Health>("bridge/health").problems, ["camera_offline:front", "model_fallback"]);
+    assert_eq!(house.json::<Health>("bridge/health").problems, ["model_fallback", "camera_offline:front"]);
     assert_eq!(house.at(6010, unfit()), [], "a late word about one that is not in use");
     let last = Input::Unfit { generation: 1, reason: "panicked, too".into() };
     assert_eq!(house.at(6020, last), [Effect::GiveUp { reason: "panicked, too".into() }]);
