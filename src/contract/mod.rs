@@ -21,7 +21,7 @@ pub(crate) use command::THRESHOLD;
 pub use command::{Change, Command, CommandError};
 pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode_fitting};
 pub use problem::Problem;
-pub use slug::{RESERVED_LABELS, label_slugs, slug};
+pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};
 pub use topic::{Class, Form, Kind, Names, Spec, TOPICS, Topic, Way, parse_of_any_node};
 

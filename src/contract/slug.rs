@@ -4,6 +4,9 @@
 pub const RESERVED_LABELS: [&str; 12] =
     ["all", "any", "status", "detections", "events", "detect", "threshold", "snapshot", "snapshots", "motion", "zone", "bridge"];
 
+/// Words that a camera may not take, because a topic of that name exists below the node.
+pub const RESERVED_CAMERAS: [&str; 2] = ["bridge", "status"];
+
 /// Longest slug, characters.
 const MAX_SLUG: usize = 32;
 
