@@ -123,7 +123,7 @@ fn a_fault_that_cannot_be_told_still_ends_the_program() {
 fn a_filter_that_is_not_understood_is_named() {
     let mut command = Command::new(PROGRAM);
     command.current_dir(ROOT).args(["detect", "--config", "config/retinad.toml", "missing.jpg"]);
-    let said = command.env("RETINAD_LOG", "warn,=,loud").env_remove("JOURNAL_STREAM").output().expect("runs").stderr;
+    let said = command.env("RETINAD_LOG", "warn,retinad=loud").env_remove("JOURNAL_STREAM").output().expect("runs").stderr;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("RETINAD_LOG is not understood"), "{said}");
 }

@@ -187,10 +187,18 @@ impl Publisher {
 
     /// Connects elsewhere, or under other names, or for other cameras; what waits is sent there.
     pub fn reconnect(&self, options: PublisherOptions) {
-        let same = matches!(&*self.orders.borrow(), Wanted::Link(now) if **now == options);
-        if !same {
-            self.orders.send_replace(Wanted::Link(Arc::new(options)));
+        let known = match &*self.orders.borrow() {
+            Wanted::Link(known) => Arc::clone(known),
+            Wanted::Nothing => return,
+        };
+        if *known == options {
+            return;
         }
+        if !known.same_connection(&options) {
+            // What is published from now on is spelled by the new names, so the old connection gets none of it.
+            self.shared.outbox().hold();
+        }
+        self.orders.send_replace(Wanted::Link(Arc::new(options)));
     }
 
     /// Queues a message in the class of its topic. Too large ones are counted and not sent.

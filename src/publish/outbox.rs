@@ -194,6 +194,11 @@ impl Outbox {
         self.announce = Some(Announcement::Online);
     }
 
+    /// The connection is about to be left for another one: nothing more is handed out before [`Outbox::connect`].
+    pub fn hold(&mut self) {
+        self.connected = false;
+    }
+
     /// The connection is gone: what was not acknowledged waits again, in order.
     pub fn disconnect(&mut self) {
         self.connected = false;

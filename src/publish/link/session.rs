@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 /// The loop turns at least so often, which is how the watchdog sees that it is alive.
 pub(super) const TURN: Duration = Duration::from_secs(1);
-/// Longest goodbye to a broker that is left for another one.
+/// Longest goodbye at the end of the daemon.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
@@ -228,9 +228,23 @@ impl<'a> Session<'a> {
             // Never connected: nobody to say goodbye to.
             return Some(End::Closed);
         }
+        if matches!(order, Wanted::Link(_)) {
+            return self.leave_at_once();
+        }
         self.shared.outbox().close();
         self.phase = Phase::Leaving(Instant::now() + GOODBYE);
         None
+    }
+
+    /// Says `offline` and disconnects: what waits goes over the next connection.
+    fn leave_at_once(&mut self) -> Option<End> {
+        self.phase = Phase::Disconnecting;
+        let status = self.names.full(&Topic::of_node(Kind::Status));
+        let client = &self.connection.client;
+        // The broker reads both in this order.
+        let left = client.try_publish(status, QoS::AtLeastOnce, true, "offline").and_then(|()| client.try_disconnect());
+        self.handed.push_back(None);
+        left.err().map(|error| End::Failed(error.to_string()))
     }
 
     /// Hands messages to the library while it has room, and ends a session that has said everything.
