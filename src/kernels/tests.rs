@@ -202,7 +202,10 @@ fn interleaving(isas: &[Isa]) {
 
 /// What `kernel` writes of two pixels of `codes` into one of `channels` channels; the byte after them must
 /// stay.
-fn in_pixels(isa: Isa, codes: &[Vec<u8>; 2], channels: usize, kernel: impl Fn(&View<'_>, &View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
+fn in_pixels<Run>(isa: Isa, codes: &[Vec<u8>; 2], channels: usize, kernel: Run) -> Vec<u8>
+where
+    Run: Fn(&View<'_>, &View<'_>, &mut ViewMut<'_>),
+{
     let one = |channels: usize| Geometry { height: 1, width: 1, channels, halo: 0 };
     let length = codes[0].len();
     let planes = codes.each_ref().map(|codes| {
@@ -236,7 +239,8 @@ fn zip_copy_and_pool_move_what_they_should() {
     zip(isa, [None, None], &view(0), &view(38), &mut ViewMut::new(&mut out, wide, 1, 74));
     for x in 0..2 {
         let pixel = &out[75 * x..][..75];
-        assert!(pixel[0] == 9 && (0..37).all(|i| pixel[1 + 2 * i] == codes[75 * x + i] && pixel[2 + 2 * i] == codes[75 * x + 38 + i]));
+        let zipped = |i: usize| [pixel[1 + 2 * i], pixel[2 + 2 * i]] == [codes[75 * x + i], codes[75 * x + 38 + i]];
+        assert!(pixel[0] == 9 && (0..37).all(zipped));
     }
     let view = |first, channels| View { data: &data, geometry: small, first, channels };
     let large = geometry(4, 4, 3, 0);

@@ -112,7 +112,7 @@ pub struct Job<'a> {
     pub output: *mut u8,
 }
 
-/// Convolution of weights that [`pack`] made.
+/// Convolution of weights that [`pack()`] made.
 ///
 /// # Safety
 /// The CPU has AVX2; the weights are for the window's shape and channels.
