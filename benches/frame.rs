@@ -21,7 +21,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn webcam_frame() -> RawFrame {
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
     let mut picture = Picture::default();
-    image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture).expect("decodes");
+    image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture)
+        .expect("decodes");
     let from = ::image::RgbImage::from_raw(picture.width, picture.height, picture.rgb).expect("RGB");
     let to = ::image::imageops::resize(&from, 640, 480, ::image::imageops::FilterType::Lanczos3);
     let mut data = Vec::new();
@@ -32,30 +33,40 @@ fn webcam_frame() -> RawFrame {
 }
 
 fn frame(c: &mut Criterion) {
-    let file = ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
+    let file =
+        ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
     let manifest = file.manifest().expect("a manifest").clone();
     let engine = Engine::load(&file, Arithmetic::Best).expect("loads");
     let mut session = engine.session(1).expect("a session");
     let raw = Arc::new(webcam_frame());
     let (width, height) = (manifest.input.width, manifest.input.height);
     let mut letterbox = Letterbox::new(width, height, false);
-    let table: [[f32; 256]; 3] =
-        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 - manifest.input.mean[c]) / manifest.input.std[c]));
+    let table: [[f32; 256]; 3] = std::array::from_fn(|c| {
+        std::array::from_fn(|v| (v as f32 - manifest.input.mean[c]) / manifest.input.std[c])
+    });
     let (pad, labels) = (manifest.letterbox.pad_rgb, manifest.labels());
     let mut picture = Picture::default();
     image::decode(&raw, &mut picture).expect("decodes");
-    let codes = engine
-        .input_quantisation()
-        .map(|(scale, zero)| table.map(|values| values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8)));
+    let codes = engine.input_quantisation().map(|(scale, zero)| {
+        table.map(|values| {
+            values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8)
+        })
+    });
     let mut fit = |picture: &Picture, input: Input<'_>| match (input, &codes) {
-        (Input::Codes { data, row, pixel }, Some(table)) => letterbox.fit_codes(picture, pad, table, data, (row, pixel)),
+        (Input::Codes { data, row, pixel }, Some(table)) => {
+            letterbox.fit_codes(picture, pad, table, data, (row, pixel))
+        }
         (Input::Real(values), _) => letterbox.fit(picture, pad, &table, values),
         (Input::Codes { .. }, None) => Err("codes without a table".to_owned()),
     };
     let (placed, heads) = session.run(|input| fit(&picture, input)).expect("runs");
     let heads = heads.clone();
-    let levels: Vec<Level> =
-        manifest.anchors.levels.iter().map(|l| Level { stride_yx: l.stride_yx, feature_hw: l.feature_hw, base: l.base.clone() }).collect();
+    let levels: Vec<Level> = manifest
+        .anchors
+        .levels
+        .iter()
+        .map(|l| Level { stride_yx: l.stride_yx, feature_hw: l.feature_hw, base: l.base.clone() })
+        .collect();
     let options = DecodeOptions {
         score_threshold: manifest.decode.score_threshold,
         topk_per_level: manifest.decode.topk_per_level,
@@ -68,7 +79,8 @@ fn frame(c: &mut Criterion) {
         logits: true,
     };
     let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
-    let levels = anchors(&levels, manifest.anchors.offset).into_iter().zip(&manifest.heads).map(level).collect();
+    let levels =
+        anchors(&levels, manifest.anchors.offset).into_iter().zip(&manifest.heads).map(level).collect();
     let mut decoder = Decoder::new(levels, labels.len(), options);
     let edge = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
     let (side, halo) = ((width * height) as usize, 2 * 4 * (width + height) as usize);
@@ -79,13 +91,21 @@ fn frame(c: &mut Criterion) {
         fit(picture, if is_int8 { codes } else { Input::Real(&mut real) }).expect("fits")
     };
 
-    c.bench_function("decode JPEG 640x480", |b| b.iter(|| image::decode(&raw, &mut picture).expect("decodes")));
+    c.bench_function("decode JPEG 640x480", |b| {
+        b.iter(|| image::decode(&raw, &mut picture).expect("decodes"))
+    });
     c.bench_function("preprocess", |b| b.iter(|| preprocess(&picture)));
-    c.bench_function("post-process", |b| b.iter(|| decoder.decode(&heads, edge, 0.0).expect("decodes").len()));
+    c.bench_function("post-process", |b| {
+        b.iter(|| decoder.decode(&heads, edge, 0.0).expect("decodes").len())
+    });
     let found = decoder.decode(&heads, edge, 0.0).expect("decodes").to_vec();
     assert!(!found.is_empty(), "the benchmark's picture holds a person");
     c.bench_function("publish", |b| {
-        b.iter_batched_ref(|| publishing(&labels), |publishing| publish(publishing, &raw, &found), BatchSize::SmallInput);
+        b.iter_batched_ref(
+            || publishing(&labels),
+            |publishing| publish(publishing, &raw, &found),
+            BatchSize::SmallInput,
+        );
     });
     c.bench_function("all but inference", |b| {
         b.iter_batched_ref(
@@ -114,9 +134,11 @@ fn now() -> Now {
 fn publishing(labels: &[String]) -> Publishing {
     let text = "[detector]\nmin_score = 0.05\n[mqtt]\ndetections = \"always\"\nmax_rate = 60.0\n[cameras.front]\nkind = \"v4l2\"\n";
     let settings = toml::from_str(text).expect("settings");
-    let new = NewSettings { settings, numbers: [("front".to_owned(), 0)].into(), restart_required: Vec::new() };
+    let new =
+        NewSettings { settings, numbers: [("front".to_owned(), 0)].into(), restart_required: Vec::new() };
     let generation = GenerationFacts { number: 1, labels: labels.to_vec(), ..GenerationFacts::default() };
-    let scene = Scene::new(now(), Identity::default(), new, generation, Overrides::default(), &mut Vec::new());
+    let scene =
+        Scene::new(now(), Identity::default(), new, generation, Overrides::default(), &mut Vec::new());
     let mut outbox = Outbox::new(Topic::of_node(Kind::Status));
     outbox.connect();
     while outbox.take().is_some() {}
@@ -126,7 +148,12 @@ fn publishing(labels: &[String]) -> Publishing {
 /// What the scene does with a frame's detections, and the link's taking of the messages.
 fn publish(Publishing { scene, outbox }: &mut Publishing, raw: &Arc<RawFrame>, found: &[Detection]) {
     let verdict = Verdict::Detected(found.to_vec());
-    let outcome = Outcome { width: 640, height: 480, raw: Arc::clone(raw), ..Outcome::of_nothing(Instant::now(), verdict) };
+    let outcome = Outcome {
+        width: 640,
+        height: 480,
+        raw: Arc::clone(raw),
+        ..Outcome::of_nothing(Instant::now(), verdict)
+    };
     let mut effects = Vec::new();
     scene.handle(now(), retinad::scene::Input::Outcome(&outcome), &mut effects);
     for effect in effects {

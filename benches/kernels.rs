@@ -5,7 +5,9 @@
 //! they are.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use retinad::kernels::{self, ConvShape, ConvWeights, Geometry, Isa, Operation, Requantise, Sum, View, ViewMut};
+use retinad::kernels::{
+    self, ConvShape, ConvWeights, Geometry, Isa, Operation, Requantise, Sum, View, ViewMut,
+};
 
 /// Rows and columns of each plane.
 const SIDE: usize = 20;
@@ -23,7 +25,8 @@ fn plane(geometry: Geometry) -> Vec<u8> {
 /// A layer's weights and biases, packed by `pack`; -128 is not among them, so no kernel is kept from its
 /// shorter way.
 fn packed<T>(weights: usize, pack: impl FnOnce(ConvWeights<'_>) -> T) -> T {
-    let weights: Vec<i8> = (0..weights).map(|at| (at * 37 % 255) as u8 as i8).map(|weight| weight.max(-127)).collect();
+    let weights: Vec<i8> =
+        (0..weights).map(|at| (at * 37 % 255) as u8 as i8).map(|weight| weight.max(-127)).collect();
     let requantise = Requantise { multipliers: vec![1e-4; CHANNELS], slope: 0.1, zero: 100, range: [0, 255] };
     pack(ConvWeights { weights: &weights, shape: THREE, bias: &[0; CHANNELS], zero_point: 100, requantise })
 }
@@ -47,7 +50,9 @@ fn run(operation: Operation, isa: Isa) -> Box<dyn FnMut()> {
             let weights = packed(CHANNELS * THREE.taps(), |layer| layer.pack_depthwise(isa)).expect("packs");
             Box::new(move || kernels::depthwise(isa, &weights, &view(&a), &mut output(&mut to)))
         }
-        Operation::MaxPool => Box::new(move || kernels::max_pool(isa, THREE, &view(&a), &mut output(&mut to))),
+        Operation::MaxPool => {
+            Box::new(move || kernels::max_pool(isa, THREE, &view(&a), &mut output(&mut to)))
+        }
         Operation::Add => {
             let sum = Sum { zeros: [100, 90], multipliers: [0.5, 0.6], zero: 110, range: [0, 255] };
             Box::new(move || kernels::add(isa, &sum, &view(&a), &view(&b), &mut output(&mut to)))

@@ -45,7 +45,11 @@ impl Tensor {
     #[must_use]
     pub fn value(&self, channel: usize, cell: usize) -> f32 {
         let i = self.index(channel, cell);
-        if self.codes.is_empty() { self.values[i] } else { (i32::from(self.codes[i]) - self.zero_point) as f32 * self.scale }
+        if self.codes.is_empty() {
+            self.values[i]
+        } else {
+            (i32::from(self.codes[i]) - self.zero_point) as f32 * self.scale
+        }
     }
 
     /// The codes in `c, y, x` order; empty if the graph's output is not quantised.
@@ -61,7 +65,11 @@ impl Tensor {
 
     /// Where `channel` of `cell` is.
     fn index(&self, channel: usize, cell: usize) -> usize {
-        if self.interleaved { cell * self.channels + channel } else { channel * self.height * self.width + cell }
+        if self.interleaved {
+            cell * self.channels + channel
+        } else {
+            channel * self.height * self.width + cell
+        }
     }
 }
 

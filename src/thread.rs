@@ -21,7 +21,11 @@ pub struct EndNotice {
 ///
 /// # Errors
 /// If the system refuses the thread.
-pub fn spawn(name: &str, ends: &Sender<EndNotice>, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn(
+    name: &str,
+    ends: &Sender<EndNotice>,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     let (thread, ends) = (name.to_owned(), ends.clone());
     let watched = move || {
         let panic = catch_unwind(AssertUnwindSafe(body)).err().map(|panic| panic_text(&*panic));
@@ -44,7 +48,10 @@ pub fn short(name: &str) -> String {
 /// What a panic said.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     format!("panicked: {}", text.unwrap_or_else(|| "without a word".into()))
 }
 
@@ -59,12 +66,18 @@ mod tests {
         spawn("well", &to, || {}).expect("a thread").join().expect("ended");
         assert_eq!(ends.recv(), Ok(EndNotice { thread: "well".into(), panic: None }));
         spawn("badly", &to, || panic!("no {}", "more")).expect("a thread").join().expect("ended");
-        assert_eq!(ends.recv(), Ok(EndNotice { thread: "badly".into(), panic: Some("panicked: no more".into()) }));
+        assert_eq!(
+            ends.recv(),
+            Ok(EndNotice { thread: "badly".into(), panic: Some("panicked: no more".into()) })
+        );
     }
 
     #[test]
     fn a_name_is_cut_between_characters() {
-        assert_eq!((short("cam-front"), short("cam-12345678901234"), short("cam-1234567890ä")).1, "cam-12345678901");
+        assert_eq!(
+            (short("cam-front"), short("cam-12345678901234"), short("cam-1234567890ä")).1,
+            "cam-12345678901"
+        );
         assert_eq!(short("cam-1234567890ä"), "cam-1234567890");
     }
 }

@@ -19,7 +19,8 @@ fn path() -> std::path::PathBuf {
 fn a_run_of_the_engine_allocates_nothing() {
     let file = ModelFile::read(&path()).expect("the shipped model");
     for isa in Isa::available() {
-        let mut session = Engine::load(&file, Arithmetic::Int8(isa)).expect("loads").session(1).expect("a session");
+        let mut session =
+            Engine::load(&file, Arithmetic::Int8(isa)).expect("loads").session(1).expect("a session");
         let mut run = |code: u8| {
             let fill = |input: Input<'_>| match input {
                 Input::Codes { data, .. } => {
@@ -44,7 +45,11 @@ fn a_run_of_the_engine_allocates_nothing() {
 fn scaling_allocates_nothing_once_it_has_seen_each_size() {
     let (mut letterbox, mut values) = (Letterbox::new(320, 320, false), vec![0.0; 3 * 320 * 320]);
     // Two cameras by turns.
-    let pictures = [(1280, 720), (640, 480)].map(|(width, height)| Picture { width, height, rgb: vec![9; 3 * (width * height) as usize] });
+    let pictures = [(1280, 720), (640, 480)].map(|(width, height)| Picture {
+        width,
+        height,
+        rgb: vec![9; 3 * (width * height) as usize],
+    });
     let mut scale = || {
         for picture in &pictures {
             letterbox.fit(picture, [127; 3], &[[0.0; 256]; 3], &mut values).expect("fits");

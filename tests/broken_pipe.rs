@@ -12,7 +12,12 @@ fn unread(arguments: &[&str], deaf: bool) -> Output {
         writer
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_retinad"));
-    command.current_dir(ROOT).env_remove("JOURNAL_STREAM").args(arguments).stdout(closed()).stderr(std::process::Stdio::piped());
+    command
+        .current_dir(ROOT)
+        .env_remove("JOURNAL_STREAM")
+        .args(arguments)
+        .stdout(closed())
+        .stderr(std::process::Stdio::piped());
     if deaf {
         command.stderr(closed());
     }
@@ -24,7 +29,13 @@ fn every_command_that_prints_ends_without_a_word() {
     let commands: [&[&str]; 6] = [
         &["bench", "--runs", "1", "--model", "models/retinad-m-320-int8.onnx"],
         &["bench", "--runs", "1", "--threads", "1", "--json", "--model", "models/retinad-m-320-int8.onnx"],
-        &["detect", "--config", "config/retinad.toml", "examples/pictures/chelsea.jpg", "examples/pictures/coffee.jpg"],
+        &[
+            "detect",
+            "--config",
+            "config/retinad.toml",
+            "examples/pictures/chelsea.jpg",
+            "examples/pictures/coffee.jpg",
+        ],
         &["check", "--config", "config/retinad.toml"],
         &["watch", "--config", "config/retinad.toml"],
         &["completions", "bash"],
@@ -39,7 +50,9 @@ fn every_command_that_prints_ends_without_a_word() {
 
 #[test]
 fn a_fault_that_nobody_reads_is_still_in_the_exit_code() {
-    for (arguments, code) in [(&["bench", "--model", "missing.onnx"], 78), (&["detect", "--config", "missing.toml"], 78)] {
+    for (arguments, code) in
+        [(&["bench", "--model", "missing.onnx"], 78), (&["detect", "--config", "missing.toml"], 78)]
+    {
         assert_eq!(unread(arguments, true).status.code(), Some(code), "{arguments:?}");
     }
     let failed = unread(&["detect", "--config", "config/retinad.toml", "missing.jpg"], true);

@@ -58,7 +58,8 @@ const CLOCKS: [&str; 11] = [
 const CLOCK_READS: [&str; 4] = ["Instant::now(", "SystemTime::now(", "clock_gettime(", ".elapsed()"];
 /// The only file that may spell a topic, outside tests, and how topics are recognised in a string.
 const TOPIC_SPELLING: &str = "contract/topic.rs";
-const TOPIC_PARTS: [&str; 7] = ["/status", "/detections", "bridge/", "/set\"", "/state\"", "/events", "/snapshot"];
+const TOPIC_PARTS: [&str; 7] =
+    ["/status", "/detections", "bridge/", "/set\"", "/state\"", "/events", "/snapshot"];
 /// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
 const LIBRARIES: [(&str, &[&str]); 5] = [
     ("tract_", &["engine/", "model/"]),
@@ -69,7 +70,11 @@ const LIBRARIES: [(&str, &[&str]); 5] = [
 ];
 
 fn floor(room: &str) -> Option<u8> {
-    if GROUND.contains(&room) { Some(0) } else { FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor) }
+    if GROUND.contains(&room) {
+        Some(0)
+    } else {
+        FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+    }
 }
 
 /// What is wrong in the text of `file` (its path within `src/`), as `file:line: arrow`.
@@ -77,25 +82,35 @@ fn violations(file: &str, text: &str) -> Vec<String> {
     let room = file.split('/').next().unwrap_or(file).trim_end_matches(".rs");
     let mut found = Vec::new();
     // Unit tests stand at the foot of a file, or in files of their own.
-    let mut in_tests = file.ends_with("tests.rs") || file.contains("/tests/") || file.starts_with("contract/documents");
+    let mut in_tests =
+        file.ends_with("tests.rs") || file.contains("/tests/") || file.starts_with("contract/documents");
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or("");
         let at = format!("{file}:{}", number + 1);
-        in_tests |= line.starts_with("#[cfg(test)]") && text.lines().nth(number + 1).is_some_and(|next| next.starts_with("mod tests {"));
+        in_tests |= line.starts_with("#[cfg(test)]")
+            && text.lines().nth(number + 1).is_some_and(|next| next.starts_with("mod tests {"));
         if !in_tests {
-            if CLOCK_READS.iter().any(|read| code.contains(read)) && !CLOCKS.iter().any(|place| file.starts_with(place)) {
+            if CLOCK_READS.iter().any(|read| code.contains(read))
+                && !CLOCKS.iter().any(|place| file.starts_with(place))
+            {
                 found.push(format!("{at}: reads a clock (only {CLOCKS:?})"));
             }
-            let spells = code.contains('"') && !code.contains("/proc/") && TOPIC_PARTS.iter().any(|part| code.contains(part));
+            let spells = code.contains('"')
+                && !code.contains("/proc/")
+                && TOPIC_PARTS.iter().any(|part| code.contains(part));
             if spells && file != TOPIC_SPELLING {
                 found.push(format!("{at}: spells a topic (only {TOPIC_SPELLING})"));
             }
         }
         for piece in code.split("crate::").skip(1) {
-            let other: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let other: String =
+                piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             match (floor(room), floor(&other)) {
-                (Some(_), Some(_)) if room == other || room == "lib" || NEIGHBOURS.contains(&(room, other.as_str())) => {}
-                (Some(own), Some(its)) if (its < own || own == 0 && its == 0) && !STRANGERS.contains(&(room, other.as_str())) => {}
+                (Some(_), Some(_))
+                    if room == other || room == "lib" || NEIGHBOURS.contains(&(room, other.as_str())) => {}
+                (Some(own), Some(its))
+                    if (its < own || own == 0 && its == 0)
+                        && !STRANGERS.contains(&(room, other.as_str())) => {}
                 _ => found.push(format!("{at}: {room} -> {other}")),
             }
         }
@@ -103,7 +118,9 @@ fn violations(file: &str, text: &str) -> Vec<String> {
             found.push(format!("{at}: {room} climbs with super::super; name the room with crate::"));
         }
         for (library, places) in LIBRARIES {
-            let named = code.match_indices(library).any(|(i, _)| !code[..i].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+            let named = code
+                .match_indices(library)
+                .any(|(i, _)| !code[..i].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
             if named && !places.iter().any(|place| file.starts_with(place)) {
                 found.push(format!("{at}: {room} -> {library} (only {places:?})"));
             }
@@ -139,15 +156,23 @@ fn no_room_uses_a_floor_above_or_beside_it() {
 
 #[test]
 fn planted_arrows_are_caught() {
-    assert_eq!(violations("engine/mod.rs", "use crate::retinanet::nms;"), ["engine/mod.rs:1: engine -> retinanet"]);
+    assert_eq!(
+        violations("engine/mod.rs", "use crate::retinanet::nms;"),
+        ["engine/mod.rs:1: engine -> retinanet"]
+    );
     assert_eq!(violations("image/mod.rs", "\nlet x = crate::cli::run();"), ["image/mod.rs:2: image -> cli"]);
     assert_eq!(violations("cli/mod.rs", "use tract_onnx::prelude;").len(), 1);
     assert_eq!(violations("publish/broker/mod.rs", "use rumqttc::Packet;").len(), 1);
     assert_eq!(violations("cli/detect/a.rs", "use super::super::x;").len(), 1);
     assert_eq!(violations("publish/mod.rs", "use crate::scene::Scene;").len(), 1);
-    assert_eq!(violations("pipeline/tap.rs", "use crate::scene::Scene;"), ["pipeline/tap.rs:1: pipeline -> scene"]);
+    assert_eq!(
+        violations("pipeline/tap.rs", "use crate::scene::Scene;"),
+        ["pipeline/tap.rs:1: pipeline -> scene"]
+    );
     assert_eq!(violations("scene/mod.rs", "let now = Instant::now();").len(), 1);
-    assert!(violations("scene/mod.rs", "#[cfg(test)]\nmod tests {\n    let now = Instant::now();").is_empty());
+    assert!(
+        violations("scene/mod.rs", "#[cfg(test)]\nmod tests {\n    let now = Instant::now();").is_empty()
+    );
     assert_eq!(violations("daemon/shell.rs", "let topic = format!(\"{base}/status\");").len(), 1);
     assert!(violations("cli/mod.rs", "// crate::nowhere\nuse crate::engine::Engine;").is_empty());
 }

@@ -23,7 +23,12 @@ fn levels(convention: &Value) -> Vec<Level> {
         Level {
             stride_yx: [pair("stride_yx")[0] as u32, pair("stride_yx")[1] as u32],
             feature_hw: [pair("feature_hw")[0] as usize, pair("feature_hw")[1] as usize],
-            base: level["base_anchors"].as_array().expect("array").iter().map(|b| numbers(b).try_into().expect("four")).collect(),
+            base: level["base_anchors"]
+                .as_array()
+                .expect("array")
+                .iter()
+                .map(|b| numbers(b).try_into().expect("four"))
+                .collect(),
         }
     };
     convention["levels"].as_array().expect("levels").iter().map(level).collect()
@@ -54,7 +59,10 @@ fn heads(file: &Value, case: &Value, per_cell: usize) -> Heads {
             width,
             ..Tensor::default()
         };
-        heads.levels.push((head(&case["cls_logits"]["default"], per_cell * classes), head(&case["box_deltas"]["default"], per_cell * 4)));
+        heads.levels.push((
+            head(&case["cls_logits"]["default"], per_cell * classes),
+            head(&case["box_deltas"]["default"], per_cell * 4),
+        ));
     }
     let locate = |anchor: usize| {
         let level = starts.iter().rposition(|&start| anchor >= start as usize).expect("level");
@@ -105,7 +113,8 @@ fn check(file_name: &str, convention: &str) {
         };
         let level = |anchors| DecodeLevel { anchors, box_order: BoxOrder::DxDyDwDh };
         let levels = anchors(&levels, 0.0).into_iter().map(level).collect();
-        let mut decoder = Decoder::new(levels, file["num_classes"].as_u64().expect("classes") as usize, options);
+        let mut decoder =
+            Decoder::new(levels, file["num_classes"].as_u64().expect("classes") as usize, options);
         let picture = clip_hw.map_or([f32::MAX; 2], |hw| [hw[1], hw[0]]);
         let found = decoder.decode(&heads(&file, case, 9), picture, 0.0).expect("decodes");
         let expected = &case["expected"];
@@ -117,7 +126,13 @@ fn check(file_name: &str, convention: &str) {
             assert_eq!(d.class, labels[i] as usize, "{file_name} {} row {i}", case["name"]);
             assert!((d.score - scores[i]).abs() <= 1e-6, "{file_name} row {i}: {} {}", d.score, scores[i]);
             for (a, b) in d.bbox.iter().zip(&boxes[i]) {
-                assert!((a - b).abs() <= 1e-3 + 1e-6 * b.abs(), "{file_name} {} row {i}: {:?} {:?}", case["name"], d.bbox, boxes[i]);
+                assert!(
+                    (a - b).abs() <= 1e-3 + 1e-6 * b.abs(),
+                    "{file_name} {} row {i}: {:?} {:?}",
+                    case["name"],
+                    d.bbox,
+                    boxes[i]
+                );
             }
         }
     }
@@ -156,11 +171,13 @@ fn nms_matches_torchvision() {
             .collect();
         sorted.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
         // Which input a kept box was: boxes may be equal, so a mark in the score tells them apart.
-        let marked: Vec<Detection> = sorted.iter().map(|(i, d)| Detection { score: *i as f32, ..*d }).collect();
+        let marked: Vec<Detection> =
+            sorted.iter().map(|(i, d)| Detection { score: *i as f32, ..*d }).collect();
         let mut kept = Vec::new();
         nms::nms(&marked, case["iou_threshold"].as_f64().expect("threshold") as f32, usize::MAX, &mut kept);
         let kept: Vec<u64> = kept.iter().map(|d| d.score as u64).collect();
-        let expected: Vec<u64> = case["keep"].as_array().expect("keep").iter().map(|k| k.as_u64().expect("index")).collect();
+        let expected: Vec<u64> =
+            case["keep"].as_array().expect("keep").iter().map(|k| k.as_u64().expect("index")).collect();
         assert_eq!(kept, expected, "{}", case["name"]);
     }
 }
@@ -205,7 +222,8 @@ fn matching_agrees_with_both_libraries_but_for_a_truth_without_overlap() {
                 Match::Ignored => -2,
             })
             .collect();
-        let expected: Vec<i64> = case["matched"].as_array().expect("matched").iter().map(|m| m.as_i64().expect("index")).collect();
+        let expected: Vec<i64> =
+            case["matched"].as_array().expect("matched").iter().map(|m| m.as_i64().expect("index")).collect();
         if skipped == 0 {
             assert_eq!(found, expected, "{}", case["name"]);
         } else {

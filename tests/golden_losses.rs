@@ -13,7 +13,8 @@ fn close(found: f64, exact: f64) -> bool {
 #[test]
 fn losses_and_derivatives_match_golden() {
     let path = format!("{}/tests/golden/losses.json", env!("CARGO_MANIFEST_DIR"));
-    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).expect("golden file")).expect("JSON");
+    let file: Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("golden file")).expect("JSON");
     let cases = file["pointwise"].as_array().expect("cases");
     assert_eq!(cases.len(), 312);
     for case in cases {
@@ -22,12 +23,15 @@ fn losses_and_derivatives_match_golden() {
             "ce" => Loss::CrossEntropy,
             "balanced_ce" => Loss::Balanced { alpha: number("alpha").expect("alpha") },
             "focal" => Loss::Focal { alpha: number("alpha"), gamma: number("gamma").expect("gamma") },
-            "focal_star" => {
-                Loss::FocalStar { alpha: number("alpha"), gamma: number("gamma").expect("gamma"), beta: number("beta").expect("beta") }
-            }
+            "focal_star" => Loss::FocalStar {
+                alpha: number("alpha"),
+                gamma: number("gamma").expect("gamma"),
+                beta: number("beta").expect("beta"),
+            },
             other => panic!("unknown kind {other}"),
         };
-        let (value, slope) = loss.evaluate(number("logit").expect("logit"), number("target").expect("target") == 1.0);
+        let (value, slope) =
+            loss.evaluate(number("logit").expect("logit"), number("target").expect("target") == 1.0);
         assert!(close(value, number("loss").expect("loss")), "{value} {case}");
         assert!(close(slope, number("grad").expect("grad")), "{slope} {case}");
     }
@@ -50,7 +54,8 @@ fn f64s(value: &serde_json::Value) -> Vec<f64> {
 
 #[test]
 fn sums_leave_ignored_anchors_out() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json")).expect("golden file");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json"))
+        .expect("golden file");
     let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     for case in file["reduction"].as_array().expect("cases") {
         let rows: Vec<Vec<f64>> = case["logits"].as_array().expect("rows").iter().map(f64s).collect();
@@ -63,14 +68,20 @@ fn sums_leave_ignored_anchors_out() {
             })
             .collect();
         let labels: Vec<usize> = f64s(&case["gt_labels"]).iter().map(|&l| l as usize).collect();
-        let loss = Loss::Focal { alpha: case["alpha"].as_f64(), gamma: case["gamma"].as_f64().expect("gamma") };
+        let loss =
+            Loss::Focal { alpha: case["alpha"].as_f64(), gamma: case["gamma"].as_f64().expect("gamma") };
         let (total, gradient) = loss::sum(loss, &rows.concat(), rows[0].len(), &parts, &labels);
         let positives = parts.iter().filter(|part| matches!(part, Match::Truth(_))).count();
         assert_eq!(positives as u64, case["num_positive"].as_u64().expect("count"));
         let divisor = positives.max(1) as f64;
         assert!(close(total, case["sum"].as_f64().expect("sum")), "{}", case["name"]);
-        assert!(close(total / divisor, case["loss_divided_by_positives"].as_f64().expect("loss")), "{}", case["name"]);
-        let expected: Vec<f64> = case["grad_divided_by_positives"].as_array().expect("rows").iter().flat_map(f64s).collect();
+        assert!(
+            close(total / divisor, case["loss_divided_by_positives"].as_f64().expect("loss")),
+            "{}",
+            case["name"]
+        );
+        let expected: Vec<f64> =
+            case["grad_divided_by_positives"].as_array().expect("rows").iter().flat_map(f64s).collect();
         for (found, exact) in gradient.iter().zip(expected) {
             assert!(close(found / divisor, exact), "{} {found} {exact}", case["name"]);
         }
@@ -82,7 +93,8 @@ fn sums_leave_ignored_anchors_out() {
 
 #[test]
 fn smooth_l1_matches_golden() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json")).expect("golden file");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/losses.json"))
+        .expect("golden file");
     let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let cases = file["smooth_l1"].as_array().expect("cases");
     assert_eq!(cases.len(), 28);

@@ -22,8 +22,9 @@ fn random_damage_is_an_error_or_runs() {
             let at = random(150_000);
             bytes[at] = random(256) as u8;
         }
-        let loaded = ModelFile::parse("damaged.onnx", bytes)
-            .and_then(|file| Engine::load_any(&file, Arithmetic::Int8(*Isa::available().last().expect("the oracle"))));
+        let loaded = ModelFile::parse("damaged.onnx", bytes).and_then(|file| {
+            Engine::load_any(&file, Arithmetic::Int8(*Isa::available().last().expect("the oracle")))
+        });
         match loaded {
             Ok(engine) => {
                 engine.session(1).expect("one thread").run(|_| Ok(())).expect("runs");

@@ -13,9 +13,11 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn pictures() -> Vec<Picture> {
     let names = ["astronaut", "chelsea", "coffee", "grace_hopper"];
     let read = |name: &str| {
-        let data = std::fs::read(Path::new(ROOT).join(format!("examples/pictures/{name}.jpg"))).expect("demo picture");
+        let data = std::fs::read(Path::new(ROOT).join(format!("examples/pictures/{name}.jpg")))
+            .expect("demo picture");
         let mut picture = Picture::default();
-        image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture).expect("decodes");
+        image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture)
+            .expect("decodes");
         picture
     };
     names.map(read).into()
@@ -27,13 +29,17 @@ fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads>
     let mut session = engine.session(threads).expect("threads");
     let (mut letterbox, pad) = (Letterbox::new(320, 320, false), [127; 3]);
     let real: [[f32; 256]; 3] = std::array::from_fn(|_| std::array::from_fn(|v| (v as f32 - 127.0) / 128.0));
-    let codes = engine
-        .input_quantisation()
-        .map(|(scale, zero)| real.map(|values| values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8)));
+    let codes = engine.input_quantisation().map(|(scale, zero)| {
+        real.map(|values| {
+            values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8)
+        })
+    });
     let mut run = |picture: &Picture| {
         let fill = |input: Input<'_>| match input {
             Input::Real(values) => letterbox.fit(picture, pad, &real, values),
-            Input::Codes { data, row, pixel } => letterbox.fit_codes(picture, pad, codes.as_ref().expect("codes"), data, (row, pixel)),
+            Input::Codes { data, row, pixel } => {
+                letterbox.fit_codes(picture, pad, codes.as_ref().expect("codes"), data, (row, pixel))
+            }
         };
         session.run(fill).expect("runs").1.clone()
     };
@@ -50,7 +56,9 @@ fn every_instruction_set_and_number_of_threads_gives_the_same_codes() {
     let oracle = heads(&file, Arithmetic::Int8(Isa::SCALAR), 2);
     for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
         for (found, expected) in heads(&file, Arithmetic::Int8(isa), threads).iter().zip(&oracle) {
-            for (level, ((class, bbox), (expected_class, expected_bbox))) in found.levels.iter().zip(&expected.levels).enumerate() {
+            for (level, ((class, bbox), (expected_class, expected_bbox))) in
+                found.levels.iter().zip(&expected.levels).enumerate()
+            {
                 assert!(
                     class.codes == expected_class.codes && bbox.codes == expected_bbox.codes,
                     "{} level {level}, {threads} threads",

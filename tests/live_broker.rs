@@ -112,7 +112,10 @@ fn a_large_message_arrives_whole() {
     std::fs::write(&path, &sent).expect("written");
     assert!(mosquitto_pub(port, &["-r", "-q", "1", "-t", "large", "-f", &path.display().to_string()]));
     let mut command = Command::new("mosquitto_sub");
-    let got = command.args(["-p", &port.to_string(), "-C", "1", "-W", "10", "-N", "-t", "large"]).output().expect("mosquitto_sub");
+    let got = command
+        .args(["-p", &port.to_string(), "-C", "1", "-W", "10", "-N", "-t", "large"])
+        .output()
+        .expect("mosquitto_sub");
     assert!(got.stdout == sent, "{} bytes of {}", got.stdout.len(), sent.len());
 }
 
@@ -121,7 +124,17 @@ fn a_killed_client_leaves_its_will_and_one_that_disconnects_does_not() {
     let port = start();
     let listener = Listener::start(port);
     let mut mortal = Command::new("mosquitto_sub")
-        .args(["-p", &port.to_string(), "-t", "x", "--will-topic", "mortal/status", "--will-payload", "gone", "--will-retain"])
+        .args([
+            "-p",
+            &port.to_string(),
+            "-t",
+            "x",
+            "--will-topic",
+            "mortal/status",
+            "--will-payload",
+            "gone",
+            "--will-retain",
+        ])
         .stdout(Stdio::null())
         .spawn()
         .expect("mosquitto_sub");
@@ -140,7 +153,8 @@ fn a_killed_client_leaves_its_will_and_one_that_disconnects_does_not() {
 fn a_silent_client_is_disconnected_after_one_and_a_half_keep_alives() {
     let port = start();
     let listener = Listener::start(port);
-    let (mut silent, mut patient) = (Raw::connect(port, "silent", 1, true), Raw::connect(port, "patient", 0, true));
+    let (mut silent, mut patient) =
+        (Raw::connect(port, "silent", 1, true), Raw::connect(port, "patient", 0, true));
     let begun = Instant::now();
     assert!(silent.is_closed());
     let after = begun.elapsed();
@@ -169,7 +183,10 @@ fn a_client_of_mqtt_5_is_refused_in_its_own_form() {
     assert_eq!(raw.read(5), [0x20, 3, 0, 0x84, 0]);
     assert!(raw.is_closed());
     let mut command = Command::new("mosquitto_sub");
-    let done = command.args(["-V", "mqttv5", "-W", "5", "-p", &port.to_string(), "-t", "x"]).output().expect("mosquitto_sub");
+    let done = command
+        .args(["-V", "mqttv5", "-W", "5", "-p", &port.to_string(), "-t", "x"])
+        .output()
+        .expect("mosquitto_sub");
     let words = String::from_utf8_lossy(&done.stderr).to_lowercase();
     assert!(!done.status.success() && words.contains("unsupported protocol version"), "{words}");
 }
@@ -179,7 +196,8 @@ fn who_breaks_the_protocol_is_disconnected_and_nobody_else() {
     let port = start();
     let mut good = Raw::connect(port, "good", 60, false);
     let connect = [&text("MQTT")[..], &[4, 2, 0, 60], &text("x")].concat();
-    let mut first_packets: Vec<(u8, Vec<u8>)> = vec![(0x30, text("t")), (0xc0, vec![]), (0x10, text("HTTP")), (0xff, vec![1])];
+    let mut first_packets: Vec<(u8, Vec<u8>)> =
+        vec![(0x30, text("t")), (0xc0, vec![]), (0x10, text("HTTP")), (0xff, vec![1])];
     first_packets.push((0x10, connect[..connect.len() - 1].to_vec()));
     for (first, body) in first_packets {
         let mut raw = Raw::open(port);
@@ -201,7 +219,9 @@ fn who_breaks_the_protocol_is_disconnected_and_nobody_else() {
         assert!(raw.is_closed(), "{first:#x} {body:?}");
     }
     // A length in five bytes, and one that is more than a message may have.
-    for (i, bytes) in [[0x30, 0xff, 0xff, 0xff, 0xff, 1], [0x30, 0xff, 0xff, 0xff, 0x7f, 0]].into_iter().enumerate() {
+    for (i, bytes) in
+        [[0x30, 0xff, 0xff, 0xff, 0xff, 1], [0x30, 0xff, 0xff, 0xff, 0x7f, 0]].into_iter().enumerate()
+    {
         let mut raw = Raw::connect(port, &format!("long-{i}"), 60, false);
         raw.0.write_all(&bytes).expect("sent");
         assert!(raw.is_closed(), "{bytes:?}");
@@ -260,8 +280,12 @@ impl Daemon {
 
     /// A figure of `/proc/<pid>/status`, in KiB.
     fn memory(&self, name: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}: {status}"));
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("no {name}: {status}"));
         line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().expect("a number")
     }
 
@@ -345,7 +369,10 @@ fn without_free_descriptors_the_broker_waits_and_comes_back() {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").count();
     let limit = |files: usize| {
         let mut command = Command::new("prlimit");
-        command.args(["--pid", &pid, &format!("--nofile={files}:")]).status().is_ok_and(|status| status.success())
+        command
+            .args(["--pid", &pid, &format!("--nofile={files}:")])
+            .status()
+            .is_ok_and(|status| status.success())
     };
     if !limit(open) {
         println!("SKIPPED: prlimit (util-linux) does not work here");

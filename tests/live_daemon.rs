@@ -16,7 +16,10 @@ fn a_person_and_a_cat_are_found_and_the_end_is_quick_and_told() {
     let daemon = Daemon::start(&config(folder.path(), broker.port, &format!("{PICTURES}fps = 5\n")));
     let mut seen = listener.until("n/album/cat 1", 30);
     seen.extend(listener.until("\"label\":\"person\"", 30));
-    assert!(seen.iter().any(|l| l.contains("n/album/detections") && l.contains("\"label\":\"cat\"")), "{seen:#?}");
+    assert!(
+        seen.iter().any(|l| l.contains("n/album/detections") && l.contains("\"label\":\"cat\"")),
+        "{seen:#?}"
+    );
     assert!(seen.iter().any(|l| l.contains("n/bridge/info") && l.contains("\"album\"")), "{seen:#?}");
     let took = daemon.terminate();
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -109,7 +112,8 @@ fn a_replay_run_once_ends_by_itself() {
 #[test]
 fn model_files_that_cannot_be_used_end_with_78_and_one_line() {
     let folder = folder();
-    let good = std::fs::read(Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
+    let good =
+        std::fs::read(Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
     let tampered = |from: &str, to: &str| {
         let mut bytes = good.clone();
         let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
@@ -132,9 +136,16 @@ fn model_files_that_cannot_be_used_end_with_78_and_one_line() {
         // A camera that would be noticed if it were opened.
         let mark = folder.path().join("opened");
         let settings = folder.path().join("retinad.toml");
-        let camera = format!("[cameras.a]\nkind = \"stream\"\ncommand = [\"touch\", \"{}\"]\n", mark.display());
+        let camera =
+            format!("[cameras.a]\nkind = \"stream\"\ncommand = [\"touch\", \"{}\"]\n", mark.display());
         std::fs::write(&settings, camera).expect("written");
-        let (code, _, error) = output(&["run", "--config", &settings.display().to_string(), "--model", &path.display().to_string()]);
+        let (code, _, error) = output(&[
+            "run",
+            "--config",
+            &settings.display().to_string(),
+            "--model",
+            &path.display().to_string(),
+        ]);
         assert_eq!(code, Some(78), "{name}: {error}");
         assert!(error.contains(name) && error.contains(word), "{name}: {error}");
         assert_eq!(error.trim_end().lines().count(), 1, "{name}: {error}");
@@ -192,10 +203,15 @@ fn check_tries_cameras_and_broker() {
     let path = config(folder.path(), port, "[cameras.gone]\ndevice = \"4242\"\n");
     let (code, out, error) = output(&["check", "--config", &path.display().to_string()]);
     assert_eq!(code, Some(69), "{out}");
-    assert!(out.contains("/dev/video4242: no such device") && error.contains("camera gone, broker"), "{out}{error}");
+    assert!(
+        out.contains("/dev/video4242: no such device") && error.contains("camera gone, broker"),
+        "{out}{error}"
+    );
 }
 
 /// CRC-32 of a PNG chunk (ISO 3309).
 fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 }))
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 })
+    })
 }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 fn person(folder: &Path) -> String {
     let pictures = folder.join("person");
     std::fs::create_dir_all(&pictures).expect("a folder");
-    std::fs::copy(Path::new(ROOT).join("examples/pictures/astronaut.jpg"), pictures.join("a.jpg")).expect("copied");
+    std::fs::copy(Path::new(ROOT).join("examples/pictures/astronaut.jpg"), pictures.join("a.jpg"))
+        .expect("copied");
     format!("[cameras.album]\nkind = \"replay\"\npath = \"{}\"\nfps = 5\n", pictures.display())
 }
 
@@ -45,7 +46,10 @@ fn a_clean_stop_leaves_no_count_behind() {
     let listener = Listener::start(broker.port);
     let daemon = Daemon::start(&config(folder.path(), broker.port, &person(folder.path())));
     let before = listener.until("n/album/person", 30);
-    assert!(before.last().is_some_and(|line| line.ends_with("person 1")), "no count before it is known: {before:#?}");
+    assert!(
+        before.last().is_some_and(|line| line.ends_with("person 1")),
+        "no count before it is known: {before:#?}"
+    );
     daemon.terminate();
     let last = listener.until("retinad/n/status offline", 5);
     assert!(last.iter().any(|line| line.ends_with("n/album/person 0")), "{last:#?}");
@@ -56,15 +60,19 @@ fn a_camera_of_truncated_or_huge_pictures_is_offline_with_the_reason() {
     let Some(broker) = Broker::start("") else { return };
     let folder = folder();
     let listener = Listener::start(broker.port);
-    let mut picture = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("a picture");
+    let mut picture =
+        std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("a picture");
     std::fs::write(folder.path().join("cut.jpg"), &picture[..picture.len() / 2]).expect("written");
     // Height and width stand five bytes after the start-of-frame marker.
     let frame = picture.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a baseline picture");
-    picture[frame + 5..frame + 9].copy_from_slice(&[60_000_u16.to_be_bytes(), 60_000_u16.to_be_bytes()].concat());
+    picture[frame + 5..frame + 9]
+        .copy_from_slice(&[60_000_u16.to_be_bytes(), 60_000_u16.to_be_bytes()].concat());
     std::fs::write(folder.path().join("huge.jpg"), picture).expect("written");
     let camera = |name: &str| {
         let script = format!("while :; do cat {}/{name}.jpg; sleep 0.1; done", folder.path().display());
-        format!("[cameras.{name}]\nkind = \"stream\"\ntimeout_s = 1\ncommand = [\"sh\", \"-c\", \"{script}\"]\n")
+        format!(
+            "[cameras.{name}]\nkind = \"stream\"\ntimeout_s = 1\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"
+        )
     };
     let daemon = Daemon::start(&config(folder.path(), broker.port, &(camera("cut") + &camera("huge"))));
     for name in ["cut", "huge"] {
@@ -124,7 +132,9 @@ fn a_changed_base_is_in_force_at_once_and_the_old_topics_are_cleared() {
     daemon.signal("-HUP");
     listener.until("house/n/status online", 10);
     listener.until("house/n/album/detections", 10);
-    wait_for(10, "old topics are gone", || !broker.retained().iter().any(|line| line.starts_with("retinad/n/")));
+    wait_for(10, "old topics are gone", || {
+        !broker.retained().iter().any(|line| line.starts_with("retinad/n/"))
+    });
     assert!(broker.retained().contains(&"house/n/album/person 1".to_owned()));
     daemon.terminate();
 }
@@ -159,7 +169,8 @@ fn a_camera_that_vanished_while_the_daemon_was_dead_is_cleared() {
     let mut daemon = Daemon::start(&path);
     listener.until("n/gone/person 1", 30);
     wait_for(5, "the list is kept", || {
-        std::fs::read_to_string(folder.path().join("state/retained.json")).is_ok_and(|text| text.contains("n/gone/person"))
+        std::fs::read_to_string(folder.path().join("state/retained.json"))
+            .is_ok_and(|text| text.contains("n/gone/person"))
     });
     daemon.child.kill().expect("killed");
     daemon.child.wait().expect("dead");
@@ -194,7 +205,8 @@ fn another_model_is_taken_without_a_restart_and_a_broken_one_is_not() {
     let folder = folder();
     let listener = Listener::start(broker.port);
     let model = folder.path().join("m.onnx");
-    let shipped = std::fs::read(Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
+    let shipped =
+        std::fs::read(Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model");
     std::fs::write(&model, &shipped).expect("written");
     let more = format!("[detector]\nmodel = \"{}\"\n{}", model.display(), person(folder.path()));
     let path = config(folder.path(), broker.port, &more);

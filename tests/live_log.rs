@@ -42,7 +42,11 @@ fn start(port: u16, stderr: Option<Stdio>) -> Daemon {
     let closing = if stderr.is_none() { "2>&-" } else { "" };
     command.args(["-c", &format!("exec \"$0\" run --config \"$1\" {closing}"), PROGRAM]).arg(path);
     // Much is logged, so that a pipe that nobody reads fills up.
-    command.current_dir(ROOT).env("RETINAD_LOG", "debug,rumqttc=trace").env_remove("JOURNAL_STREAM").stdout(Stdio::null());
+    command
+        .current_dir(ROOT)
+        .env("RETINAD_LOG", "debug,rumqttc=trace")
+        .env_remove("JOURNAL_STREAM")
+        .stdout(Stdio::null());
     let child = command.stderr(stderr.unwrap_or_else(Stdio::null)).spawn().expect("starts");
     Daemon { child, _folder: folder }
 }
@@ -84,7 +88,8 @@ fn stderr_closed_stops_nothing() {
 #[test]
 fn stderr_on_a_full_disk_stops_nothing() {
     let Some(broker) = Broker::start("") else { return };
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
+    let full =
+        std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
     let daemon = start(broker.port, Some(full.into()));
     goes_on_over_a_broker_restart(broker, daemon, || {});
 }
@@ -123,7 +128,12 @@ fn a_fault_that_cannot_be_told_still_ends_the_program() {
 fn a_filter_that_is_not_understood_is_named() {
     let mut command = Command::new(PROGRAM);
     command.current_dir(ROOT).args(["detect", "--config", "config/retinad.toml", "missing.jpg"]);
-    let said = command.env("RETINAD_LOG", "warn,retinad=loud").env_remove("JOURNAL_STREAM").output().expect("runs").stderr;
+    let said = command
+        .env("RETINAD_LOG", "warn,retinad=loud")
+        .env_remove("JOURNAL_STREAM")
+        .output()
+        .expect("runs")
+        .stderr;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("RETINAD_LOG is not understood"), "{said}");
 }

@@ -53,7 +53,9 @@ fn online_comes_last_and_offline_ends_it() {
     connected(&publisher, 5);
     publisher.publish(front(Kind::Events), b"done".to_vec());
     let lines = listener.until("front/events done", 5);
-    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
+    let at = |text: &str| {
+        lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"))
+    };
     let online = at("retinad/n/status online");
     for before in ["bridge/info {}", "front/status online", "front/all 0"] {
         assert!(at(before) < online, "{before}: {lines:#?}");
@@ -124,7 +126,12 @@ fn a_broker_absent_at_start_is_found_later() {
 fn a_wrong_password_is_retried_and_a_right_one_works() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("passwords");
-    match std::process::Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args(["pi", "right"]).status() {
+    match std::process::Command::new("mosquitto_passwd")
+        .args(["-b", "-c"])
+        .arg(&file)
+        .args(["pi", "right"])
+        .status()
+    {
         Ok(status) if status.success() => {}
         _ => {
             println!("SKIPPED: mosquitto_passwd is not installed");
@@ -184,7 +191,9 @@ fn a_second_daemon_with_the_same_client_id_is_suspected() {
     let Some(broker) = Broker::start("") else { return };
     let first = publisher(broker.port, "twin", None);
     let second = publisher(broker.port, "twin", None);
-    wait_for(40, "suspected", || first.status().counted.suspect_duplicate || second.status().counted.suspect_duplicate);
+    wait_for(40, "suspected", || {
+        first.status().counted.suspect_duplicate || second.status().counted.suspect_duplicate
+    });
 }
 
 #[test]

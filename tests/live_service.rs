@@ -22,7 +22,8 @@ impl Service {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("retinad.toml");
         // No broker listens on port 1 of this machine.
-        std::fs::write(&config, format!("node = \"n\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = 1\n{cameras}")).expect("written");
+        std::fs::write(&config, format!("node = \"n\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = 1\n{cameras}"))
+            .expect("written");
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
@@ -69,7 +70,9 @@ impl Service {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill").success());
+        assert!(
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill").success()
+        );
     }
 }
 
@@ -123,7 +126,8 @@ impl Drop for StoppedThread {
     }
 }
 
-const PICTURES: &str = "[cameras.album]\nkind = \"replay\"\npath = \"examples/pictures\"\nfps = 5\ntimeout_s = 1\n";
+const PICTURES: &str =
+    "[cameras.album]\nkind = \"replay\"\npath = \"examples/pictures\"\nfps = 5\ntimeout_s = 1\n";
 
 #[test]
 fn ready_status_reload_and_stop_are_told() {
@@ -152,10 +156,16 @@ fn lines_for_the_journal_have_priorities_and_neither_time_nor_colour() {
     service.until("WATCHDOG=1", 5);
     let log = service.log();
     for line in log.lines() {
-        let text = line.strip_prefix("<6>").or_else(|| line.strip_prefix("<4>")).unwrap_or_else(|| panic!("no priority: {line}"));
+        let text = line
+            .strip_prefix("<6>")
+            .or_else(|| line.strip_prefix("<4>"))
+            .unwrap_or_else(|| panic!("no priority: {line}"));
         assert!(text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.contains('\u{1b}'), "{line}");
     }
-    assert!(log.contains("<6>camera gives frames camera=\"album\"") && log.contains("<4>broker not reachable"), "{log}");
+    assert!(
+        log.contains("<6>camera gives frames camera=\"album\"") && log.contains("<4>broker not reachable"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -176,8 +186,11 @@ fn the_watchdog_is_not_fed_while_a_frame_never_comes_out() {
     let worker = std::fs::read_dir(tasks).expect("threads").find_map(|entry| {
         let path = entry.expect("a thread").path();
         let mut name = String::new();
-        std::fs::File::open(path.join("comm")).and_then(|mut f| f.read_to_string(&mut name)).expect("its name");
-        (name.trim() == "worker-0").then(|| path.file_name().expect("its id").to_string_lossy().parse().expect("a number"))
+        std::fs::File::open(path.join("comm"))
+            .and_then(|mut f| f.read_to_string(&mut name))
+            .expect("its name");
+        (name.trim() == "worker-0")
+            .then(|| path.file_name().expect("its id").to_string_lossy().parse().expect("a number"))
     });
     let Some(stopped) = StoppedThread::of(worker.expect("a worker")) else { return };
     // 1 s of silence, 0.2 s between frames, 10 s of work; then the pings end though every other thread runs.
@@ -197,9 +210,16 @@ fn settings_that_cannot_be_used_end_with_78_and_one_line_for_the_journal() {
     let mut service = Service::start("[detector]\nmin_score = 7\n");
     assert_eq!(service.child.wait().expect("ends").code(), Some(78));
     let log = service.log();
-    assert!(log.starts_with("<3>") && log.contains("retinad.toml:6: detector.min_score = 7 is not allowed"), "{log}");
+    assert!(
+        log.starts_with("<3>") && log.contains("retinad.toml:6: detector.min_score = 7 is not allowed"),
+        "{log}"
+    );
     assert_eq!(log.lines().count(), 1, "{log}");
-    assert!(service.told(Instant::now() + Duration::from_millis(100)).is_none(), "never ready: {:?}", service.seen);
+    assert!(
+        service.told(Instant::now() + Duration::from_millis(100)).is_none(),
+        "never ready: {:?}",
+        service.seen
+    );
 }
 
 /// The unit is read by systemd itself, which knows every key, and its exposure stays where it is.
@@ -211,7 +231,8 @@ fn the_unit_is_understood_and_exposed_at_most_1_5() {
         println!("SKIPPED: systemd-analyze is not installed");
         return;
     };
-    let text = format!("{}{}", String::from_utf8_lossy(&security.stdout), String::from_utf8_lossy(&security.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&security.stdout), String::from_utf8_lossy(&security.stderr));
     assert!(security.status.success() && text.contains("Overall exposure level"), "{text}");
     // In a root of its own, because the program must be there.
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -21,7 +21,12 @@ fn stand_in(number: u64) -> Offer {
 
 /// Feeds `frames` frames of camera 0, each as soon as the one before was taken, and hands `change` the frame's number.
 /// Returns the generation that judged each frame, in order.
-fn run(frames: u64, slot: &Arc<GenerationSlot>, raw: &RawFrame, mut change: impl FnMut(u64, &Dispatcher) + Send) -> Vec<u64> {
+fn run(
+    frames: u64,
+    slot: &Arc<GenerationSlot>,
+    raw: &RawFrame,
+    mut change: impl FnMut(u64, &Dispatcher) + Send,
+) -> Vec<u64> {
     let dispatcher = Arc::<Dispatcher>::default();
     let mut sequencer = Sequencer::default();
     dispatcher.add(0);
@@ -33,7 +38,10 @@ fn run(frames: u64, slot: &Arc<GenerationSlot>, raw: &RawFrame, mut change: impl
         scope.spawn(|| {
             for number in 0..frames {
                 change(number, &dispatcher);
-                assert!(dispatcher.offer(0, raw.clone(), Instant::now(), SystemTime::now()), "the camera is wanted throughout");
+                assert!(
+                    dispatcher.offer(0, raw.clone(), Instant::now(), SystemTime::now()),
+                    "the camera is wanted throughout"
+                );
                 dispatcher.wait_until_taken(0);
             }
             dispatcher.close();
@@ -41,7 +49,11 @@ fn run(frames: u64, slot: &Arc<GenerationSlot>, raw: &RawFrame, mut change: impl
         while let Ok(news) = workers.news.recv_timeout(Duration::from_secs(20)) {
             let WorkerNews::Outcome { place, outcome } = news else { panic!("{news:?}") };
             sequencer.accept(place, *outcome, |outcome| {
-                assert_eq!((outcome.seq, outcome.superseded_before), (judged.len() as u64, 0), "in order, and none superseded");
+                assert_eq!(
+                    (outcome.seq, outcome.superseded_before),
+                    (judged.len() as u64, 0),
+                    "in order, and none superseded"
+                );
                 assert!(outcome.detections().is_some(), "{:?}", outcome.verdict);
                 judged.push(outcome.generation);
             });
@@ -74,7 +86,9 @@ fn swaps_and_changes_of_other_cameras_lose_no_frame() {
 #[test]
 fn a_real_model_is_swapped_between_two_frames() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let load = |number| Generation::load(&root.join("models/retinad-m-320-int8.onnx"), number).expect("the shipped model");
+    let load = |number| {
+        Generation::load(&root.join("models/retinad-m-320-int8.onnx"), number).expect("the shipped model")
+    };
     let slot = Arc::new(GenerationSlot::new(Offer::of(&load(1), WORKERS, 1).expect("sessions")));
     let mut next = vec![Offer::of(&load(2), WORKERS, 1).expect("sessions")];
     let data = std::fs::read(root.join("examples/pictures/chelsea.jpg")).expect("a picture");
@@ -86,5 +100,9 @@ fn a_real_model_is_swapped_between_two_frames() {
         }
     });
     assert_eq!(judged.len(), 20);
-    assert!(judged[..8].iter().all(|&generation| generation == 1) && judged[12..].iter().all(|&generation| generation == 2), "{judged:?}");
+    assert!(
+        judged[..8].iter().all(|&generation| generation == 1)
+            && judged[12..].iter().all(|&generation| generation == 2),
+        "{judged:?}"
+    );
 }

@@ -25,7 +25,8 @@ fn graph(file: &ModelFile) -> pb::GraphProto {
 /// The shipped model with other taps, written into a copy in memory.
 fn with_taps(file: &ModelFile, taps: &[(String, String)]) -> ModelFile {
     let mut manifest = file.manifest().expect("a manifest").clone();
-    manifest.taps = taps.iter().map(|(name, tensor)| Tap { name: name.clone(), tensor: tensor.clone() }).collect();
+    manifest.taps =
+        taps.iter().map(|(name, tensor)| Tap { name: name.clone(), tensor: tensor.clone() }).collect();
     ModelFile::parse("tapped.onnx", file.with_manifest(&manifest).expect("written")).expect("reads")
 }
 
@@ -96,7 +97,11 @@ fn the_last_class_convolution_of_the_tapped_tensor_is_the_class_head() {
     let file = shipped();
     let graph = graph(&file);
     let convs = LEVELS.map(|level| last_class_conv(&graph, level));
-    let taps: Vec<_> = LEVELS.iter().zip(&convs).map(|(level, conv)| (format!("class_input_{level}"), conv.0.clone())).collect();
+    let taps: Vec<_> = LEVELS
+        .iter()
+        .zip(&convs)
+        .map(|(level, conv)| (format!("class_input_{level}"), conv.0.clone()))
+        .collect();
     let found = heads(&with_taps(&file, &taps));
     let untapped = heads(&file);
     assert!(untapped.taps.is_empty() && found.levels == untapped.levels, "taps change no head");
@@ -114,7 +119,11 @@ fn the_last_class_convolution_of_the_tapped_tensor_is_the_class_head() {
     }
     println!("{equal} of {all} codes equal, {} different ones", seen.len());
     // The sums agree but for ties of the last rounding; a wrong tensor would not come near.
-    assert!(equal * 1000 >= all * 999 && seen.len() > 50, "{equal} of {all} equal, {} different codes", seen.len());
+    assert!(
+        equal * 1000 >= all * 999 && seen.len() > 50,
+        "{equal} of {all} equal, {} different codes",
+        seen.len()
+    );
 }
 
 #[test]
@@ -144,8 +153,14 @@ fn a_tap_that_the_graph_lacks_or_has_no_codes_for_is_refused_by_name() {
 fn every_concatenation_and_shuffle_can_be_tapped_and_changes_no_head() {
     let file = shipped();
     let graph = graph(&file);
-    let quantised = |value: &str| graph.node.iter().find(|node| node.op_type == "QuantizeLinear" && node.input[0] == value);
-    let concats = graph.node.iter().filter(|node| node.op_type == "Concat").filter_map(|node| quantised(&node.output[0]));
+    let quantised = |value: &str| {
+        graph.node.iter().find(|node| node.op_type == "QuantizeLinear" && node.input[0] == value)
+    };
+    let concats = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type == "Concat")
+        .filter_map(|node| quantised(&node.output[0]));
     let taps: Vec<_> = concats.map(|node| (node.output[0].clone(), node.output[0].clone())).collect();
     assert!(taps.len() > 10, "{} concatenations", taps.len());
     let found = heads(&with_taps(&file, &taps));

@@ -21,7 +21,8 @@ fn violations(file: &str, text: &str) -> Vec<String> {
         }
         if let Some(reason) = line.strip_prefix("// SAFETY:") {
             let reason = reason.to_lowercase();
-            if reason.split_whitespace().count() < 4 || NO_REASONS.iter().any(|words| reason.contains(words)) {
+            if reason.split_whitespace().count() < 4 || NO_REASONS.iter().any(|words| reason.contains(words))
+            {
                 found.push(format!("{at}: a reason that only points elsewhere"));
             }
         }
@@ -78,6 +79,7 @@ fn planted_faults_are_caught() {
     let good = "/// # Safety\n/// `x` can be read.\n#[inline]\nunsafe fn f(x: *const u8) {\n\
                 // SAFETY: the caller guarantees that `x` can be read.\nunsafe { x.read() };\n}";
     assert!(violations("a.rs", good).is_empty());
-    let several = "// SAFETY: the reference is to one byte, which is read.\nlet a: u8 =\nunsafe { x.read() };";
+    let several =
+        "// SAFETY: the reference is to one byte, which is read.\nlet a: u8 =\nunsafe { x.read() };";
     assert!(violations("a.rs", several).is_empty());
 }

@@ -147,14 +147,20 @@ fn y4m_header(header: &[u8]) -> Result<RawShape, FramingError> {
                 encoding = match value {
                     "420" | "420jpeg" | "420mpeg2" | "420paldv" => Encoding::I420,
                     "mono" => Encoding::Grey,
-                    other => return Err(FramingError::Broken(format!("colour space C{other}; allowed: C420, Cmono with 8 bits"))),
+                    other => {
+                        return Err(FramingError::Broken(format!(
+                            "colour space C{other}; allowed: C420, Cmono with 8 bits"
+                        )));
+                    }
                 }
             }
             _ => {}
         }
     }
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-        return Err(FramingError::Broken(format!("size {width}x{height} in the header; sides of 1 to {MAX_SIDE} are allowed")));
+        return Err(FramingError::Broken(format!(
+            "size {width}x{height} in the header; sides of 1 to {MAX_SIDE} are allowed"
+        )));
     }
     Ok(RawShape::new(width, height, encoding))
 }
@@ -317,7 +323,9 @@ mod tests {
             ("YUV4MPEG2 W99999 H99999\n", "99999"),
             ("RIFF\n", "YUV4MPEG2"),
         ] {
-            let Err(FramingError::Broken(reason)) = all(&mut Framer::new(StreamFormat::Y4m, 0, 0), bad.as_bytes(), 99).remove(0) else {
+            let Err(FramingError::Broken(reason)) =
+                all(&mut Framer::new(StreamFormat::Y4m, 0, 0), bad.as_bytes(), 99).remove(0)
+            else {
                 panic!("{bad} was taken")
             };
             assert!(reason.contains(word), "{reason}");

@@ -29,11 +29,15 @@ pub fn open(settings: &CameraSettings) -> Result<Box<dyn Camera>, CaptureError> 
     let what = settings.name();
     match &settings.source {
         Source::Replay(replay) => Ok(Box::new(Replay::open(&replay.path, replay.fps, replay.repeat)?)),
-        Source::Stream(stream) => Ok(Box::new(Stream::open(what, stream, Duration::from_secs_f32(settings.timeout_s))?)),
+        Source::Stream(stream) => {
+            Ok(Box::new(Stream::open(what, stream, Duration::from_secs_f32(settings.timeout_s))?))
+        }
         #[cfg(feature = "v4l2")]
         Source::V4l2(v4l2) => Ok(Box::new(V4l2::open(what, v4l2)?)),
         #[cfg(not(feature = "v4l2"))]
-        Source::V4l2(_) => Err(CaptureError::Open { what, reason: "this build reads no v4l2 (feature v4l2)".into() }),
+        Source::V4l2(_) => {
+            Err(CaptureError::Open { what, reason: "this build reads no v4l2 (feature v4l2)".into() })
+        }
     }
 }
 

@@ -49,8 +49,10 @@ impl Replay {
             Source::Recording { file, format, framer: Framer::new(format, 0, 0), frames: 0 }
         } else {
             let entries = std::fs::read_dir(path).map_err(|e| failed(e.to_string()))?;
-            let is_picture = |path: &PathBuf| ["jpg", "jpeg", "png", "webp"].contains(&extension(path).as_str());
-            let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_picture).collect();
+            let is_picture =
+                |path: &PathBuf| ["jpg", "jpeg", "png", "webp"].contains(&extension(path).as_str());
+            let mut paths: Vec<PathBuf> =
+                entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_picture).collect();
             if paths.is_empty() {
                 return Err(failed("no picture in it; .jpg, .jpeg, .png and .webp are read".into()));
             }
@@ -86,7 +88,9 @@ impl Source {
             Self::Pictures { paths, next } => {
                 let Some(path) = paths.get(*next) else { return Ok(None) };
                 *next += 1;
-                read_picture(path).map(Some).map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
+                read_picture(path)
+                    .map(Some)
+                    .map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
             }
             Self::Recording { file, framer, frames, .. } => {
                 let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
@@ -98,13 +102,18 @@ impl Source {
                             return Ok(Some(frame));
                         }
                         Ok(None) => {}
-                        Err(FramingError::Damaged(reason)) => return Err(CaptureError::Damaged { what: what.to_owned(), reason }),
+                        Err(FramingError::Damaged(reason)) => {
+                            return Err(CaptureError::Damaged { what: what.to_owned(), reason });
+                        }
                         Err(FramingError::Broken(reason)) => return Err(stopped(reason)),
                     }
                     let read = file.read(&mut piece).map_err(|e| stopped(e.to_string()))?;
                     framer.push(&piece[..read]);
                     if read == 0 && framer.take_rest() {
-                        return Err(CaptureError::Damaged { what: what.to_owned(), reason: "its last frame is cut off".into() });
+                        return Err(CaptureError::Damaged {
+                            what: what.to_owned(),
+                            reason: "its last frame is cut off".into(),
+                        });
                     } else if read == 0 {
                         return Ok(None);
                     }
@@ -145,7 +154,12 @@ pub fn read_picture(path: &Path) -> Result<RawFrame, String> {
     }
     let data = std::fs::read(path).map_err(|e| e.to_string())?;
     let other = data.starts_with(b"\x89PNG") || data.starts_with(b"RIFF");
-    Ok(RawFrame { width: 0, height: 0, encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg }, data })
+    Ok(RawFrame {
+        width: 0,
+        height: 0,
+        encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg },
+        data,
+    })
 }
 
 #[cfg(test)]
@@ -212,10 +226,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let empty = folder.path().join("a.mjpeg");
         std::fs::write(&empty, b"").expect("written");
-        let error = Replay::open(&empty, 0.0, true).expect("opens").next_frame().expect_err("empty").to_string();
+        let error =
+            Replay::open(&empty, 0.0, true).expect("opens").next_frame().expect_err("empty").to_string();
         assert!(error.contains("no frame in it"), "{error}");
         let film = folder.path().join("a.mp4");
         std::fs::write(&film, b"").expect("written");
-        assert!(Replay::open(&film, 0.0, true).err().expect("refused").to_string().contains(".y4m or an .mjpeg"));
+        assert!(
+            Replay::open(&film, 0.0, true).err().expect("refused").to_string().contains(".y4m or an .mjpeg")
+        );
     }
 }

@@ -60,10 +60,16 @@ impl Camera for Stream {
             match self.framer.next_frame() {
                 Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => {}
-                Err(FramingError::Damaged(reason)) => return Err(CaptureError::Damaged { what: what(), reason }),
-                Err(FramingError::Broken(reason)) => return Err(CaptureError::Stopped { what: what(), reason }),
+                Err(FramingError::Damaged(reason)) => {
+                    return Err(CaptureError::Damaged { what: what(), reason });
+                }
+                Err(FramingError::Broken(reason)) => {
+                    return Err(CaptureError::Stopped { what: what(), reason });
+                }
             }
-            self.source.read(&mut self.piece).map_err(|reason| CaptureError::Stopped { what: what(), reason })?;
+            self.source
+                .read(&mut self.piece)
+                .map_err(|reason| CaptureError::Stopped { what: what(), reason })?;
             if self.piece.is_empty() {
                 return Err(CaptureError::Stopped { what: what(), reason: self.source.ended() });
             }
@@ -172,25 +178,36 @@ impl Http {
     fn connect(url: &str, timeout: Duration) -> Result<Self, String> {
         let uri: hyper::Uri = url.parse().map_err(|e| format!("not an address: {e}"))?;
         let authority = uri.authority().ok_or("an address without host")?.as_str();
-        let (credentials, _) = authority.rsplit_once('@').map_or((None, authority), |(c, host)| (Some(c.to_owned()), host));
-        let (host, port) = (uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(80));
+        let (credentials, _) =
+            authority.rsplit_once('@').map_or((None, authority), |(c, host)| (Some(c.to_owned()), host));
+        let (host, port) = (
+            uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            uri.port_u16().unwrap_or(80),
+        );
         let mut request = hyper::Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
             .header("host", if port == 80 { host.clone() } else { format!("{host}:{port}") })
             .header("user-agent", concat!("retinad/", env!("CARGO_PKG_VERSION")));
         if let Some(credentials) = credentials {
-            request = request.header("authorization", format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(credentials)));
+            request = request.header(
+                "authorization",
+                format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(credentials)),
+            );
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let response = runtime.block_on(async {
             let answer = async {
                 let socket = tokio::net::TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|e| e.to_string())?;
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+                    .await
+                    .map_err(|e| e.to_string())?;
                 tokio::spawn(connection);
                 sender.send_request(request).await.map_err(|e| e.to_string())
             };
-            tokio::time::timeout(timeout, answer).await.map_err(|_| format!("no answer in {} s", timeout.as_secs_f32()))?
+            tokio::time::timeout(timeout, answer)
+                .await
+                .map_err(|_| format!("no answer in {} s", timeout.as_secs_f32()))?
         })?;
         match response.status().as_u16() {
             200 => Ok(Self { runtime, body: response.into_body(), timeout }),
@@ -238,7 +255,8 @@ mod tests {
     use std::net::TcpListener;
 
     fn open(source: StreamSource, timeout_s: f32) -> Result<Stream, CaptureError> {
-        let settings = CameraSettings { source: CameraSource::Stream(source.clone()), ..CameraSettings::default() };
+        let settings =
+            CameraSettings { source: CameraSource::Stream(source.clone()), ..CameraSettings::default() };
         Stream::open(settings.name(), &source, Duration::from_secs_f32(timeout_s))
     }
 
@@ -282,7 +300,10 @@ mod tests {
     fn a_missing_program_is_named_without_its_arguments() {
         let error = command(&["no-such-program", "rtsp://me:secret@host"], StreamFormat::Mjpeg);
         let error = error.err().expect("missing").to_string();
-        assert!(error.starts_with("no-such-program: cannot be started") && !error.contains("secret"), "{error}");
+        assert!(
+            error.starts_with("no-such-program: cannot be started") && !error.contains("secret"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -301,7 +322,8 @@ mod tests {
         let jpeg = include_bytes!("../../examples/pictures/coffee.jpg");
         let mut part = b"--b\r\nContent-Type: image/jpeg\r\n\r\n".to_vec();
         part.extend(jpeg);
-        let mut plain = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n".to_vec();
+        let mut plain =
+            b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n".to_vec();
         plain.extend(&part);
         let mut chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for piece in part.chunks(1000) {
@@ -316,7 +338,11 @@ mod tests {
             let error = stream.next_frame().expect_err("closed").to_string();
             assert!(!error.contains("secret") && !error.contains("token"), "{error}");
             let request = server.join().expect("served").to_ascii_lowercase();
-            assert!(request.contains("get /video?token=1 http/1.1") && request.contains("authorization: basic bwu6c2vjcmv0"), "{request}");
+            assert!(
+                request.contains("get /video?token=1 http/1.1")
+                    && request.contains("authorization: basic bwu6c2vjcmv0"),
+                "{request}"
+            );
         }
     }
 

@@ -3,7 +3,9 @@
 use super::{Camera, CaptureError};
 use crate::frame::{Encoding, RawFrame};
 use crate::settings::{StreamFormat, V4l2Format, V4l2Source};
-use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution};
+use nokhwa::utils::{
+    CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
+};
 use std::path::Path;
 
 /// An open Video4Linux camera.
@@ -16,7 +18,8 @@ pub struct V4l2 {
     length: usize,
 }
 
-const FORMATS: &[FrameFormat] = &[FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12, FrameFormat::RAWRGB];
+const FORMATS: &[FrameFormat] =
+    &[FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12, FrameFormat::RAWRGB];
 
 impl V4l2 {
     /// Opens the device and starts its stream; errors call it `what`.
@@ -25,7 +28,8 @@ impl V4l2 {
     /// [`CaptureError::Open`], with what the device offers, or which devices there are.
     pub fn open(what: String, settings: &V4l2Source) -> Result<Self, CaptureError> {
         let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
-        let number = device_number(&settings.device).map_err(|reason| failed(format!("{reason}; {}", present())))?;
+        let number =
+            device_number(&settings.device).map_err(|reason| failed(format!("{reason}; {}", present())))?;
         let (format, encoding) = match settings.format {
             V4l2Format::Mjpeg => (FrameFormat::MJPEG, Encoding::Jpeg),
             V4l2Format::Yuyv => (FrameFormat::YUYV, Encoding::Yuyv),
@@ -39,7 +43,11 @@ impl V4l2 {
         };
         std::fs::File::open(format!("/dev/video{number}")).map_err(|e| failed(explain(&e.to_string())))?;
         // fps is a whole number in nokhwa; cameras at 7.5 or 29.97 are not found.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "settings allow 0 to 240")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "settings allow 0 to 240"
+        )]
         let fps = settings.fps.round().max(1.0) as u32;
         let wanted = CameraFormat::new(Resolution::new(settings.width, settings.height), format, fps);
         let only = [format];
@@ -66,12 +74,17 @@ impl V4l2 {
 impl Camera for V4l2 {
     fn next_frame(&mut self) -> Result<RawFrame, CaptureError> {
         // After any error the buffer may still be the kernel's: the caller drops the whole camera and opens it anew.
-        let buffer =
-            self.camera.frame_raw().map_err(|e| CaptureError::Stopped { what: self.what.clone(), reason: explain(&e.to_string()) })?;
+        let buffer = self.camera.frame_raw().map_err(|e| CaptureError::Stopped {
+            what: self.what.clone(),
+            reason: explain(&e.to_string()),
+        })?;
         // nokhwa gives the whole mapped buffer, not the bytes used.
         let used = if self.length > 0 { self.length } else { jpeg_length(&buffer) };
         let damaged = |reason: String| CaptureError::Damaged { what: self.what.clone(), reason };
-        let data = buffer.get(..used).filter(|d| !d.is_empty()).ok_or_else(|| damaged(format!("a frame of {} bytes", buffer.len())))?;
+        let data = buffer
+            .get(..used)
+            .filter(|d| !d.is_empty())
+            .ok_or_else(|| damaged(format!("a frame of {} bytes", buffer.len())))?;
         let (width, height) = if self.length > 0 { self.size } else { (0, 0) };
         Ok(RawFrame { width, height, encoding: self.encoding, data: data.to_vec() })
     }
@@ -95,7 +108,9 @@ fn device_number(device: &str) -> Result<u32, String> {
     }
     let target = std::fs::canonicalize(Path::new(device)).map_err(|e| e.to_string())?;
     let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.strip_prefix("video").and_then(|n| n.parse().ok()).ok_or_else(|| format!("{} is no video device", target.display()))
+    name.strip_prefix("video")
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| format!("{} is no video device", target.display()))
 }
 
 /// Which video devices there are, for an error's end.
@@ -110,17 +125,30 @@ fn present() -> String {
         })
         .collect();
     found.sort();
-    if found.is_empty() { "there is no video device on this machine".into() } else { format!("there are {}", found.join(", ")) }
+    if found.is_empty() {
+        "there is no video device on this machine".into()
+    } else {
+        format!("there are {}", found.join(", "))
+    }
 }
 
 /// What the device offers, for an error's end.
 fn offers(number: u32) -> String {
     let any = RequestedFormat::with_formats(RequestedFormatType::AbsoluteHighestResolution, FORMATS);
-    let formats = nokhwa::Camera::new(CameraIndex::Index(number), any).and_then(|mut camera| camera.compatible_camera_formats());
+    let formats = nokhwa::Camera::new(CameraIndex::Index(number), any)
+        .and_then(|mut camera| camera.compatible_camera_formats());
     let mut found: Vec<String> = formats
         .into_iter()
         .flatten()
-        .map(|f| format!("{} {}x{} at {}", f.format().to_string().to_lowercase(), f.width(), f.height(), f.frame_rate()))
+        .map(|f| {
+            format!(
+                "{} {}x{} at {}",
+                f.format().to_string().to_lowercase(),
+                f.width(),
+                f.height(),
+                f.frame_rate()
+            )
+        })
         .collect();
     found.sort();
     found.dedup();
@@ -137,7 +165,9 @@ fn explain(error: &str) -> String {
     if error.contains("os error 16") {
         format!("busy, another program uses it, perhaps the service: systemctl stop retinad ({error})")
     } else if error.contains("os error 13") {
-        format!("no permission: add the user to the group video: sudo usermod -aG video NAME, then log in again ({error})")
+        format!(
+            "no permission: add the user to the group video: sudo usermod -aG video NAME, then log in again ({error})"
+        )
     } else if error.contains("os error 2)") {
         format!("no such device ({error}); {}", present())
     } else {
@@ -160,7 +190,11 @@ mod tests {
         assert_eq!(device_number(&link.display().to_string()), Ok(7));
         let other = folder.path().join("null");
         std::fs::write(&other, "").expect("written");
-        assert!(device_number(&other.display().to_string()).expect_err("no camera").contains("is no video device"));
+        assert!(
+            device_number(&other.display().to_string())
+                .expect_err("no camera")
+                .contains("is no video device")
+        );
     }
 
     #[test]

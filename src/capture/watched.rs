@@ -106,7 +106,11 @@ impl Drop for Watched {
 }
 
 /// Opens, hands over frames until nobody takes them or the camera fails.
-fn grab(settings: &CameraSettings, wake: &Mutex<Wake>, to: &Sender<Result<Grabbed, CaptureError>>) -> Result<(), CaptureError> {
+fn grab(
+    settings: &CameraSettings,
+    wake: &Mutex<Wake>,
+    to: &Sender<Result<Grabbed, CaptureError>>,
+) -> Result<(), CaptureError> {
     let mut camera: Box<dyn Camera> = open(settings)?;
     if let Some(interrupt) = camera.interrupt() {
         let mut wake = wake.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +159,8 @@ mod tests {
 
     #[test]
     fn stop_wakes_the_waiter() {
-        let watched = Watched::start("a", &CameraSettings { timeout_s: 60.0, ..child("sleep 60") }).expect("a thread");
+        let watched =
+            Watched::start("a", &CameraSettings { timeout_s: 60.0, ..child("sleep 60") }).expect("a thread");
         let (stop, stopped) = bounded::<()>(0);
         drop(stop);
         assert!(matches!(watched.next_frame(Some(&stopped)), Ok(Waited::Stopped)));

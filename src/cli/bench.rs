@@ -57,9 +57,11 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), Failure> {
     let (median, p99) = (quantile(&sorted, 0.5), quantile(&sorted, 0.99));
     drop(session);
     // Measured beside the runs, on the same core at the same clock, as far as the machine allows.
-    let peak = engine.peak().map(|(peak, macs)| (peak / 1e9, macs as f64 / (median * 1e-3) / peak / threads as f64));
+    let peak =
+        engine.peak().map(|(peak, macs)| (peak / 1e9, macs as f64 / (median * 1e-3) / peak / threads as f64));
     let settings = match arguments.threads {
-        None => each_setting(&engine, arguments.runs).map_err(|e| Failure::new(Exit::Unusable, format!("{}: {e}", file.path)))?,
+        None => each_setting(&engine, arguments.runs)
+            .map_err(|e| Failure::new(Exit::Unusable, format!("{}: {e}", file.path)))?,
         Some(_) => Vec::new(),
     };
     let best = best_settings(&settings);
@@ -69,10 +71,18 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), Failure> {
             serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "peak_gmac_s": peak.map(|(peak, _)| peak), "share_of_peak": peak.map(|(_, share)| share), "isas": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>(), "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
         );
     } else {
-        say!("{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}", file.path, arguments.runs, threads);
+        say!(
+            "{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}",
+            file.path,
+            arguments.runs,
+            threads
+        );
         say!("{}; loaded in {load_ms:.0} ms", engine.arithmetic());
         if let Some((peak, share)) = peak {
-            say!("{:.0} % of this core's own INT8 peak, {peak:.0} thousand million multiply-adds a second", share * 100.0);
+            say!(
+                "{:.0} % of this core's own INT8 peak, {peak:.0} thousand million multiply-adds a second",
+                share * 100.0
+            );
         }
         for node in engine.leftovers() {
             say!("in float: {node}");
@@ -80,10 +90,24 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), Failure> {
         if let Some((fastest, busiest)) = best {
             say!("\nworkers  threads  one frame, ms  frames a second");
             for setting in &settings {
-                say!("{:>7}  {:>7}  {:>13.1}  {:>15.1}", setting.workers, setting.threads, setting.median_ms, setting.frames_per_s);
+                say!(
+                    "{:>7}  {:>7}  {:>13.1}  {:>15.1}",
+                    setting.workers,
+                    setting.threads,
+                    setting.median_ms,
+                    setting.frames_per_s
+                );
             }
-            say!("lowest latency: detector.workers = {}, detector.threads = {}", fastest.workers, fastest.threads);
-            say!("most frames a second: detector.workers = {}, detector.threads = {}", busiest.workers, busiest.threads);
+            say!(
+                "lowest latency: detector.workers = {}, detector.threads = {}",
+                fastest.workers,
+                fastest.threads
+            );
+            say!(
+                "most frames a second: detector.workers = {}, detector.threads = {}",
+                busiest.workers,
+                busiest.threads
+            );
         }
     }
     Ok(())
@@ -141,7 +165,9 @@ fn each_setting(engine: &Engine, runs: u32) -> Result<Vec<Setting>, String> {
         let from = Instant::now();
         std::thread::scope(|scope| {
             let started: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(|| all(session))).collect();
-            started.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a worker panicked".to_owned())?)
+            started
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| "a worker panicked".to_owned())?)
         })?;
         let frames_per_s = f64::from(runs) * workers as f64 / from.elapsed().as_secs_f64();
         settings.push(Setting { workers, threads, median_ms: quantile(&times, 0.5), frames_per_s });

@@ -15,7 +15,13 @@ pub fn check(settings: &Settings) -> Result<(), Failure> {
     print::write(format_args!("{}", settings::masked_toml(settings)));
     let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
     let manifest = &model.manifest;
-    say!("\nmodel   ok  {} {}: {} classes, sha256 {}", manifest.name, manifest.version, model.labels.len(), &model.sha256[..12]);
+    say!(
+        "\nmodel   ok  {} {}: {} classes, sha256 {}",
+        manifest.name,
+        manifest.version,
+        model.labels.len(),
+        &model.sha256[..12]
+    );
     say!("        runs in {}", model.arithmetic());
     for node in model.leftovers() {
         say!("        in float: {node}");
@@ -48,12 +54,17 @@ pub fn check(settings: &Settings) -> Result<(), Failure> {
         }
     }
     let words = health::supply_and_heat();
-    let temperature = health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
+    let temperature =
+        health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
     say!("machine {}  {temperature}", if words.is_empty() { "ok" } else { "--" });
     for word in words {
         say!("        {word}");
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Unreachable, format!("not reachable: {}", failed.join(", ")))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Unreachable, format!("not reachable: {}", failed.join(", "))))
+    }
 }
 
 /// Opens the camera and decodes one frame.
@@ -64,5 +75,11 @@ fn first_frame(id: &str, settings: &CameraSettings) -> Result<String, CaptureErr
     let Waited::Frame(grabbed) = camera.next_frame(None)? else { return Err(failed("stopped".into())) };
     let mut picture = crate::frame::Picture::default();
     image::decode(&grabbed.raw, &mut picture).map_err(|e| failed(e.to_string()))?;
-    Ok(format!("{what}: {} x {}, {} bytes as {:?}", picture.width, picture.height, grabbed.raw.data.len(), grabbed.raw.encoding))
+    Ok(format!(
+        "{what}: {} x {}, {} bytes as {:?}",
+        picture.width,
+        picture.height,
+        grabbed.raw.data.len(),
+        grabbed.raw.encoding
+    ))
 }

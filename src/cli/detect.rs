@@ -77,7 +77,8 @@ pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), Fa
     check_usage(arguments)?;
     let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
     let coco = arguments.format == Format::Coco;
-    let min_score = arguments.min_score.unwrap_or(if coco { COCO_MIN_SCORE } else { settings.detector.min_score });
+    let min_score =
+        arguments.min_score.unwrap_or(if coco { COCO_MIN_SCORE } else { settings.detector.min_score });
     let (work, categories) = pictures(arguments).map_err(Failure::of(Exit::SomeFailed))?;
     if let Some(folder) = &arguments.draw {
         std::fs::create_dir_all(folder).map_err(|e| named(folder, &e))?;
@@ -122,7 +123,10 @@ fn check_usage(arguments: &DetectArguments) -> Result<(), Failure> {
     }
     let annotated = arguments.annotations.is_some();
     if (arguments.format == Format::Coco) != annotated || annotated != arguments.paths.is_empty() {
-        return Err(Failure::new(Exit::Usage, "give pictures, or --format coco with --annotations and --images"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "give pictures, or --format coco with --annotations and --images",
+        ));
     }
     Ok(())
 }
@@ -143,7 +147,9 @@ impl Results<'_> {
     /// Takes what was found in a picture; JSON lines for stdout are printed at once.
     fn add(&mut self, item: &Work, detector: &Detector, found: &[Detection], times: &Times) {
         match self.format {
-            Format::Coco => self.entries.extend(found.iter().filter_map(|d| coco_entry(item, d, self.model, &self.categories))),
+            Format::Coco => self
+                .entries
+                .extend(found.iter().filter_map(|d| coco_entry(item, d, self.model, &self.categories))),
             Format::Json => {
                 let line = json_line(&item.path, self.model, detector, found, times);
                 if self.output.is_some() { self.lines += &(line + "\n") } else { say!("{line}") }
@@ -170,14 +176,25 @@ impl Results<'_> {
 const PUBLIC: u32 = 0o666;
 
 /// A COCO result; none for a class that the annotations do not know.
-fn coco_entry(item: &Work, detection: &Detection, model: &Generation, categories: &HashMap<String, Value>) -> Option<Value> {
+fn coco_entry(
+    item: &Work,
+    detection: &Detection,
+    model: &Generation,
+    categories: &HashMap<String, Value>,
+) -> Option<Value> {
     let category = categories.get(&model.labels[detection.class])?;
     let [x1, y1, x2, y2] = detection.bbox;
     let bbox = [x1, y1, x2 - x1, y2 - y1];
     Some(json!({"image_id": item.image_id, "category_id": category, "bbox": bbox, "score": detection.score}))
 }
 
-fn json_line(path: &Path, model: &Generation, detector: &Detector, found: &[Detection], times: &Times) -> String {
+fn json_line(
+    path: &Path,
+    model: &Generation,
+    detector: &Detector,
+    found: &[Detection],
+    times: &Times,
+) -> String {
     let detections: Vec<Value> = found
         .iter()
         .map(|d| json!({"label": model.labels[d.class], "label_id": d.class, "score": (f64::from(d.score) * 1e3).round() / 1e3, "box_px": d.bbox.map(|v| v.round())}))
@@ -194,11 +211,12 @@ fn from_paths(paths: &[PathBuf]) -> Result<Vec<Work>, String> {
         if path.is_dir() {
             let entries = std::fs::read_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
             let is_picture = |p: &PathBuf| {
-                p.extension()
-                    .and_then(|e| e.to_str())
-                    .is_some_and(|e| ["jpg", "jpeg", "png", "webp"].contains(&e.to_ascii_lowercase().as_str()))
+                p.extension().and_then(|e| e.to_str()).is_some_and(|e| {
+                    ["jpg", "jpeg", "png", "webp"].contains(&e.to_ascii_lowercase().as_str())
+                })
             };
-            let mut inside: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(is_picture).collect();
+            let mut inside: Vec<PathBuf> =
+                entries.filter_map(|e| Some(e.ok()?.path())).filter(is_picture).collect();
             inside.sort();
             files.extend(inside);
         } else {
@@ -208,22 +226,30 @@ fn from_paths(paths: &[PathBuf]) -> Result<Vec<Work>, String> {
     Ok(files.into_iter().map(|path| Work { path, image_id: Value::Null }).collect())
 }
 
-fn from_annotations(annotations: &Path, images: &Path) -> Result<(Vec<Work>, HashMap<String, Value>), String> {
+fn from_annotations(
+    annotations: &Path,
+    images: &Path,
+) -> Result<(Vec<Work>, HashMap<String, Value>), String> {
     let name = annotations.display();
     let text = std::fs::read_to_string(annotations).map_err(|e| format!("{name}: {e}"))?;
     let json: Value = serde_json::from_str(&text).map_err(|e| format!("{name}: {e}"))?;
     let list = |key: &str| json[key].as_array().ok_or_else(|| format!("{name}: no array `{key}`"));
     let mut work = Vec::new();
     for image in list("images")? {
-        let file = image["file_name"].as_str().ok_or_else(|| format!("{name}: an image without file_name"))?;
+        let file =
+            image["file_name"].as_str().ok_or_else(|| format!("{name}: an image without file_name"))?;
         work.push(Work { path: images.join(file), image_id: image["id"].clone() });
     }
-    let categories = list("categories")?.iter().filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["id"].clone()))).collect();
+    let categories = list("categories")?
+        .iter()
+        .filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["id"].clone())))
+        .collect();
     Ok((work, categories))
 }
 
 fn draw(folder: &Path, path: &Path, detector: &Detector, found: &[Detection]) -> Result<(), String> {
-    const COLOURS: [[u8; 3]; 6] = [[230, 60, 60], [60, 170, 60], [70, 110, 240], [230, 170, 30], [170, 70, 200], [40, 180, 190]];
+    const COLOURS: [[u8; 3]; 6] =
+        [[230, 60, 60], [60, 170, 60], [70, 110, 240], [230, 170, 30], [170, 70, 200], [40, 180, 190]];
     let mut picture = detector.picture().clone();
     let boxes: Vec<_> = found.iter().map(|d| (d.bbox, COLOURS[d.class % COLOURS.len()])).collect();
     crate::image::draw_boxes(&mut picture, &boxes);

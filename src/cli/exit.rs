@@ -117,6 +117,9 @@ mod tests {
         for (error, exit) in cases {
             assert_eq!(Failure::from(error).exit, exit);
         }
-        assert_eq!([Exit::SomeFailed as u8, Exit::Unreachable as u8, Exit::Internal as u8, Exit::Refused as u8], [1, 69, 70, 71]);
+        assert_eq!(
+            [Exit::SomeFailed as u8, Exit::Unreachable as u8, Exit::Internal as u8, Exit::Refused as u8],
+            [1, 69, 70, 71]
+        );
     }
 }

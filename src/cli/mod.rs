@@ -37,7 +37,9 @@ enum Command {
     )]
     Run(RunArguments),
     /// Print detections as they arrive over MQTT
-    #[command(after_help = "Examples:\n  retinad watch\n  retinad watch --config config/demo.toml --json --count 10")]
+    #[command(
+        after_help = "Examples:\n  retinad watch\n  retinad watch --config config/demo.toml --json --count 10"
+    )]
     Watch(watch::WatchArguments),
     /// Detect in pictures and print one JSON line each
     #[command(
@@ -50,13 +52,17 @@ enum Command {
     )]
     Check(ModelArgument),
     /// Time a model, any ONNX file
-    #[command(after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json")]
+    #[command(
+        after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json"
+    )]
     Bench(bench::BenchArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
     /// Print the completions of a shell
-    #[command(after_help = "Example: retinad completions bash > ~/.local/share/bash-completion/completions/retinad")]
+    #[command(
+        after_help = "Example: retinad completions bash > ~/.local/share/bash-completion/completions/retinad"
+    )]
     Completions(manual::CompletionsArguments),
 }
 
@@ -85,7 +91,11 @@ pub fn run() -> ExitCode {
     let config = arguments.config;
     let load = move |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
         let environment = settings::environment()?;
-        let flags: Vec<_> = model.model.iter().map(|path| ("detector.model".to_owned(), path.display().to_string())).collect();
+        let flags: Vec<_> = model
+            .model
+            .iter()
+            .map(|path| ("detector.model".to_owned(), path.display().to_string()))
+            .collect();
         settings::load(config.as_deref(), &environment, &flags)
     };
     let log = log::start();

@@ -34,7 +34,13 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
     if !arguments.json {
-        say!("{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT", "UTC", "camera", "label", "box x1,y1,x2,y2 in pixels");
+        say!(
+            "{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT",
+            "UTC",
+            "camera",
+            "label",
+            "box x1,y1,x2,y2 in pixels"
+        );
     }
     subscribe(&options, |topic, payload| {
         match serde_json::from_slice::<Detections>(payload) {

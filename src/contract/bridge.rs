@@ -125,7 +125,9 @@ impl Info {
     /// The message as JSON within the topic's limit: first the cameras' labels go, then cameras, which are counted.
     #[must_use]
     pub fn encode_fitting(mut self) -> Vec<u8> {
-        let size = |cameras: &BTreeMap<String, CameraInfo>| serde_json::to_vec(cameras).map_or(0, |bytes| bytes.len());
+        let size = |cameras: &BTreeMap<String, CameraInfo>| {
+            serde_json::to_vec(cameras).map_or(0, |bytes| bytes.len())
+        };
         if size(&self.cameras) > MAX_INFO_CAMERAS_BYTES {
             self.cameras.values_mut().for_each(|camera| camera.labels.clear());
         }
@@ -338,7 +340,8 @@ mod tests {
     use super::*;
 
     fn info(cameras: usize, labels: usize) -> Info {
-        let labels: BTreeMap<String, String> = (0..labels).map(|i| (format!("label {i}"), format!("label_{i}"))).collect();
+        let labels: BTreeMap<String, String> =
+            (0..labels).map(|i| (format!("label {i}"), format!("label_{i}"))).collect();
         let camera = CameraInfo {
             source: "v4l2".into(),
             format: Some("mjpeg".into()),
@@ -357,10 +360,14 @@ mod tests {
             started_at: String::new(),
             host: Host::default(),
             model: ModelInfo::default(),
-            cameras: (0..cameras).map(|i| (format!("a-camera-with-a-long-name-{i:04}"), camera.clone())).collect(),
+            cameras: (0..cameras)
+                .map(|i| (format!("a-camera-with-a-long-name-{i:04}"), camera.clone()))
+                .collect(),
             cameras_left_out: 0,
             limits: Limits::default(),
-            overrides: (0..cameras).map(|i| (format!("a-camera-with-a-long-name-{i:04}"), Overridden::default())).collect(),
+            overrides: (0..cameras)
+                .map(|i| (format!("a-camera-with-a-long-name-{i:04}"), Overridden::default()))
+                .collect(),
             restart_required: Vec::new(),
         }
     }

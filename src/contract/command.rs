@@ -91,7 +91,10 @@ fn switch(text: &str) -> Result<bool, CommandError> {
 fn threshold(text: &str) -> Result<f32, CommandError> {
     // Only digits and a point: `parse` alone would take `inf`, `1e-1` and `+.5`.
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    text.parse::<f32>().ok().filter(|value| plain && THRESHOLD.contains(value)).ok_or(CommandError::NotThreshold)
+    text.parse::<f32>()
+        .ok()
+        .filter(|value| plain && THRESHOLD.contains(value))
+        .ok_or(CommandError::NotThreshold)
 }
 
 #[cfg(test)]

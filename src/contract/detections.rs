@@ -115,8 +115,21 @@ mod tests {
     use super::*;
 
     fn message(boxes: usize, label: &str) -> Detections {
-        let object = DetectedObject { label: label.into(), label_id: 0, score: 0.5, bbox: [0.1, 0.2, 0.3, 0.4], box_px: [1, 2, 3, 4] };
-        let latency_ms = Latency { queue: 0.0, decode: 0.0, preprocess: 0.0, inference: 0.0, postprocess: 0.0, total: 0.0 };
+        let object = DetectedObject {
+            label: label.into(),
+            label_id: 0,
+            score: 0.5,
+            bbox: [0.1, 0.2, 0.3, 0.4],
+            box_px: [1, 2, 3, 4],
+        };
+        let latency_ms = Latency {
+            queue: 0.0,
+            decode: 0.0,
+            preprocess: 0.0,
+            inference: 0.0,
+            postprocess: 0.0,
+            total: 0.0,
+        };
         Detections {
             v: 1,
             node: "n".into(),

@@ -14,8 +14,8 @@ mod text;
 mod topic;
 
 pub use bridge::{
-    CameraHealth, CameraInfo, Dropped, Health, HealthState, Host, Info, Limits, MAX_INFO_CAMERAS_BYTES, Machine, ModelInfo, ModelState,
-    MqttHealth, Overridden, WorkerHealth,
+    CameraHealth, CameraInfo, Dropped, Health, HealthState, Host, Info, Limits, MAX_INFO_CAMERAS_BYTES,
+    Machine, ModelInfo, ModelState, MqttHealth, Overridden, WorkerHealth,
 };
 pub(crate) use command::THRESHOLD;
 pub use command::{Change, Command, CommandError};

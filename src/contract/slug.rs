@@ -1,8 +1,20 @@
 //! Labels as they stand in topics.
 
 /// Words that a label may not take, because a topic of that name exists below a camera.
-pub const RESERVED_LABELS: [&str; 12] =
-    ["all", "any", "status", "detections", "events", "detect", "threshold", "snapshot", "snapshots", "motion", "zone", "bridge"];
+pub const RESERVED_LABELS: [&str; 12] = [
+    "all",
+    "any",
+    "status",
+    "detections",
+    "events",
+    "detect",
+    "threshold",
+    "snapshot",
+    "snapshots",
+    "motion",
+    "zone",
+    "bridge",
+];
 
 /// Words that a camera may not take, because a topic of that name exists below the node.
 pub const RESERVED_CAMERAS: [&str; 2] = ["bridge", "status"];
@@ -53,6 +65,9 @@ mod tests {
     #[test]
     fn slugs_are_unique_and_never_reserved() {
         let labels = ["traffic light", "All", "", "Traffic-Light", "person"].map(str::to_owned);
-        assert_eq!(label_slugs(&labels), ["traffic_light", "label_all", "class_2", "traffic_light_3", "person"]);
+        assert_eq!(
+            label_slugs(&labels),
+            ["traffic_light", "label_all", "class_2", "traffic_light_3", "person"]
+        );
     }
 }

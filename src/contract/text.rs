@@ -18,7 +18,8 @@ pub fn rfc3339(time: SystemTime) -> String {
     let Ok(since) = time.duration_since(UNIX_EPOCH) else { return FIRST_MOMENT.to_owned() };
     let Ok(nanos) = i128::try_from(since.as_nanos()) else { return LAST_MOMENT.to_owned() };
     // The conversion from `SystemTime` itself panics past the year 9999; this one says so.
-    let text = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|time| time.format(&format).ok());
+    let text =
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|time| time.format(&format).ok());
     text.unwrap_or_else(|| LAST_MOMENT.to_owned())
 }
 
@@ -86,7 +87,10 @@ mod tests {
     fn a_clock_past_the_year_9999_or_before_1970_is_shown_at_the_bound() {
         assert_eq!(rfc3339(UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), FIRST_MOMENT);
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)), "2023-11-14T22:13:20.123Z");
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)),
+            "2023-11-14T22:13:20.123Z"
+        );
         assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(253_402_300_800)), LAST_MOMENT);
         assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(u64::MAX >> 2)), LAST_MOMENT);
     }

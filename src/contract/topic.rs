@@ -111,11 +111,25 @@ pub struct Spec {
     pub built: bool,
 }
 
-const fn row(kind: Kind, pattern: &'static str, way: Way, form: Form, max_bytes: usize, when: &'static str) -> Spec {
+const fn row(
+    kind: Kind,
+    pattern: &'static str,
+    way: Way,
+    form: Form,
+    max_bytes: usize,
+    when: &'static str,
+) -> Spec {
     Spec { kind, pattern, way, form, max_bytes, when, built: true }
 }
 
-const fn planned(kind: Kind, pattern: &'static str, way: Way, form: Form, max_bytes: usize, when: &'static str) -> Spec {
+const fn planned(
+    kind: Kind,
+    pattern: &'static str,
+    way: Way,
+    form: Form,
+    max_bytes: usize,
+    when: &'static str,
+) -> Spec {
     Spec { kind, pattern, way, form, max_bytes, when, built: false }
 }
 
@@ -269,7 +283,11 @@ impl Names {
     /// A topic's full name on the broker.
     #[must_use]
     pub fn full(&self, topic: &Topic) -> String {
-        if topic.spec().pattern.starts_with('/') { topic.to_string() } else { format!("{}/{topic}", self.prefix) }
+        if topic.spec().pattern.starts_with('/') {
+            topic.to_string()
+        } else {
+            format!("{}/{topic}", self.prefix)
+        }
     }
 
     /// The topic with this full name; `None` if it is none of this node's.
@@ -284,7 +302,12 @@ impl Names {
     /// A subscription to every topic of this kind.
     #[must_use]
     pub fn filter(&self, kind: Kind) -> String {
-        let levels: Vec<&str> = kind.spec().pattern.split('/').map(|level| if level.starts_with('<') { "+" } else { level }).collect();
+        let levels: Vec<&str> = kind
+            .spec()
+            .pattern
+            .split('/')
+            .map(|level| if level.starts_with('<') { "+" } else { level })
+            .collect();
         let relative = levels.join("/");
         relative.strip_prefix('/').map_or_else(|| format!("{}/{relative}", self.prefix), str::to_owned)
     }
@@ -301,7 +324,9 @@ pub fn parse_of_any_node<'a>(base: &str, full: &'a str) -> Option<(&'a str, Topi
 fn parse_levels(text: &str, from_root: bool) -> Option<Topic> {
     let levels: Vec<&str> = text.split('/').collect();
     let candidates = TOPICS.iter().filter(|spec| spec.pattern.starts_with('/') == from_root);
-    candidates.filter_map(|spec| matched(spec, &levels)).min_by_key(|topic| topic.names.iter().flatten().count())
+    candidates
+        .filter_map(|spec| matched(spec, &levels))
+        .min_by_key(|topic| topic.names.iter().flatten().count())
 }
 
 fn matched(spec: &Spec, levels: &[&str]) -> Option<Topic> {
@@ -350,7 +375,8 @@ mod tests {
         let names = Names::new("home/retinad", "pi");
         for spec in &TOPICS {
             let placeholders = spec.pattern.matches('<').count();
-            let filled = [(0, "front"), (1, "drive"), (2, "person")].map(|(i, text)| (i < placeholders).then(|| name(text)));
+            let filled = [(0, "front"), (1, "drive"), (2, "person")]
+                .map(|(i, text)| (i < placeholders).then(|| name(text)));
             let topic = Topic::filled(spec.kind, filled);
             let full = names.full(&topic);
             assert_eq!(names.parse(&full), Some(topic.clone()), "{full}");
@@ -365,7 +391,17 @@ mod tests {
         let names = Names::new("retinad", "n");
         assert_eq!(names.parse("retinad/n/front/all").map(|t| t.kind()), Some(Kind::All));
         assert_eq!(names.parse("retinad/n/front/person").map(|t| t.kind()), Some(Kind::Count));
-        for other in ["retinad/n/front/detect", "retinad/n/front/motion/set", "retinad/n/bridge/person", "retinad/n", "retinad/m/front/status", "retinad/n//status", "other", "retinad/nn/status", ""] {
+        for other in [
+            "retinad/n/front/detect",
+            "retinad/n/front/motion/set",
+            "retinad/n/bridge/person",
+            "retinad/n",
+            "retinad/m/front/status",
+            "retinad/n//status",
+            "other",
+            "retinad/nn/status",
+            "",
+        ] {
             assert_eq!(names.parse(other), None, "{other}");
         }
     }

@@ -86,7 +86,12 @@ impl Cameras {
             self.next_number += 1;
             changes.added.push(number);
             // Two handles on one device would shut each other out, so the new supervisor waits for the old one.
-            pending.push(Pending { number, id: id.clone(), settings: settings.clone(), after: leaving.remove(id) });
+            pending.push(Pending {
+                number,
+                id: id.clone(),
+                settings: settings.clone(),
+                after: leaving.remove(id),
+            });
         }
         (changes, pending)
     }
@@ -127,7 +132,8 @@ impl Cameras {
     pub fn end(self) {
         // News that nobody reads must not hold them up.
         drop(self.news);
-        let (stops, threads): (Vec<_>, Vec<_>) = self.running.into_values().map(|camera| (camera.stop, camera.thread)).unzip();
+        let (stops, threads): (Vec<_>, Vec<_>) =
+            self.running.into_values().map(|camera| (camera.stop, camera.thread)).unzip();
         drop(stops);
         for thread in threads {
             let _ = thread.join();
@@ -152,7 +158,10 @@ struct Pace {
 impl Pace {
     /// 0 lets everything through.
     fn new(max_fps: f32) -> Self {
-        Self { interval: if max_fps > 0.0 { Duration::from_secs_f32(1.0 / max_fps) } else { Duration::ZERO }, due: None }
+        Self {
+            interval: if max_fps > 0.0 { Duration::from_secs_f32(1.0 / max_fps) } else { Duration::ZERO },
+            due: None,
+        }
     }
 
     fn pass(&mut self, now: Instant) -> bool {
@@ -225,7 +234,12 @@ impl Supervisor {
 
     /// Waits before the next attempt, and until the thread that was left behind in the driver has come back: a second handle
     /// on a device whose driver hangs would be as dead as the first, and one thread more each time. `false`: not wanted.
-    fn wait_until_free(&self, mut wait: Duration, backoff: &mut Backoff, left: Option<JoinHandle<()>>) -> bool {
+    fn wait_until_free(
+        &self,
+        mut wait: Duration,
+        backoff: &mut Backoff,
+        left: Option<JoinHandle<()>>,
+    ) -> bool {
         loop {
             match self.stop.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -235,7 +249,10 @@ impl Supervisor {
                 return true;
             }
             wait = backoff.next_wait();
-            self.report_offline(format!("{}: its driver does not answer; unplug it or restart", self.settings.name()), wait);
+            self.report_offline(
+                format!("{}: its driver does not answer; unplug it or restart", self.settings.name()),
+                wait,
+            );
         }
     }
 
@@ -253,7 +270,12 @@ impl Supervisor {
                         self.report(CameraNews::Online);
                     }
                     let wanted = if pace.pass(grabbed.captured) {
-                        self.dispatcher.offer(self.number, grabbed.raw, grabbed.captured, grabbed.captured_wall)
+                        self.dispatcher.offer(
+                            self.number,
+                            grabbed.raw,
+                            grabbed.captured,
+                            grabbed.captured_wall,
+                        )
                     } else {
                         self.dispatcher.leave_out(self.number)
                     };
@@ -278,15 +300,22 @@ mod tests {
     /// Frames let through in ten seconds of a camera at `fps` whose frames come up to `jitter` late.
     fn passed(fps: u32, max_fps: f32, jitter: Duration) -> usize {
         let (start, mut pace) = (Instant::now(), Pace::new(max_fps));
-        (0..10 * fps).filter(|i| pace.pass(start + Duration::from_secs(1) * *i / fps + jitter * (i * 7 % 5) / 5)).count()
+        (0..10 * fps)
+            .filter(|i| pace.pass(start + Duration::from_secs(1) * *i / fps + jitter * (i * 7 % 5) / 5))
+            .count()
     }
 
     #[test]
     fn a_pace_is_kept_and_not_fallen_below() {
         assert_eq!(passed(30, 0.0, Duration::ZERO), 300);
-        for (fps, max_fps, wanted) in [(15, 5.0, 50), (30, 10.0, 100), (30, 0.5, 5), (10, 15.0, 100), (25, 10.0, 100)] {
+        for (fps, max_fps, wanted) in
+            [(15, 5.0, 50), (30, 10.0, 100), (30, 0.5, 5), (10, 15.0, 100), (25, 10.0, 100)]
+        {
             let found = passed(fps, max_fps, Duration::from_millis(8));
-            assert!(found.abs_diff(wanted) <= 2, "{found} of {wanted} a 10 s, {fps} frames a second held to {max_fps}");
+            assert!(
+                found.abs_diff(wanted) <= 2,
+                "{found} of {wanted} a 10 s, {fps} frames a second held to {max_fps}"
+            );
         }
     }
 }

@@ -10,5 +10,10 @@ pub(super) fn now() -> Now {
     let boot = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(boot.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(boot.tv_nsec).unwrap_or(0);
-    Now { mono: Instant::now(), wall: SystemTime::now(), boot: Duration::new(seconds, nanos), synced: health::clock_synced() }
+    Now {
+        mono: Instant::now(),
+        wall: SystemTime::now(),
+        boot: Duration::new(seconds, nanos),
+        synced: health::clock_synced(),
+    }
 }

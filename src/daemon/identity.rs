@@ -23,7 +23,8 @@ pub fn node_name(settings: &Settings) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let mut name = slug(read("/proc/sys/kernel/hostname").trim()).replace('_', "-");
     if EVERYBODYS_NAMES.contains(&name.as_str()) {
-        let serial: String = read("/proc/device-tree/serial-number").chars().filter(char::is_ascii_hexdigit).collect();
+        let serial: String =
+            read("/proc/device-tree/serial-number").chars().filter(char::is_ascii_hexdigit).collect();
         if serial.len() >= SERIAL_DIGITS {
             name = format!("{name}-{}", &serial[serial.len() - SERIAL_DIGITS..].to_ascii_lowercase());
         }
@@ -51,7 +52,8 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     if mqtt.username.is_empty() {
         return Ok(None);
     }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("mqtt-password"));
+    let credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("mqtt-password"));
     let (path, ours) = match (mqtt.password_file.as_os_str().is_empty(), credential) {
         (false, _) => (mqtt.password_file.clone(), true),
         (true, Some(path)) if path.exists() => (path, false),
@@ -60,7 +62,9 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     let failed = |reason: String| DaemonError::Password { path: path.display().to_string(), reason };
     let mode = std::fs::metadata(&path).map_err(|e| failed(unreadable(&e)))?.permissions().mode() & 0o777;
     if ours && mode & 0o077 != 0 {
-        return Err(failed(format!("mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)")));
+        return Err(failed(format!(
+            "mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)"
+        )));
     }
     let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e)))?;
     Ok(Some((mqtt.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
@@ -69,7 +73,9 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
 /// The error, and the way out where the service's own user may not read the file.
 fn unreadable(error: &std::io::Error) -> String {
     if error.kind() == ErrorKind::PermissionDenied {
-        format!("{error}; for the service leave it empty and put the password into /etc/retinad/mqtt-password")
+        format!(
+            "{error}; for the service leave it empty and put the password into /etc/retinad/mqtt-password"
+        )
     } else {
         error.to_string()
     }

@@ -10,23 +10,43 @@ pub(super) fn write(line: &Log) {
             tracing::warn!(camera = &**camera, reason, "camera gives no frames; it will be opened again");
         }
         Log::CameraDamaged { camera, reason } => {
-            tracing::warn!(camera = &**camera, reason, "camera gives only frames that cannot be decoded; it counts as offline");
+            tracing::warn!(
+                camera = &**camera,
+                reason,
+                "camera gives only frames that cannot be decoded; it counts as offline"
+            );
         }
         Log::ReplayOver { camera } => tracing::info!(camera = &**camera, "replay is over"),
         Log::FrameDamaged { camera, reason } => tracing::debug!(camera = &**camera, reason, "damaged frame"),
         Log::FrameFailed { camera, reason } => tracing::error!(camera = &**camera, reason, "frame failed"),
         Log::DetectionSwitched { camera, on } => tracing::info!(camera = &**camera, on, "detection switched"),
         Log::ThresholdSet { camera, value } => tracing::info!(camera = &**camera, value, "threshold set"),
-        Log::UnknownCamera { camera } => tracing::warn!(camera = &**camera, "command for a camera that is not in the settings"),
-        Log::Throttled { workers, share_percent, temperature_c } => {
-            tracing::warn!(workers, share_percent, temperature_c, "the firmware throttles the CPU; workers rest");
+        Log::UnknownCamera { camera } => {
+            tracing::warn!(camera = &**camera, "command for a camera that is not in the settings")
         }
-        Log::ThrottledNoMore { share_percent } => tracing::info!(share_percent, "the CPU is throttled no more"),
+        Log::Throttled { workers, share_percent, temperature_c } => {
+            tracing::warn!(
+                workers,
+                share_percent,
+                temperature_c,
+                "the firmware throttles the CPU; workers rest"
+            );
+        }
+        Log::ThrottledNoMore { share_percent } => {
+            tracing::info!(share_percent, "the CPU is throttled no more")
+        }
         Log::RolledBack { from, to, reason } => {
-            tracing::error!(from, to, reason, "the model failed three times in a row; going back to the one before");
+            tracing::error!(
+                from,
+                to,
+                reason,
+                "the model failed three times in a row; going back to the one before"
+            );
         }
         Log::Stuck => {
-            tracing::error!("frames are taken and do not come out; under systemd the watchdog restarts the service");
+            tracing::error!(
+                "frames are taken and do not come out; under systemd the watchdog restarts the service"
+            );
         }
     }
 }

@@ -101,7 +101,12 @@ mod signals {
 ///
 /// # Errors
 /// [`DaemonError`].
-pub fn run(settings: &Settings, generation: &Arc<Generation>, read_settings: ReadSettings, once: bool) -> Result<(), DaemonError> {
+pub fn run(
+    settings: &Settings,
+    generation: &Arc<Generation>,
+    read_settings: ReadSettings,
+    once: bool,
+) -> Result<(), DaemonError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera);
     }
@@ -112,7 +117,12 @@ pub fn run(settings: &Settings, generation: &Arc<Generation>, read_settings: Rea
 }
 
 /// Starts every part, the cameras last.
-fn start(settings: &Settings, generation: &Arc<Generation>, read_settings: ReadSettings, once: bool) -> Result<Shell, DaemonError> {
+fn start(
+    settings: &Settings,
+    generation: &Arc<Generation>,
+    read_settings: ReadSettings,
+    once: bool,
+) -> Result<Shell, DaemonError> {
     let credentials = credentials(settings)?;
     let (to_ends, ends) = unbounded();
     let (recorder, loaded) = Recorder::open(identity::state_folder(settings), &to_ends)?;
@@ -137,7 +147,11 @@ fn start(settings: &Settings, generation: &Arc<Generation>, read_settings: ReadS
         sequencer.add(number);
     }
     let now = clock::now();
-    let new = NewSettings { settings: settings.clone(), numbers: cameras.numbers_with(&pending), restart_required: Vec::new() };
+    let new = NewSettings {
+        settings: settings.clone(),
+        numbers: cameras.numbers_with(&pending),
+        restart_required: Vec::new(),
+    };
     let overrides = loaded.parse(StateFile::Overrides, Overrides::parse);
     let mut effects = Vec::new();
     let facts = shell::facts_of(generation);

@@ -36,7 +36,8 @@ impl Rate {
 
     /// Frames a second since the last look.
     pub fn look(&mut self, now: Instant) -> f64 {
-        let (counted, seconds) = (self.frames.0.load(Ordering::Relaxed), now.saturating_duration_since(self.since).as_secs_f64());
+        let (counted, seconds) =
+            (self.frames.0.load(Ordering::Relaxed), now.saturating_duration_since(self.since).as_secs_f64());
         if seconds > SHORTEST_LOOK_S {
             self.per_second = (counted - self.counted) as f64 / seconds;
             (self.since, self.counted) = (now, counted);

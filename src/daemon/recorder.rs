@@ -99,7 +99,13 @@ impl Recorder {
         let (answer, answers) = bounded(1);
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
-        let writer = folder.map(|folder| Writer { folder, waiting: Arc::clone(&waiting), written, failing: false, _lock: lock });
+        let writer = folder.map(|folder| Writer {
+            folder,
+            waiting: Arc::clone(&waiting),
+            written,
+            failing: false,
+            _lock: lock,
+        });
         thread::spawn("recorder", ends, move || {
             run(writer, &work, &answer);
             drop(ended_in);
@@ -144,7 +150,11 @@ impl Loaded {
     }
 
     /// What `parse` makes of a state file. One that cannot be used is named in the log and set aside, not overwritten.
-    pub fn parse<T: Default, E: std::fmt::Display>(&self, file: StateFile, parse: impl FnOnce(&str) -> Result<T, E>) -> T {
+    pub fn parse<T: Default, E: std::fmt::Display>(
+        &self,
+        file: StateFile,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
         let Some(text) = self.text(file) else { return T::default() };
         parse(text).unwrap_or_else(|error| {
             if let Some(folder) = &self.folder {
@@ -177,7 +187,8 @@ impl Writer {
             }
             let path = self.folder.join(file.name());
             // The folder may have vanished since the last time.
-            let written = std::fs::create_dir_all(&self.folder).and_then(|()| atomic_file::write(&path, &bytes, FILE_MODE));
+            let written = std::fs::create_dir_all(&self.folder)
+                .and_then(|()| atomic_file::write(&path, &bytes, FILE_MODE));
             match written {
                 Ok(()) => drop(self.written.insert(file, bytes)),
                 Err(error) => {
@@ -209,8 +220,8 @@ impl Writer {
 /// Locks the folder against another daemon. `None`: it cannot be locked, and writing will say why.
 fn lock_folder(folder: &Path) -> Result<Option<File>, RecorderError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened =
-        std::fs::create_dir_all(folder).and_then(|()| Ok(rustix::fs::open(folder.join("lock"), flags, Mode::from_raw_mode(FILE_MODE))?));
+    let opened = std::fs::create_dir_all(folder)
+        .and_then(|()| Ok(rustix::fs::open(folder.join("lock"), flags, Mode::from_raw_mode(FILE_MODE))?));
     let file = match opened {
         Ok(file) => File::from(file),
         Err(error) => {
@@ -289,7 +300,10 @@ mod tests {
         recorder.save(StateFile::RetainedTopics, b"{}".to_vec());
         close(recorder);
         let (recorder, loaded) = open(&state);
-        assert_eq!((loaded.text(StateFile::Overrides), loaded.text(StateFile::RetainedTopics)), (Some("{\"i\":99}"), Some("{}")));
+        assert_eq!(
+            (loaded.text(StateFile::Overrides), loaded.text(StateFile::RetainedTopics)),
+            (Some("{\"i\":99}"), Some("{}"))
+        );
         close(recorder);
     }
 
@@ -323,12 +337,21 @@ mod tests {
         std::fs::write(folder.path().join("retained.json"), vec![b' '; (1 << 20) + 1]).expect("written");
         let (recorder, loaded) = open(folder.path());
         assert_eq!((loaded.text(StateFile::Overrides), loaded.text(StateFile::RetainedTopics)), (None, None));
-        assert!(folder.path().join("overrides.json.bad").exists() && folder.path().join("retained.json.bad").exists());
+        assert!(
+            folder.path().join("overrides.json.bad").exists()
+                && folder.path().join("retained.json.bad").exists()
+        );
         close(recorder);
         std::fs::write(folder.path().join("overrides.json"), "{\"front\":").expect("written");
         let (recorder, loaded) = open(folder.path());
         let parsed: u8 = loaded.parse(StateFile::Overrides, |text| serde_json::from_str(text));
-        assert_eq!((parsed, std::fs::read_to_string(folder.path().join("overrides.json.bad")).expect("kept").as_str()), (0, "{\"front\":"));
+        assert_eq!(
+            (
+                parsed,
+                std::fs::read_to_string(folder.path().join("overrides.json.bad")).expect("kept").as_str()
+            ),
+            (0, "{\"front\":")
+        );
         close(recorder);
     }
 

@@ -46,7 +46,8 @@ impl RetainedTopics {
         let cleared: BTreeSet<String> = self.asked.difference(not_cleared).cloned().collect();
         self.on_broker.retain(|name| !cleared.contains(name));
         self.asked.retain(|name| !cleared.contains(name));
-        let vanished = self.on_broker.iter().filter(|name| !published.contains(*name) && !self.asked.contains(*name));
+        let vanished =
+            self.on_broker.iter().filter(|name| !published.contains(*name) && !self.asked.contains(*name));
         let clear: Vec<String> = vanished.cloned().collect();
         self.asked.extend(clear.iter().cloned());
         self.on_broker.extend(published.iter().cloned());
@@ -80,7 +81,10 @@ mod tests {
         // The process is killed; the next one has one camera less.
         let mut after = read(&first);
         let published = set(&["r/n/a/status"]);
-        assert_eq!(after.update(&published, &set(&[])), Update { clear: vec!["r/n/b/status".into()], file: None });
+        assert_eq!(
+            after.update(&published, &set(&[])),
+            Update { clear: vec!["r/n/b/status".into()], file: None }
+        );
         assert_eq!(after.update(&published, &set(&["r/n/b/status"])), Update::default(), "asked once");
         assert_eq!(read(&after.update(&published, &set(&[]))).on_broker, published);
         assert_eq!(after.update(&published, &set(&[])), Update::default());

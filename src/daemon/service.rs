@@ -70,7 +70,10 @@ impl Service {
     /// One line for `systemctl status`; at once with `changed`, else at most every 5 s.
     pub fn status(&mut self, now: Instant, changed: bool, text: impl FnOnce() -> String) {
         // Before that there is nothing to say yet.
-        if !self.ready || !changed && self.status_sent.is_some_and(|sent| now.saturating_duration_since(sent) < STATUS_GAP) {
+        if !self.ready
+            || !changed
+                && self.status_sent.is_some_and(|sent| now.saturating_duration_since(sent) < STATUS_GAP)
+        {
             return;
         }
         let text = text();

@@ -125,10 +125,14 @@ impl Shell {
                 Effect::Forget(topic) => self.publisher.forget(&topic),
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
-                Effect::Limit { workers, share_percent } => self.dispatcher.limit(WorkerLimits { workers, share_percent }),
+                Effect::Limit { workers, share_percent } => {
+                    self.dispatcher.limit(WorkerLimits { workers, share_percent })
+                }
                 Effect::Load(path) => self.swap.load(path),
                 Effect::RollBack { .. } => self.swap.roll_back(),
-                Effect::GiveUp { reason } => return ControlFlow::Break(Err(DaemonError::NoModelLeft { reason })),
+                Effect::GiveUp { reason } => {
+                    return ControlFlow::Break(Err(DaemonError::NoModelLeft { reason }));
+                }
                 Effect::Tell(line) => journal::write(&line),
                 Effect::Alive => self.watchdog.cameras_progress(),
             }
@@ -220,7 +224,11 @@ impl Shell {
             }
             Swapped::Ready { generation, offer } => {
                 self.slot.put(offer);
-                tracing::info!(model = generation.manifest.name, generation = generation.number, "model changed");
+                tracing::info!(
+                    model = generation.manifest.name,
+                    generation = generation.number,
+                    "model changed"
+                );
                 let turn = self.handle(Input::Generation(Box::new(facts_of(&generation))));
                 self.keep_retained_topics();
                 turn
@@ -288,7 +296,8 @@ impl Shell {
             restarts: self.workers.counted.restarts.load(Ordering::Relaxed),
         };
         let flows = self.dispatcher.flows().into_iter();
-        let flows = flows.map(|(number, flow)| (number, Flow { given: flow.given, paced: flow.paced })).collect();
+        let flows =
+            flows.map(|(number, flow)| (number, Flow { given: flow.given, paced: flow.paced })).collect();
         let problems = health::machine_problems().into_iter().chain(self.watchdog.problem()).collect();
         Facts { machine: health::machine(), problems, workers, flows }
     }
@@ -331,7 +340,11 @@ fn in_force(started_with: &Settings, mut new: Settings, waiting: &[String]) -> S
 }
 
 /// How to reach the broker under these settings.
-pub(super) fn publisher_options(settings: &Settings, node: &str, credentials: Option<(String, String)>) -> PublisherOptions {
+pub(super) fn publisher_options(
+    settings: &Settings,
+    node: &str,
+    credentials: Option<(String, String)>,
+) -> PublisherOptions {
     PublisherOptions {
         host: broker_host(settings),
         port: settings.mqtt.port,

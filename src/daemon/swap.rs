@@ -65,7 +65,17 @@ impl Swap {
     pub fn new(current: Arc<Generation>, workers: usize, threads: usize) -> Self {
         let (to, results) = bounded(1);
         let next_number = current.number + 1;
-        Self { current, previous: None, next_number, workers, threads, busy: false, waiting: None, to, results }
+        Self {
+            current,
+            previous: None,
+            next_number,
+            workers,
+            threads,
+            busy: false,
+            waiting: None,
+            to,
+            results,
+        }
     }
 
     /// What came of the requests.

@@ -21,7 +21,14 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub fn new(now: Instant) -> Self {
-        Self { cameras_progress: false, recorder_answered: false, state_is_kept: true, last_recorder: now, turns: 0, last_turn: now }
+        Self {
+            cameras_progress: false,
+            recorder_answered: false,
+            state_is_kept: true,
+            last_recorder: now,
+            turns: 0,
+            last_turn: now,
+        }
     }
 
     /// Every camera's share of the pipeline makes progress; holds until the next look.
@@ -43,7 +50,9 @@ impl Watchdog {
             self.last_turn = now;
         }
         let lives = |last: Instant, patience| now.saturating_duration_since(last) < patience;
-        std::mem::take(&mut self.cameras_progress) && lives(self.last_turn, LINK_PATIENCE) && lives(self.last_recorder, RECORDER_PATIENCE)
+        std::mem::take(&mut self.cameras_progress)
+            && lives(self.last_turn, LINK_PATIENCE)
+            && lives(self.last_recorder, RECORDER_PATIENCE)
     }
 
     /// What is wrong with the state folder.

@@ -55,7 +55,8 @@ impl Generation {
         let levels = checked_levels(&manifest, &file.path)?;
         let engine = Engine::load(file, arithmetic)?;
         let table = Box::new(real_table(&manifest));
-        let code_table = engine.input_quantisation().map(|quantisation| Box::new(coded(&table, quantisation)));
+        let code_table =
+            engine.input_quantisation().map(|quantisation| Box::new(coded(&table, quantisation)));
         let (path, sha256, labels) = (file.path.clone(), file.sha256.clone(), manifest.labels());
         Ok(Arc::new(Self { number, path, sha256, labels, manifest, engine, levels, table, code_table }))
     }
@@ -86,7 +87,11 @@ fn panicked(path: &Path, words: &str) -> ModelError {
 
 /// The anchors' levels, if they give the anchors that the manifest's hash was taken over.
 fn checked_levels(manifest: &Manifest, path: &str) -> Result<Vec<Level>, ModelError> {
-    let level = |level: &crate::model::Level| Level { stride_yx: level.stride_yx, feature_hw: level.feature_hw, base: level.base.clone() };
+    let level = |level: &crate::model::Level| Level {
+        stride_yx: level.stride_yx,
+        feature_hw: level.feature_hw,
+        base: level.base.clone(),
+    };
     let levels: Vec<Level> = manifest.anchors.levels.iter().map(level).collect();
     let sha256 = anchors::sha256(&anchors::anchors(&levels, manifest.anchors.offset));
     if sha256 == manifest.anchors.sha256 {
@@ -102,7 +107,9 @@ fn checked_levels(manifest: &Manifest, path: &str) -> Result<Vec<Level>, ModelEr
 /// `[channel][byte]` to the real value of the input.
 fn real_table(manifest: &Manifest) -> [[f32; 256]; 3] {
     let input = &manifest.input;
-    let value = |channel: usize, byte: usize| (byte as f32 * input.scale_to_unit - input.mean[channel]) / input.std[channel];
+    let value = |channel: usize, byte: usize| {
+        (byte as f32 * input.scale_to_unit - input.mean[channel]) / input.std[channel]
+    };
     std::array::from_fn(|channel| std::array::from_fn(|byte| value(channel, byte)))
 }
 
@@ -150,6 +157,9 @@ mod tests {
     fn a_panic_while_loading_is_an_error_of_one_line_that_names_the_file() {
         let words = caught(|| -> () { panic!("index out of\nbounds") }).expect_err("a panic");
         let error = panicked(Path::new("models/new.onnx"), &words).to_string();
-        assert_eq!(error, "models/new.onnx: cannot be run: panicked while it was loaded: index out of bounds");
+        assert_eq!(
+            error,
+            "models/new.onnx: cannot be run: panicked while it was loaded: index out of bounds"
+        );
     }
 }

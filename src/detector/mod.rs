@@ -65,7 +65,11 @@ impl Detector {
             generation: Arc::clone(generation),
             session: generation.engine.session(threads).map_err(DetectError::Failed)?,
             decoder: Decoder::new(levels, manifest.classes.len(), options),
-            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, manifest.letterbox.placement == Placement::Centre),
+            letterbox: Letterbox::new(
+                manifest.input.width,
+                manifest.input.height,
+                manifest.letterbox.placement == Placement::Centre,
+            ),
             picture: Picture::default(),
         })
     }
@@ -75,7 +79,12 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectError`].
-    pub fn detect(&mut self, raw: &RawFrame, min_score: f32, times: &mut Times) -> Result<Vec<Detection>, DetectError> {
+    pub fn detect(
+        &mut self,
+        raw: &RawFrame,
+        min_score: f32,
+        times: &mut Times,
+    ) -> Result<Vec<Detection>, DetectError> {
         let start = Instant::now();
         image::decode(raw, &mut self.picture)?;
         times.decode = start.elapsed();
@@ -115,11 +124,17 @@ impl Detector {
         let from = Instant::now();
         let part = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
         let (w, h) = (self.picture.width, self.picture.height);
-        let mut found = self.decoder.decode(heads, part, min_score).map_err(|e| DetectError::Failed(e.to_string()))?.to_vec();
+        let mut found = self
+            .decoder
+            .decode(heads, part, min_score)
+            .map_err(|e| DetectError::Failed(e.to_string()))?
+            .to_vec();
         for detection in &mut found {
             detection.bbox = placed.to_picture(detection.bbox, w, h);
         }
-        found.retain(|d| d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1] && !self.generation.labels[d.class].is_empty());
+        found.retain(|d| {
+            d.bbox[2] > d.bbox[0] && d.bbox[3] > d.bbox[1] && !self.generation.labels[d.class].is_empty()
+        });
         times.postprocess = from.elapsed();
         Ok(found)
     }

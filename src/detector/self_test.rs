@@ -104,7 +104,9 @@ fn picture(which: SelfTestPicture, width: u32, height: u32) -> RawFrame {
     for y in 0..height {
         for x in 0..width {
             let (across, down) = (part(x, width), part(y, height));
-            let inside = |edges: &[u8; 4]| (edges[0]..edges[2]).contains(&across) && (edges[1]..edges[3]).contains(&down);
+            let inside = |edges: &[u8; 4]| {
+                (edges[0]..edges[2]).contains(&across) && (edges[1]..edges[3]).contains(&down)
+            };
             let rectangle = RECTANGLES.iter().rev().find(|(edges, _)| inside(edges));
             data.extend(rectangle.map_or([across, down, across / 2 + down / 2], |(_, colour)| *colour));
         }
@@ -126,7 +128,8 @@ const RECTANGLES: [([u8; 4], [u8; 3]); 7] = [
 
 fn check_finite(heads: &Heads, found: &[Detection]) -> Result<(), SelfTestError> {
     let fails = |what: String| Err(SelfTestError::NotFinite { what });
-    let finite = |tensor: &Tensor| tensor.scale.is_finite() && tensor.values.iter().all(|value| value.is_finite());
+    let finite =
+        |tensor: &Tensor| tensor.scale.is_finite() && tensor.values.iter().all(|value| value.is_finite());
     for (level, (class, bbox)) in heads.levels.iter().enumerate() {
         for (name, tensor) in [("class", class), ("box", bbox)] {
             if !finite(tensor) {

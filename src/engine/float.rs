@@ -31,15 +31,23 @@ impl Float {
     ///
     /// # Errors
     /// [`ModelError::Graph`].
-    pub fn load(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> Result<Self, ModelError> {
+    pub fn load(
+        file: &ModelFile,
+        proto: &pb::ModelProto,
+        shape: Option<&[usize]>,
+    ) -> Result<Self, ModelError> {
         let gave_up = |reason| ModelError::Graph { path: file.path.clone(), reason };
         let (plan, names) = guarded(|| Ok(build(file, proto, shape))).map_err(gave_up)??;
         let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
         let fact = plan.model().input_fact(0).map_err(graph)?;
-        let input_shape = fact.shape.as_concrete().map(<[usize]>::to_vec).ok_or_else(|| ModelError::Graph {
-            path: file.path.clone(),
-            reason: format!("input `{}` has no fixed shape", plan.model().node(plan.model().inputs[0].node).name),
-        })?;
+        let input_shape =
+            fact.shape.as_concrete().map(<[usize]>::to_vec).ok_or_else(|| ModelError::Graph {
+                path: file.path.clone(),
+                reason: format!(
+                    "input `{}` has no fixed shape",
+                    plan.model().node(plan.model().inputs[0].node).name
+                ),
+            })?;
         let shapes = output_shapes(file, &plan)?;
         let quantised = proto.graph.as_ref().map(output_quantisation).unwrap_or_default();
         let quantisation = names.iter().map(|name| quantised.get(name).copied()).collect();
@@ -74,7 +82,8 @@ impl Float {
             }
         };
         let kept: Arc<Tensor> = Arc::new(input);
-        let outputs = guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
+        let outputs =
+            guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
         *memory = Arc::try_unwrap(kept).ok();
         for (output, tensor) in wanted.tensors(heads) {
             copy_output(&outputs[output], self.quantisation[output], tensor)?;
@@ -86,15 +95,24 @@ impl Float {
 /// Memory of a float session's input.
 pub type Memory = Option<Tensor>;
 
-fn build(file: &ModelFile, proto: &pb::ModelProto, shape: Option<&[usize]>) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
+fn build(
+    file: &ModelFile,
+    proto: &pb::ModelProto,
+    shape: Option<&[usize]>,
+) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
     let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
-    let mut model = inferred(proto).map_err(|reason| ModelError::Graph { path: file.path.clone(), reason })?;
-    let names: Vec<String> =
-        model.outputs.iter().map(|outlet| model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned()).collect();
+    let mut model =
+        inferred(proto).map_err(|reason| ModelError::Graph { path: file.path.clone(), reason })?;
+    let names: Vec<String> = model
+        .outputs
+        .iter()
+        .map(|outlet| model.outlet_label(*outlet).unwrap_or(&model.node(outlet.node).name).to_owned())
+        .collect();
     if let Some(shape) = shape {
         model = model.with_input_fact(0, f32::fact(shape).into()).map_err(graph)?;
     }
-    let plan = model.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new).map_err(graph)?;
+    let plan =
+        model.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new).map_err(graph)?;
     Ok((plan, names))
 }
 
@@ -135,14 +153,19 @@ pub fn facts(proto: &pb::ModelProto) -> Result<Facts, String> {
     let mut found = Facts::new();
     for (outlet, name) in &model.outlet_labels {
         let fact = model.outlet_fact(*outlet).map_err(|e| one_line(&e))?;
-        let (Some(kind), Some(shape)) = (fact.datum_type.concretize(), fact.shape.concretize()) else { continue };
+        let (Some(kind), Some(shape)) = (fact.datum_type.concretize(), fact.shape.concretize()) else {
+            continue;
+        };
         let shape: Option<Vec<usize>> = shape.iter().map(|side| side.to_usize().ok()).collect();
         let (Some(data_type), Some(shape)) = (onnx_type(kind), shape) else { continue };
         found.insert(name.clone(), Real { name: name.clone(), data_type: data_type as i32, shape });
     }
     for tensor in proto.graph.iter().flat_map(|graph| &graph.initializer) {
         let shape = tensor.dims.iter().map(|&side| usize::try_from(side).unwrap_or(0)).collect();
-        found.insert(tensor.name.clone(), Real { name: tensor.name.clone(), data_type: tensor.data_type, shape });
+        found.insert(
+            tensor.name.clone(),
+            Real { name: tensor.name.clone(), data_type: tensor.data_type, shape },
+        );
     }
     Ok(found)
 }
@@ -165,7 +188,8 @@ pub fn fold_shapes(proto: &mut pb::ModelProto) {
     }
     // What a DequantizeLinear gives is known too, but stays: the codes before it are what counts.
     let real = |node: &pb::NodeProto| node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear";
-    let dequantised: HashSet<String> = graph.node.iter().filter(|node| real(node)).flat_map(|node| node.output.clone()).collect();
+    let dequantised: HashSet<String> =
+        graph.node.iter().filter(|node| real(node)).flat_map(|node| node.output.clone()).collect();
     graph.node.retain(|node| {
         let folds = !real(node)
             && !node.output.is_empty()
@@ -253,7 +277,8 @@ impl Part {
     /// tract's reason, which names the node.
     pub fn new(proto: &pb::ModelProto) -> Result<Self, String> {
         guarded(|| {
-            let plan = inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
+            let plan =
+                inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
             plan.map(Self).map_err(|e| one_line(&e))
         })
     }
@@ -273,16 +298,24 @@ fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usi
     let model = plan.model();
     (0..model.outputs.len())
         .map(|i| {
-            let fact = model.output_fact(i).map_err(|e| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) })?;
+            let fact = model
+                .output_fact(i)
+                .map_err(|e| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) })?;
             Ok(fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default())
         })
         .collect()
 }
 
 /// Real outputs to codes: exact, since a dequantised output lies on the grid.
-fn copy_output(output: &TValue, quantisation: Option<Quantisation>, to: &mut detection::Tensor) -> Result<(), String> {
+fn copy_output(
+    output: &TValue,
+    quantisation: Option<Quantisation>,
+    to: &mut detection::Tensor,
+) -> Result<(), String> {
     let shape = output.shape();
-    let &[1, channels, height, width] = shape else { return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]")) };
+    let &[1, channels, height, width] = shape else {
+        return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]"));
+    };
     (to.channels, to.height, to.width, to.interleaved) = (channels, height, width, false);
     let plain = output.try_as_plain_ram().map_err(|e| one_line(&e))?;
     let values = plain.as_slice::<f32>().map_err(|e| one_line(&e))?;
@@ -293,7 +326,9 @@ fn copy_output(output: &TValue, quantisation: Option<Quantisation>, to: &mut det
             let zero = zero_point + if signed { 128 } else { 0 };
             (to.scale, to.zero_point) = (scale, zero);
             let inverse = 1.0 / scale;
-            to.codes.extend(values.iter().map(|v| ((v * inverse).round_ties_even() as i32 + zero).clamp(0, 255) as u8));
+            to.codes.extend(
+                values.iter().map(|v| ((v * inverse).round_ties_even() as i32 + zero).clamp(0, 255) as u8),
+            );
         }
         None => to.values.extend_from_slice(values),
     }

@@ -276,11 +276,16 @@ struct Reader<'a, 'f> {
 
 impl<'a, 'f> Reader<'a, 'f> {
     fn new(proto: &'a pb::GraphProto, floats: &'f mut Floats) -> Result<Self, String> {
-        let constants: HashMap<&str, &pb::TensorProto> = proto.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+        let constants: HashMap<&str, &pb::TensorProto> =
+            proto.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut inputs = proto.input.iter().filter(|i| !constants.contains_key(i.name.as_str()));
-        let (Some(input), None) = (inputs.next(), inputs.next()) else { return Err("not exactly one input".into()) };
+        let (Some(input), None) = (inputs.next(), inputs.next()) else {
+            return Err("not exactly one input".into());
+        };
         let dims = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-            Some(pb::type_proto::Value::TensorType(t)) => t.shape.as_ref().map(|s| s.dim.as_slice()).unwrap_or_default(),
+            Some(pb::type_proto::Value::TensorType(t)) => {
+                t.shape.as_ref().map(|s| s.dim.as_slice()).unwrap_or_default()
+            }
             _ => &[],
         };
         let size = |dim: &pb::tensor_shape_proto::Dimension| match &dim.value {
@@ -302,10 +307,15 @@ impl<'a, 'f> Reader<'a, 'f> {
         }
         let input_shape = [channels, height, width];
         checked(input_shape)?;
-        let (mut values, mut reals, mut made_by) = (HashMap::from([(input.name.as_str(), Value::Input)]), Vec::new(), Vec::new());
+        let (mut values, mut reals, mut made_by) =
+            (HashMap::from([(input.name.as_str(), Value::Input)]), Vec::new(), Vec::new());
         if floats.real_input {
             values.insert(input.name.as_str(), Value::Real(0));
-            reals.push(Real { name: input.name.clone(), data_type: DataType::Float as i32, shape: vec![1, channels, height, width] });
+            reals.push(Real {
+                name: input.name.clone(),
+                data_type: DataType::Float as i32,
+                shape: vec![1, channels, height, width],
+            });
             made_by.push(0);
         }
         Ok(Self {
@@ -329,7 +339,12 @@ impl<'a, 'f> Reader<'a, 'f> {
     }
 
     /// Reads a node: as an integer one where it has that form, else into a float part.
-    fn read(&mut self, number: usize, node: &'a pb::NodeProto, facts: &impl Fn() -> Result<Facts, String>) -> Result<Reading, Refusal> {
+    fn read(
+        &mut self,
+        number: usize,
+        node: &'a pb::NodeProto,
+        facts: &impl Fn() -> Result<Facts, String>,
+    ) -> Result<Reading, Refusal> {
         for name in &node.output {
             self.makers.insert(name, number);
         }
@@ -362,15 +377,24 @@ impl<'a, 'f> Reader<'a, 'f> {
                     return Ok(Reading::Again);
                 }
                 Some(Value::Constant { .. }) => {
-                    let dequantiser =
-                        self.makers.get(name).map(|&maker| &self.nodes_by_number[maker]).ok_or("a constant without a node")?;
-                    constants.extend(dequantiser.input.iter().filter_map(|name| self.constants.get(name.as_str())));
+                    let dequantiser = self
+                        .makers
+                        .get(name)
+                        .map(|&maker| &self.nodes_by_number[maker])
+                        .ok_or("a constant without a node")?;
+                    constants.extend(
+                        dequantiser.input.iter().filter_map(|name| self.constants.get(name.as_str())),
+                    );
                     dequantisers.push(dequantiser);
                 }
                 _ if self.constants.contains_key(name) => constants.push(&self.constants[name]),
                 _ => {
-                    let maker = *self.makers.get(name).ok_or_else(|| format!("input `{name}` is not known"))?;
-                    self.floats.reasons.entry(maker).or_insert_with(|| "its result is read before it is quantised".into());
+                    let maker =
+                        *self.makers.get(name).ok_or_else(|| format!("input `{name}` is not known"))?;
+                    self.floats
+                        .reasons
+                        .entry(maker)
+                        .or_insert_with(|| "its result is read before it is quantised".into());
                     return Ok(Reading::Again);
                 }
             }
@@ -397,7 +421,10 @@ impl<'a, 'f> Reader<'a, 'f> {
         }
         part.push(node);
         for name in node.output.iter().filter(|name| !name.is_empty()) {
-            let real = facts.get(name.as_str()).cloned().ok_or_else(|| format!("the shape of `{name}` is not known"))?;
+            let real = facts
+                .get(name.as_str())
+                .cloned()
+                .ok_or_else(|| format!("the shape of `{name}` is not known"))?;
             part.outputs.push(self.reals.len());
             self.values.insert(name, Value::Real(self.reals.len()));
             self.reals.push(real);
@@ -417,8 +444,16 @@ impl<'a, 'f> Reader<'a, 'f> {
                 Some(Value::Codes(tensor, Form::Plain)) => Source::Codes(*tensor),
                 Some(Value::Real(real)) => Source::Real(*real),
                 _ => {
-                    let maker = *self.makers.get(output.name.as_str()).ok_or_else(|| format!("output `{}` is not made", output.name))?;
-                    if self.floats.reasons.insert(maker, "its result, an output, is not quantised".into()).is_some() {
+                    let maker = *self
+                        .makers
+                        .get(output.name.as_str())
+                        .ok_or_else(|| format!("output `{}` is not made", output.name))?;
+                    if self
+                        .floats
+                        .reasons
+                        .insert(maker, "its result, an output, is not quantised".into())
+                        .is_some()
+                    {
                         return Err(format!("output `{}` does not end in a DequantizeLinear", output.name));
                     }
                     return Ok(None);
@@ -433,8 +468,14 @@ impl<'a, 'f> Reader<'a, 'f> {
         };
         let real = |source: &Source| if let Source::Real(real) = source { Some(*real) } else { None };
         let mut used: HashSet<usize> = outputs.iter().filter_map(|(_, source)| real(source)).collect();
-        used.extend(self.nodes.iter().filter_map(|node| if let Op::Quantise(real) = node.op { Some(real) } else { None }));
-        used.extend(self.parts.iter().flat_map(|part| part.inputs.iter().filter_map(|(_, source)| real(source))));
+        used.extend(
+            self.nodes
+                .iter()
+                .filter_map(|node| if let Op::Quantise(real) = node.op { Some(real) } else { None }),
+        );
+        used.extend(
+            self.parts.iter().flat_map(|part| part.inputs.iter().filter_map(|(_, source)| real(source))),
+        );
         let (reals, tensors) = (&self.reals, &self.tensors);
         let part = |part: &mut Part<'_>| {
             let model = part.model(&model.opset_import, reals, &used, |tensor| tensors[tensor].shape);
@@ -442,7 +483,15 @@ impl<'a, 'f> Reader<'a, 'f> {
             FloatPart { before: part.before, model, inputs, outputs: part.outputs.clone() }
         };
         let parts = self.parts.iter_mut().map(part).filter(|part| !part.outputs.is_empty()).collect();
-        Ok(Some(Graph { tensors: self.tensors, nodes: self.nodes, input, outputs, reals: self.reals, parts, leftovers: self.leftovers }))
+        Ok(Some(Graph {
+            tensors: self.tensors,
+            nodes: self.nodes,
+            input,
+            outputs,
+            reals: self.reals,
+            parts,
+            leftovers: self.leftovers,
+        }))
     }
 
     fn floats(&self, name: &str) -> Result<Vec<f32>, String> {
@@ -476,7 +525,11 @@ fn attribute<'a>(node: &'a pb::NodeProto, name: &str) -> Option<&'a pb::Attribut
 
 fn checked(shape: [usize; 3]) -> Result<(), String> {
     let elements = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
-    if elements.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) { Ok(()) } else { Err(format!("a tensor of shape {shape:?}")) }
+    if elements.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) {
+        Ok(())
+    } else {
+        Err(format!("a tensor of shape {shape:?}"))
+    }
 }
 
 fn integers(tensor: &pb::TensorProto) -> Result<Vec<i32>, String> {
@@ -484,7 +537,9 @@ fn integers(tensor: &pb::TensorProto) -> Result<Vec<i32>, String> {
     let found = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Int8) if !raw.is_empty() => raw.iter().map(|&b| i32::from(b as i8)).collect(),
         Ok(DataType::Uint8) if !raw.is_empty() => raw.iter().map(|&b| i32::from(b)).collect(),
-        Ok(DataType::Int32) if !raw.is_empty() => raw.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Ok(DataType::Int32) if !raw.is_empty() => {
+            raw.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
         Ok(DataType::Int8 | DataType::Uint8 | DataType::Int32) => tensor.int32_data.clone(),
         Ok(DataType::Int64) => {
             let wide: Vec<i64> = if raw.is_empty() {
@@ -492,7 +547,10 @@ fn integers(tensor: &pb::TensorProto) -> Result<Vec<i32>, String> {
             } else {
                 raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
             };
-            wide.iter().map(|&n| i32::try_from(n)).collect::<Result<_, _>>().map_err(|_| "a number beyond 32 bits")?
+            wide.iter()
+                .map(|&n| i32::try_from(n))
+                .collect::<Result<_, _>>()
+                .map_err(|_| "a number beyond 32 bits")?
         }
         _ => return Err(format!("`{}` is of a type without INT8 form", tensor.name)),
     };

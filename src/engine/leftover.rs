@@ -100,10 +100,19 @@ impl<'a> Part<'a> {
             node: self.dequantisers.iter().chain(&self.nodes).map(|&node| node.clone()).collect(),
             initializer: self.constants.iter().map(|&tensor| tensor.clone()).collect(),
             input: inputs.collect(),
-            output: self.outputs.iter().map(|&real| info(&reals[real].name, reals[real].data_type, &reals[real].shape)).collect(),
+            output: self
+                .outputs
+                .iter()
+                .map(|&real| info(&reals[real].name, reals[real].data_type, &reals[real].shape))
+                .collect(),
             ..Default::default()
         };
-        pb::ModelProto { ir_version: 8, opset_import: opsets.to_vec(), graph: Some(graph), ..Default::default() }
+        pb::ModelProto {
+            ir_version: 8,
+            opset_import: opsets.to_vec(),
+            graph: Some(graph),
+            ..Default::default()
+        }
     }
 }
 
@@ -115,14 +124,21 @@ fn info(name: &str, data_type: i32, shape: &[usize]) -> pb::ValueInfoProto {
     let shape = pb::TensorShapeProto { dim: shape.iter().map(side).collect() };
     let tensor = pb::type_proto::Tensor { elem_type: data_type, shape: Some(shape) };
     let value = Some(pb::type_proto::Value::TensorType(tensor));
-    pb::ValueInfoProto { name: name.to_owned(), r#type: Some(pb::TypeProto { value, ..Default::default() }), ..Default::default() }
+    pb::ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(pb::TypeProto { value, ..Default::default() }),
+        ..Default::default()
+    }
 }
 
 /// Multiply-adds of a float node: convolutions and matrix products; 0 for all others.
 pub fn macs(node: &pb::NodeProto, facts: &Facts) -> u64 {
-    let sides = |name: Option<&String>| name.and_then(|name| facts.get(name)).map(|fact| fact.shape.as_slice()).unwrap_or_default();
+    let sides = |name: Option<&String>| {
+        name.and_then(|name| facts.get(name)).map(|fact| fact.shape.as_slice()).unwrap_or_default()
+    };
     let product = |sides: &[usize]| sides.iter().fold(1u64, |all, &side| all.saturating_mul(side as u64));
-    let (first, second, out) = (sides(node.input.first()), sides(node.input.get(1)), sides(node.output.first()));
+    let (first, second, out) =
+        (sides(node.input.first()), sides(node.input.get(1)), sides(node.output.first()));
     match node.op_type.as_str() {
         "Conv" if second.len() > 1 => product(out).saturating_mul(product(&second[1..])),
         "ConvTranspose" if second.len() > 1 => product(first).saturating_mul(product(&second[1..])),

@@ -103,23 +103,35 @@ impl Engine {
     /// # Errors
     /// [`ModelError::Graph`].
     pub fn load_any(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
-        let shape = file.manifest.as_ref().map(|m| vec![1, 3, m.input.height as usize, m.input.width as usize]);
+        let shape =
+            file.manifest.as_ref().map(|m| vec![1, 3, m.input.height as usize, m.input.width as usize]);
         Self::build(file, shape.as_deref(), arithmetic, &[])
     }
 
-    fn build(file: &ModelFile, shape: Option<&[usize]>, arithmetic: Arithmetic, taps: &[Tap]) -> Result<Self, ModelError> {
+    fn build(
+        file: &ModelFile,
+        shape: Option<&[usize]>,
+        arithmetic: Arithmetic,
+        taps: &[Tap],
+    ) -> Result<Self, ModelError> {
         let isa = match arithmetic {
             Arithmetic::Float => Err("float was asked for".to_owned()),
             Arithmetic::Int8(isa) => Ok(isa),
             // tract's float kernels are faster than our portable ones.
-            Arithmetic::Best if Isa::best() == Isa::SCALAR => Err("no INT8 kernels for this CPU yet".to_owned()),
+            Arithmetic::Best if Isa::best() == Isa::SCALAR => {
+                Err("no INT8 kernels for this CPU yet".to_owned())
+            }
             Arithmetic::Best => Ok(Isa::best()),
         };
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
         if let Some(graph) = &mut proto.graph {
             qoperator::rewrite(graph);
-            let refused = |(i, reason)| ModelError::Manifest { path: file.path.clone(), field: format!("taps[{i}].tensor"), reason };
+            let refused = |(i, reason)| ModelError::Manifest {
+                path: file.path.clone(),
+                field: format!("taps[{i}].tensor"),
+                reason,
+            };
             taps::add(graph, taps).map_err(refused)?;
         }
         float::fold_shapes(&mut proto);
@@ -136,7 +148,9 @@ impl Engine {
             Ok(plan)
         });
         match int8 {
-            Ok(plan) => Ok(Self { kind: Kind::Int8(Arc::new(plan)), wanted: Wanted::default(), float_because: None }),
+            Ok(plan) => {
+                Ok(Self { kind: Kind::Int8(Arc::new(plan)), wanted: Wanted::default(), float_because: None })
+            }
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
             Err(reason) => {
                 let float = Float::load(file, &proto, shape)?;
@@ -166,8 +180,11 @@ impl Engine {
                 float.outputs.iter().zip(&float.quantisation).map(output).collect()
             }
             Kind::Int8(plan) => {
-                let output =
-                    |output: &plan::Output| Output { name: output.name.clone(), shape: output.shape.clone(), coded: output.is_coded() };
+                let output = |output: &plan::Output| Output {
+                    name: output.name.clone(),
+                    shape: output.shape.clone(),
+                    coded: output.is_coded(),
+                };
                 plan.outputs.iter().map(output).collect()
             }
         }
@@ -186,7 +203,11 @@ impl Engine {
                     0 => String::new(),
                     n => format!("; nodes in float: {n}"),
                 };
-                format!("INT8, {}: {share} % of {:.0} million multiply-adds{nodes}", plan.isa(), all as f64 / 1e6)
+                format!(
+                    "INT8, {}: {share} % of {:.0} million multiply-adds{nodes}",
+                    plan.isa(),
+                    all as f64 / 1e6
+                )
             }
         }
     }
@@ -247,7 +268,10 @@ impl Session {
     ///
     /// # Errors
     /// The error of `fill`, or the engine's reason.
-    pub fn run<T>(&mut self, fill: impl FnOnce(Input<'_>) -> Result<T, String>) -> Result<(T, &Heads), String> {
+    pub fn run<T>(
+        &mut self,
+        fill: impl FnOnce(Input<'_>) -> Result<T, String>,
+    ) -> Result<(T, &Heads), String> {
         let wanted = &self.engine.wanted;
         let filled = match (&self.engine.kind, &mut self.memory) {
             (Kind::Float(float), Memory::Float(memory)) => {
@@ -256,7 +280,8 @@ impl Session {
             (Kind::Int8(plan), Memory::Int8(memory)) => {
                 let filled = match plan.input(memory) {
                     Some(view) => {
-                        let (row, pixel, origin) = (view.geometry.row(), view.geometry.channels, view.geometry.origin());
+                        let (row, pixel, origin) =
+                            (view.geometry.row(), view.geometry.channels, view.geometry.origin());
                         let filled = fill(Input::Codes { data: &mut view.data[origin..], row, pixel })?;
                         plan.settle(memory);
                         filled

@@ -3,7 +3,9 @@
 use super::float::{Part, RealTensor};
 use super::graph::{Conv, Graph, Op, Tensor, table};
 use super::leftover::{Leftover, Source};
-use crate::kernels::{self, ConvWeights, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut};
+use crate::kernels::{
+    self, ConvWeights, Geometry, Isa, PackedConv, PackedDepthwise, Requantise, Sum, View, ViewMut,
+};
 use std::ops::Range;
 
 /// Where a tensor's codes are: some channels of a plane.
@@ -182,7 +184,9 @@ impl Plan {
     pub fn settle(&self, memory: &mut Memory) {
         if let (Some((place, _)), flip @ 1..) = (&self.input, self.flip()) {
             let plane = &self.planes[place.plane];
-            memory.arena[plane.at..plane.at + plane.geometry.bytes()].iter_mut().for_each(|code| *code ^= flip);
+            memory.arena[plane.at..plane.at + plane.geometry.bytes()]
+                .iter_mut()
+                .for_each(|code| *code ^= flip);
         }
     }
 
@@ -190,7 +194,11 @@ impl Plan {
     ///
     /// # Errors
     /// tract's reason.
-    pub fn real_input<T>(&self, memory: &mut Memory, fill: impl FnOnce(&mut [f32]) -> T) -> Result<T, String> {
+    pub fn real_input<T>(
+        &self,
+        memory: &mut Memory,
+        fill: impl FnOnce(&mut [f32]) -> T,
+    ) -> Result<T, String> {
         memory.reals[0].insert(RealTensor::zero(&[&[1][..], &self.input_shape].concat())?).write(fill)
     }
 
@@ -201,7 +209,9 @@ impl Plan {
     pub fn output<'a>(&'a self, memory: &'a Memory, index: usize) -> Result<Value<'a>, String> {
         match &self.outputs[index].found {
             Found::Codes { place, tensor } => Ok(Value::Codes(self.view(&memory.arena, *place, 0), tensor)),
-            Found::Real(real) => Ok(Value::Real(memory.reals[*real].as_ref().ok_or("an output was not made")?.values()?)),
+            Found::Real(real) => {
+                Ok(Value::Real(memory.reals[*real].as_ref().ok_or("an output was not made")?.values()?))
+            }
         }
     }
 
@@ -212,7 +222,9 @@ impl Plan {
             Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &inputs[0], output),
             Work::MaxPool(shape) => kernels::max_pool(self.isa, *shape, &inputs[0], output),
             Work::Add(sum) => kernels::add(self.isa, sum, &inputs[0], &inputs[1], output),
-            Work::Copy { table, twice } => kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output),
+            Work::Copy { table, twice } => {
+                kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output)
+            }
             Work::Zip(tables) => {
                 let tables = [tables[0].as_deref(), tables[1].as_deref()];
                 kernels::zip(self.isa, tables, &inputs[0], &inputs[1], output);
@@ -236,12 +248,18 @@ impl Plan {
                     view.fill_halo(plane.border ^ self.flip());
                     let size = plane.geometry.width * plane.geometry.height;
                     if values.len() != size * output.channels {
-                        return Err(format!("a value of {} numbers, not {}", values.len(), size * output.channels));
+                        return Err(format!(
+                            "a value of {} numbers, not {}",
+                            values.len(),
+                            size * output.channels
+                        ));
                     }
                     for (channel, values) in values.chunks_exact(size).enumerate() {
                         for (cell, value) in values.iter().enumerate() {
-                            let code = ((value / scale).round_ties_even() + *zero as f32).clamp(0.0, 255.0) as u8;
-                            view.pixel(cell / plane.geometry.width, cell % plane.geometry.width)[channel] = code ^ self.flip();
+                            let code =
+                                ((value / scale).round_ties_even() + *zero as f32).clamp(0.0, 255.0) as u8;
+                            view.pixel(cell / plane.geometry.width, cell % plane.geometry.width)[channel] =
+                                code ^ self.flip();
                         }
                     }
                 }
@@ -253,7 +271,9 @@ impl Plan {
                             real.write(|values| dequantise(&view, self.flip(), tensor, values))?;
                             Ok(real)
                         }
-                        Input::Real(real) => memory.reals[*real].clone().ok_or_else(|| "a value was not made".to_owned()),
+                        Input::Real(real) => {
+                            memory.reals[*real].clone().ok_or_else(|| "a value was not made".to_owned())
+                        }
                     };
                     let found = part.run(inputs.iter().map(input).collect::<Result<_, String>>()?)?;
                     for (&real, value) in outputs.iter().zip(found) {
@@ -274,7 +294,11 @@ impl Plan {
         let (before, after) = (&*before, &*after);
         let input = |i: usize| {
             let place = step.inputs[i];
-            if self.planes[place.plane].at < start { self.view(before, place, 0) } else { self.view(after, place, end) }
+            if self.planes[place.plane].at < start {
+                self.view(before, place, 0)
+            } else {
+                self.view(after, place, end)
+            }
         };
         let mut output = ViewMut::new(data, plane.geometry, step.output.first, step.output.channels);
         if plane.lives.start == number && !plane.given {
@@ -303,7 +327,8 @@ fn dequantise(view: &View<'_>, flip: u8, tensor: &Tensor, values: &mut [f32]) {
     let [_, height, width] = tensor.shape;
     for cell in 0..height * width {
         for (channel, &code) in view.pixel(cell / width, cell % width).iter().enumerate() {
-            values[channel * height * width + cell] = (i32::from(code ^ flip) - tensor.zero) as f32 * tensor.scale;
+            values[channel * height * width + cell] =
+                (i32::from(code ^ flip) - tensor.zero) as f32 * tensor.scale;
         }
     }
 }
@@ -349,23 +374,30 @@ struct Layout {
 
 impl Layout {
     fn new(graph: &Graph) -> Self {
-        let mut layout = Self { places: vec![None; graph.tensors.len()], planes: Vec::new(), drafts: Vec::new() };
+        let mut layout =
+            Self { places: vec![None; graph.tensors.len()], planes: Vec::new(), drafts: Vec::new() };
         if let Source::Codes(tensor) = graph.input {
             layout.places[tensor] = Some(layout.plane_of(graph, tensor, 4));
         }
         // A concatenation of two equal halves that only a shuffle reads is one step with it.
         let zipped = |node: usize| {
             let concat = &graph.nodes[node];
-            let halves = concat.inputs.len() == 2 && graph.tensors[concat.inputs[0]].shape == graph.tensors[concat.inputs[1]].shape;
+            let halves = concat.inputs.len() == 2
+                && graph.tensors[concat.inputs[0]].shape == graph.tensors[concat.inputs[1]].shape;
             let mut readers = graph.nodes.iter().filter(|n| n.inputs.contains(&concat.output));
             let only_shuffle = matches!((readers.next(), readers.next()), (Some(reader), None) if matches!(reader.op, Op::Shuffle));
-            let read_in_float = graph.parts.iter().any(|part| part.inputs.contains(&Source::Codes(concat.output)));
-            halves && only_shuffle && !read_in_float && graph.outputs.iter().all(|(_, source)| *source != Source::Codes(concat.output))
+            let read_in_float =
+                graph.parts.iter().any(|part| part.inputs.contains(&Source::Codes(concat.output)));
+            halves
+                && only_shuffle
+                && !read_in_float
+                && graph.outputs.iter().all(|(_, source)| *source != Source::Codes(concat.output))
         };
         let mut unzipped: Vec<Option<usize>> = vec![None; graph.tensors.len()];
         for (number, node) in graph.nodes.iter().enumerate() {
             layout.parts_before(graph, number);
-            let place = |layout: &Self, tensor: usize| layout.places[tensor].expect("written before it is read");
+            let place =
+                |layout: &Self, tensor: usize| layout.places[tensor].expect("written before it is read");
             match &node.op {
                 Op::Concat if zipped(number) => unzipped[node.output] = Some(number),
                 Op::Concat => {
@@ -374,7 +406,12 @@ impl Layout {
                     for (part, &tensor) in node.inputs.iter().enumerate() {
                         let from = place(&layout, tensor);
                         let to = Place { first, channels: from.channels, ..output };
-                        layout.drafts.push(Draft { node: number, kind: Kind::Part(part), inputs: vec![from], output: Some(to) });
+                        layout.drafts.push(Draft {
+                            node: number,
+                            kind: Kind::Part(part),
+                            inputs: vec![from],
+                            output: Some(to),
+                        });
                         first += from.channels;
                     }
                     layout.places[node.output] = Some(output);
@@ -382,7 +419,9 @@ impl Layout {
                 Op::Shuffle => {
                     let output = layout.plane_of(graph, node.output, 1);
                     let (concat, inputs) = match unzipped[node.inputs[0]] {
-                        Some(concat) => (concat, graph.nodes[concat].inputs.iter().map(|&t| place(&layout, t)).collect()),
+                        Some(concat) => {
+                            (concat, graph.nodes[concat].inputs.iter().map(|&t| place(&layout, t)).collect())
+                        }
                         None => {
                             let whole = place(&layout, node.inputs[0]);
                             let half = whole.channels / 2;
@@ -396,15 +435,22 @@ impl Layout {
                 Op::Slice(first) if same(graph, node.inputs[0], node.output) => {
                     let whole = place(&layout, node.inputs[0]);
                     let channels = graph.tensors[node.output].shape[0];
-                    layout.places[node.output] = Some(Place { first: whole.first + first, channels, ..whole });
+                    layout.places[node.output] =
+                        Some(Place { first: whole.first + first, channels, ..whole });
                 }
                 op => {
                     let mut inputs: Vec<Place> = node.inputs.iter().map(|&t| place(&layout, t)).collect();
                     let output = layout.plane_of(graph, node.output, 1);
                     if let Op::Slice(first) = op {
-                        inputs[0] = Place { first: inputs[0].first + first, channels: output.channels, ..inputs[0] };
+                        inputs[0] =
+                            Place { first: inputs[0].first + first, channels: output.channels, ..inputs[0] };
                     }
-                    layout.drafts.push(Draft { node: number, kind: Kind::Node, inputs, output: Some(output) });
+                    layout.drafts.push(Draft {
+                        node: number,
+                        kind: Kind::Node,
+                        inputs,
+                        output: Some(output),
+                    });
                     layout.places[node.output] = Some(output);
                 }
             }
@@ -416,7 +462,9 @@ impl Layout {
     /// Float parts that run before integer node `number`.
     fn parts_before(&mut self, graph: &Graph, number: usize) {
         for (index, part) in graph.parts.iter().enumerate().filter(|(_, part)| part.before == number) {
-            let codes = |source: &Source| if let Source::Codes(tensor) = source { self.places[*tensor] } else { None };
+            let codes = |source: &Source| {
+                if let Source::Codes(tensor) = source { self.places[*tensor] } else { None }
+            };
             let inputs = part.inputs.iter().filter_map(codes).collect();
             self.drafts.push(Draft { node: index, kind: Kind::Float, inputs, output: None });
         }
@@ -438,13 +486,21 @@ impl Layout {
                 let shape = [&[1][..], &tensor.shape].concat();
                 Output { name: name.clone(), shape, found: Found::Codes { place, tensor } }
             }
-            Source::Real(real) => Output { name: name.clone(), shape: graph.reals[real].shape.clone(), found: Found::Real(real) },
+            Source::Real(real) => Output {
+                name: name.clone(),
+                shape: graph.reals[real].shape.clone(),
+                found: Found::Real(real),
+            },
         };
         let outputs: Vec<Output> = graph.outputs.iter().map(output).collect();
         let (input, input_shape) = match graph.input {
-            Source::Codes(tensor) => (Some((place(tensor), graph.tensors[tensor].clone())), graph.tensors[tensor].shape),
+            Source::Codes(tensor) => {
+                (Some((place(tensor), graph.tensors[tensor].clone())), graph.tensors[tensor].shape)
+            }
             Source::Real(real) => {
-                let &[1, channels, height, width] = &graph.reals[real].shape[..] else { return Err("a picture without four sides".into()) };
+                let &[1, channels, height, width] = &graph.reals[real].shape[..] else {
+                    return Err("a picture without four sides".into());
+                };
                 (None, [channels, height, width])
             }
         };
@@ -452,7 +508,11 @@ impl Layout {
         self.pad(graph)?;
         let arena = self.arrange();
         if arena > MAX_ARENA {
-            return Err(format!("{} MB of memory for one picture, at most {} are taken", arena >> 20, MAX_ARENA >> 20));
+            return Err(format!(
+                "{} MB of memory for one picture, at most {} are taken",
+                arena >> 20,
+                MAX_ARENA >> 20
+            ));
         }
         let mut macs = 0;
         let mut steps = Vec::new();
@@ -468,7 +528,11 @@ impl Layout {
                     Source::Real(real) => Ok(Input::Real(real)),
                 };
                 let inputs = part.inputs.iter().map(input).collect::<Result<_, String>>()?;
-                steps.push(Step::Float { part: Part::new(&part.model)?, inputs, outputs: part.outputs.clone() });
+                steps.push(Step::Float {
+                    part: Part::new(&part.model)?,
+                    inputs,
+                    outputs: part.outputs.clone(),
+                });
                 continue;
             };
             let node = &graph.nodes[draft.node];
@@ -478,7 +542,8 @@ impl Layout {
                 continue;
             }
             let before = macs;
-            let work = work(graph, isa, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
+            let work =
+                work(graph, isa, &draft, &mut macs).map_err(|reason| format!("{}: {reason}", node.name))?;
             let bytes = self.planes[output.plane].geometry.bytes() as u64;
             let pieces = ((macs - before) / MACS_A_PIECE).max(bytes / BYTES_A_PIECE).max(1) as usize;
             steps.push(Step::Codes(Box::new(CodesStep { work, inputs: draft.inputs, output, pieces })));
@@ -487,7 +552,18 @@ impl Layout {
             return Err(format!("no convolution has an integer form: {}", graph.leftovers[0].text));
         }
         let (reals, leftovers) = (graph.reals.len(), graph.leftovers.clone());
-        Ok(Plan { isa, steps, planes: self.planes, arena, reals, input, input_shape, outputs, macs, leftovers })
+        Ok(Plan {
+            isa,
+            steps,
+            planes: self.planes,
+            arena,
+            reals,
+            input,
+            input_shape,
+            outputs,
+            macs,
+            leftovers,
+        })
     }
 
     /// From the first step that writes each plane to the last that reads it.
@@ -526,8 +602,13 @@ impl Layout {
             };
             let out = self.planes[output.plane].geometry;
             let plane = &mut self.planes[draft.inputs[0].plane];
-            let beyond = |out: usize, size: usize| ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size);
-            let halo = shape.pad.max(beyond(out.height, plane.geometry.height)).max(beyond(out.width, plane.geometry.width));
+            let beyond = |out: usize, size: usize| {
+                ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size)
+            };
+            let halo = shape
+                .pad
+                .max(beyond(out.height, plane.geometry.height))
+                .max(beyond(out.width, plane.geometry.width));
             if halo == 0 {
                 continue;
             }
@@ -594,15 +675,25 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
     let from = *node.inputs.first().ok_or("has no input")?;
     let to = node.output;
     Ok(match (&draft.kind, &node.op) {
-        (Kind::Zip, Op::Concat) => Work::Zip([moved(graph, isa, from, to), moved(graph, isa, node.inputs[1], to)]),
+        (Kind::Zip, Op::Concat) => {
+            Work::Zip([moved(graph, isa, from, to), moved(graph, isa, node.inputs[1], to)])
+        }
         (Kind::Zip, _) => Work::Zip([moved(graph, isa, from, to), moved(graph, isa, from, to)]),
-        (Kind::Part(part), _) => Work::Copy { table: moved(graph, isa, node.inputs[*part], to), twice: false },
+        (Kind::Part(part), _) => {
+            Work::Copy { table: moved(graph, isa, node.inputs[*part], to), twice: false }
+        }
         (Kind::Node, Op::Conv(conv)) => {
             let (input, output) = (&graph.tensors[from], &graph.tensors[to]);
             let requantise = requantise(conv, input, output);
             let [channels, height, width] = output.shape;
             debug_assert_eq!(channels, conv.bias.len());
-            let weights = ConvWeights { weights: &conv.weights, shape: conv.shape, bias: &conv.bias, zero_point: input.zero, requantise };
+            let weights = ConvWeights {
+                weights: &conv.weights,
+                shape: conv.shape,
+                bias: &conv.bias,
+                zero_point: input.zero,
+                requantise,
+            };
             if conv.depthwise {
                 let packed = weights.pack_depthwise(isa).map_err(|e| e.to_string())?;
                 *macs += packed.macs(height * width);
@@ -646,7 +737,8 @@ fn range(clip: [f32; 2], tensor: &Tensor) -> [i32; 2] {
 }
 
 fn requantise(conv: &Conv, input: &Tensor, output: &Tensor) -> Requantise {
-    let multiplier = |&scale: &f32| (f64::from(input.scale) * f64::from(scale) / f64::from(output.scale)) as f32;
+    let multiplier =
+        |&scale: &f32| (f64::from(input.scale) * f64::from(scale) / f64::from(output.scale)) as f32;
     Requantise {
         multipliers: conv.scales.iter().map(multiplier).collect(),
         slope: conv.slope,

@@ -44,7 +44,8 @@ impl Rewriter {
             }
             // x, its scale and zero point, w, its scale and zero point, those of y, and the bias in steps of both scales.
             "QLinearConv" if node.input.len() >= 8 => {
-                let (x, w) = (self.dequantised(&input(0), parameters(1)), self.dequantised(&input(3), parameters(4)));
+                let (x, w) =
+                    (self.dequantised(&input(0), parameters(1)), self.dequantised(&input(3), parameters(4)));
                 let mut inputs = vec![x, w];
                 if !input(8).is_empty() {
                     match self.product(graph, &input(1), &input(4)) {
@@ -57,7 +58,10 @@ impl Rewriter {
                 self.between("Conv", inputs, after, node);
             }
             "QLinearAdd" if node.input.len() >= 7 => {
-                let inputs = vec![self.dequantised(&input(0), parameters(1)), self.dequantised(&input(3), parameters(4))];
+                let inputs = vec![
+                    self.dequantised(&input(0), parameters(1)),
+                    self.dequantised(&input(3), parameters(4)),
+                ];
                 let after = parameters(6);
                 self.between("Add", inputs, after, node);
             }
@@ -69,12 +73,16 @@ impl Rewriter {
             }
             // Scale and zero point of the result come first, then three inputs a part.
             "QLinearConcat" if node.input.len() >= 5 => {
-                let inputs = (2..node.input.len()).step_by(3).map(|i| self.dequantised(&input(i), parameters(i + 1))).collect();
+                let inputs = (2..node.input.len())
+                    .step_by(3)
+                    .map(|i| self.dequantised(&input(i), parameters(i + 1)))
+                    .collect();
                 let after = parameters(0);
                 self.between("Concat", inputs, after, node);
             }
             // Operators that move codes or compare them do so on real values just as well.
-            "MaxPool" | "Resize" | "Reshape" | "Transpose" | "Split" | "Concat" | "Slice" | "Squeeze" | "Unsqueeze" | "Flatten"
+            "MaxPool" | "Resize" | "Reshape" | "Transpose" | "Split" | "Concat" | "Slice" | "Squeeze"
+            | "Unsqueeze" | "Flatten"
                 if node.input.first().is_some_and(|name| self.known.contains_key(name)) =>
             {
                 let parts = if node.op_type == "Concat" { node.input.len() } else { 1 };
@@ -83,7 +91,8 @@ impl Rewriter {
                 if !same {
                     return self.nodes.push(node);
                 }
-                let mut inputs: Vec<String> = (0..parts).map(|i| self.dequantised(&input(i), after.clone())).collect();
+                let mut inputs: Vec<String> =
+                    (0..parts).map(|i| self.dequantised(&input(i), after.clone())).collect();
                 inputs.extend(node.input.drain(..).skip(parts));
                 let op = node.op_type.clone();
                 self.between(&op, inputs, after, node);
@@ -103,8 +112,12 @@ impl Rewriter {
         if !zero.is_empty() {
             input.push(zero);
         }
-        let axis =
-            pb::AttributeProto { name: "axis".into(), r#type: pb::attribute_proto::AttributeType::Int as i32, i: 0, ..Default::default() };
+        let axis = pb::AttributeProto {
+            name: "axis".into(),
+            r#type: pb::attribute_proto::AttributeType::Int as i32,
+            i: 0,
+            ..Default::default()
+        };
         self.nodes.push(pb::NodeProto {
             name: real.clone(),
             op_type: "DequantizeLinear".into(),
@@ -122,7 +135,11 @@ impl Rewriter {
         node.output = outputs.iter().map(|output| self.name(output)).collect();
         let reals = node.output.clone();
         (node.op_type, node.domain, node.input) = (op.to_owned(), String::new(), inputs);
-        let name = if node.name.is_empty() { outputs.first().cloned().unwrap_or_default() } else { node.name.clone() };
+        let name = if node.name.is_empty() {
+            outputs.first().cloned().unwrap_or_default()
+        } else {
+            node.name.clone()
+        };
         self.nodes.push(pb::NodeProto { name: name.clone(), ..node });
         for (real, output) in reals.into_iter().zip(outputs) {
             let mut input = vec![real, after.0.clone()];

@@ -35,7 +35,11 @@ fn codes(graph: &pb::GraphProto, tensor: &str) -> Result<Vec<String>, String> {
     match (node.op_type.as_str(), node.input.first()) {
         ("QuantizeLinear", _) => Ok([&[tensor.to_owned()], node.input.get(1..).unwrap_or_default()].concat()),
         // Another name for the codes that it reads; weights have no quantiser.
-        ("DequantizeLinear", Some(codes)) if maker(codes).is_some_and(|node| node.op_type == "QuantizeLinear") => self::codes(graph, codes),
+        ("DequantizeLinear", Some(codes))
+            if maker(codes).is_some_and(|node| node.op_type == "QuantizeLinear") =>
+        {
+            self::codes(graph, codes)
+        }
         ("DequantizeLinear", _) => Err(format!("`{tensor}` is a constant")),
         (op, _) => Err(without_codes(graph, tensor, op)),
     }
@@ -53,8 +57,11 @@ fn without_maker(graph: &pb::GraphProto, tensor: &str) -> String {
 
 /// Why a real value cannot be tapped, with the names of its codes if it is quantised.
 fn without_codes(graph: &pb::GraphProto, tensor: &str, maker: &str) -> String {
-    let quantises = |node: &&pb::NodeProto| node.op_type == "QuantizeLinear" && node.input.first().is_some_and(|name| name == tensor);
-    let named: Vec<&str> = graph.node.iter().filter(quantises).flat_map(|node| &node.output).map(String::as_str).collect();
+    let quantises = |node: &&pb::NodeProto| {
+        node.op_type == "QuantizeLinear" && node.input.first().is_some_and(|name| name == tensor)
+    };
+    let named: Vec<&str> =
+        graph.node.iter().filter(quantises).flat_map(|node| &node.output).map(String::as_str).collect();
     if named.is_empty() {
         format!("`{tensor}` is made by {maker} and is not quantised, so it has no codes")
     } else {
@@ -67,7 +74,11 @@ fn fresh(graph: &pb::GraphProto, name: &str) -> String {
     let mut name = name.to_owned();
     let taken = |name: &str| {
         let made = graph.node.iter().flat_map(|node| &node.output);
-        let given = graph.input.iter().map(|input| &input.name).chain(graph.initializer.iter().map(|constant| &constant.name));
+        let given = graph
+            .input
+            .iter()
+            .map(|input| &input.name)
+            .chain(graph.initializer.iter().map(|constant| &constant.name));
         made.chain(given).any(|other| other == name)
     };
     while taken(&name) {

@@ -31,7 +31,8 @@ struct Codes(String, f32, i32);
 
 impl Writer {
     fn new(form: Form) -> Self {
-        let mut writer = Self { form, graph: pb::GraphProto { name: "small".into(), ..Default::default() }, state: 5 };
+        let mut writer =
+            Self { form, graph: pb::GraphProto { name: "small".into(), ..Default::default() }, state: 5 };
         writer.graph.input.push(info("picture", &[1, 3, 12, 10]));
         writer
     }
@@ -42,14 +43,24 @@ impl Writer {
     }
 
     fn floats(&mut self, name: &str, values: &[f32]) -> String {
-        self.constant(name, DataType::Float, if values.len() == 1 { vec![] } else { vec![values.len() as i64] }, |t| {
-            t.float_data = values.to_vec()
-        })
+        self.constant(
+            name,
+            DataType::Float,
+            if values.len() == 1 { vec![] } else { vec![values.len() as i64] },
+            |t| t.float_data = values.to_vec(),
+        )
     }
 
-    fn constant(&mut self, name: &str, kind: DataType, dims: Vec<i64>, fill: impl FnOnce(&mut pb::TensorProto)) -> String {
+    fn constant(
+        &mut self,
+        name: &str,
+        kind: DataType,
+        dims: Vec<i64>,
+        fill: impl FnOnce(&mut pb::TensorProto),
+    ) -> String {
         let name = format!("{name}.{}", self.graph.initializer.len());
-        let mut tensor = pb::TensorProto { name: name.clone(), data_type: kind as i32, dims, ..Default::default() };
+        let mut tensor =
+            pb::TensorProto { name: name.clone(), data_type: kind as i32, dims, ..Default::default() };
         fill(&mut tensor);
         self.graph.initializer.push(tensor);
         name
@@ -67,7 +78,11 @@ impl Writer {
         self.graph.node.push(pb::NodeProto {
             name: format!("/{output}"),
             op_type: op.to_owned(),
-            domain: if op.starts_with("QLinear") && op != "QLinearConv" { "com.microsoft".into() } else { String::new() },
+            domain: if op.starts_with("QLinear") && op != "QLinearConv" {
+                "com.microsoft".into()
+            } else {
+                String::new()
+            },
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: vec![output.clone()],
             attribute: attributes,
@@ -90,15 +105,19 @@ impl Writer {
     fn weights(&mut self, outputs: usize, inputs: usize, kernel: usize, input_scale: f32) -> [String; 5] {
         let count = outputs * inputs * kernel * kernel;
         let codes: Vec<i32> = (0..count).map(|_| self.random() % 128).collect();
-        let (kind, shift) = if self.form.unsigned_weights { (DataType::Uint8, 128) } else { (DataType::Int8, 0) };
+        let (kind, shift) =
+            if self.form.unsigned_weights { (DataType::Uint8, 128) } else { (DataType::Int8, 0) };
         let dims = [outputs, inputs, kernel, kernel].map(|side| side as i64).to_vec();
-        let w = self.constant("w", kind, dims, |t| t.int32_data = codes.iter().map(|code| code + shift).collect());
+        let w = self
+            .constant("w", kind, dims, |t| t.int32_data = codes.iter().map(|code| code + shift).collect());
         let scales: Vec<f32> = (0..outputs).map(|output| 0.002 + 0.0007 * output as f32).collect();
         let scale = self.floats("w_scale", &scales);
-        let zero = self.constant("w_zero", kind, vec![outputs as i64], |t| t.int32_data = vec![shift; outputs]);
+        let zero =
+            self.constant("w_zero", kind, vec![outputs as i64], |t| t.int32_data = vec![shift; outputs]);
         let bias: Vec<i32> = (0..outputs).map(|_| self.random() % 4000 - 2000).collect();
         let bias = self.constant("bias", DataType::Int32, vec![outputs as i64], |t| t.int32_data = bias);
-        let bias_scale = self.floats("bias_scale", &scales.iter().map(|scale| scale * input_scale).collect::<Vec<_>>());
+        let bias_scale =
+            self.floats("bias_scale", &scales.iter().map(|scale| scale * input_scale).collect::<Vec<_>>());
         [w, scale, zero, bias, bias_scale]
     }
 
@@ -109,7 +128,8 @@ impl Writer {
         let x = self.dequantise(input);
         let w = self.node("DequantizeLinear", &[&w, &scale, &zero], axis());
         let bias = self.node("DequantizeLinear", &[&bias, &bias_scale], axis());
-        let attributes = vec![integers("pads", &[kernel as i64 / 2; 4]), integers("kernel_shape", &[kernel as i64; 2])];
+        let attributes =
+            vec![integers("pads", &[kernel as i64 / 2; 4]), integers("kernel_shape", &[kernel as i64; 2])];
         self.node("Conv", &[&x, &w, &bias], attributes)
     }
 
@@ -120,9 +140,12 @@ impl Writer {
             return self.quantise(&real, scale, zero);
         }
         let [w, w_scale, w_zero, bias, _] = self.weights(channels[1], channels[0], kernel, input.1);
-        let ((x_scale, x_zero), (y_scale, y_zero)) = (self.parameters(input.1, input.2), self.parameters(scale, zero));
-        let attributes = vec![integers("pads", &[kernel as i64 / 2; 4]), integers("kernel_shape", &[kernel as i64; 2])];
-        let inputs = [&input.0, &x_scale, &x_zero, &w, &w_scale, &w_zero, &y_scale, &y_zero, &bias].map(String::as_str);
+        let ((x_scale, x_zero), (y_scale, y_zero)) =
+            (self.parameters(input.1, input.2), self.parameters(scale, zero));
+        let attributes =
+            vec![integers("pads", &[kernel as i64 / 2; 4]), integers("kernel_shape", &[kernel as i64; 2])];
+        let inputs = [&input.0, &x_scale, &x_zero, &w, &w_scale, &w_zero, &y_scale, &y_zero, &bias]
+            .map(String::as_str);
         Codes(self.node("QLinearConv", &inputs, attributes), scale, zero)
     }
 
@@ -134,7 +157,8 @@ impl Writer {
         }
         let [(a_scale, a_zero), (b_scale, b_zero), (y_scale, y_zero)] =
             [(a.1, a.2), (b.1, b.2), (scale, zero)].map(|(scale, zero)| self.parameters(scale, zero));
-        let inputs = [&a.0, &a_scale, &a_zero, &b.0, &b_scale, &b_zero, &y_scale, &y_zero].map(String::as_str);
+        let inputs =
+            [&a.0, &a_scale, &a_zero, &b.0, &b_scale, &b_zero, &y_scale, &y_zero].map(String::as_str);
         Codes(self.node("QLinearAdd", &inputs, vec![]), scale, zero)
     }
 
@@ -154,7 +178,8 @@ impl Writer {
         self.graph.output = outputs.iter().map(|(name, shape)| info(name, shape)).collect();
         let opset = |domain: &str, version| pb::OperatorSetIdProto { domain: domain.into(), version };
         let opset_import = vec![opset("", 13), opset("com.microsoft", 1)];
-        let model = pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() };
+        let model =
+            pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() };
         ModelFile::parse("small.onnx", model.encode_to_vec()).expect("a model file")
     }
 }
@@ -167,11 +192,20 @@ fn info(name: &str, shape: &[i64]) -> pb::ValueInfoProto {
     let shape = pb::TensorShapeProto { dim: shape.iter().map(dim).collect() };
     let tensor = pb::type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
     let value = Some(pb::type_proto::Value::TensorType(tensor));
-    pb::ValueInfoProto { name: name.into(), r#type: Some(pb::TypeProto { value, ..Default::default() }), ..Default::default() }
+    pb::ValueInfoProto {
+        name: name.into(),
+        r#type: Some(pb::TypeProto { value, ..Default::default() }),
+        ..Default::default()
+    }
 }
 
 fn integer(name: &str, i: i64) -> pb::AttributeProto {
-    pb::AttributeProto { name: name.into(), r#type: pb::attribute_proto::AttributeType::Int as i32, i, ..Default::default() }
+    pb::AttributeProto {
+        name: name.into(),
+        r#type: pb::attribute_proto::AttributeType::Int as i32,
+        i,
+        ..Default::default()
+    }
 }
 
 fn integers(name: &str, values: &[i64]) -> pb::AttributeProto {
@@ -196,8 +230,12 @@ fn run_engine(engine: &Engine) -> Heads {
         match input {
             Input::Real(values) => values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i)),
             Input::Codes { data, row, pixel } => {
-                for (i, (channel, y, x)) in (0..3).flat_map(|c| (0..12).flat_map(move |y| (0..10).map(move |x| (c, y, x)))).enumerate() {
-                    data[y * row + x * pixel + channel] = ((value(i) / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8;
+                for (i, (channel, y, x)) in (0..3)
+                    .flat_map(|c| (0..12).flat_map(move |y| (0..10).map(move |x| (c, y, x))))
+                    .enumerate()
+                {
+                    data[y * row + x * pixel + channel] =
+                        ((value(i) / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8;
                 }
             }
         }
@@ -207,7 +245,9 @@ fn run_engine(engine: &Engine) -> Heads {
 }
 
 fn values(head: &Tensor) -> Vec<f32> {
-    (0..head.channels).flat_map(|channel| (0..head.height * head.width).map(move |cell| head.value(channel, cell))).collect()
+    (0..head.channels)
+        .flat_map(|channel| (0..head.height * head.width).map(move |cell| head.value(channel, cell)))
+        .collect()
 }
 
 /// Two convolutions, a maximum and a sum.
@@ -225,16 +265,28 @@ fn plain(form: Form) -> ModelFile {
 #[test]
 fn every_form_of_a_quantised_graph_gives_the_same_codes() {
     let (engine, expected) = run(&plain(Form::default()), Arithmetic::Int8(Isa::SCALAR));
-    assert!(engine.arithmetic().contains("100 %") && engine.leftovers().is_empty(), "{}", engine.arithmetic());
+    assert!(
+        engine.arithmetic().contains("100 %") && engine.leftovers().is_empty(),
+        "{}",
+        engine.arithmetic()
+    );
     let spread: std::collections::HashSet<u8> = expected[0].codes.iter().copied().collect();
     assert!(spread.len() > 60, "a graph that says nothing: {} codes", spread.len());
     for number in 1..8 {
-        let form = Form { signed_activations: number & 1 != 0, unsigned_weights: number & 2 != 0, qoperator: number & 4 != 0 };
+        let form = Form {
+            signed_activations: number & 1 != 0,
+            unsigned_weights: number & 2 != 0,
+            qoperator: number & 4 != 0,
+        };
         for isa in Isa::available() {
             let (engine, found) = run(&plain(form), Arithmetic::Int8(isa));
             assert!(engine.leftovers().is_empty(), "form {number}: {:?}", engine.leftovers());
             assert_eq!(found[0].codes, expected[0].codes, "form {number}, {}", isa.name());
-            assert_eq!((found[0].scale, found[0].zero_point), (expected[0].scale, expected[0].zero_point), "form {number}");
+            assert_eq!(
+                (found[0].scale, found[0].zero_point),
+                (expected[0].scale, expected[0].zero_point),
+                "form {number}"
+            );
         }
     }
 }
@@ -244,7 +296,8 @@ fn codes_are_those_of_the_float_evaluation_but_for_ties() {
     for qoperator in [false, true] {
         let file = plain(Form { qoperator, ..Form::default() });
         let (int8, float) = (run(&file, Arithmetic::Int8(Isa::best())).1, run(&file, Arithmetic::Float).1);
-        let apart = values(&int8[0]).iter().zip(values(&float[0])).filter(|(a, b)| (*a - b).abs() > 1e-4).count();
+        let apart =
+            values(&int8[0]).iter().zip(values(&float[0])).filter(|(a, b)| (*a - b).abs() > 1e-4).count();
         assert!(apart <= 3, "{apart} of {} differ", values(&int8[0]).len());
     }
 }
@@ -283,9 +336,14 @@ fn nodes_without_an_integer_form_run_in_float_between_the_others() {
     for (output, limit) in [(0, 0.09 * 1.01), (1, 0.09 * 0.4)] {
         let (found, expected) = (values(&int8[output]), values(&float[output]));
         let spread = expected.iter().fold(0f32, |most, v| most.max(v.abs()));
-        let (most, mean) =
-            found.iter().zip(&expected).fold((0f32, 0f32), |(most, sum), (a, b)| (most.max((a - b).abs()), sum + (a - b).abs()));
-        assert!(spread > 0.5 && most <= limit && mean / found.len() as f32 <= limit / 50.0, "output {output}: {most}, {mean}, {spread}");
+        let (most, mean) = found
+            .iter()
+            .zip(&expected)
+            .fold((0f32, 0f32), |(most, sum), (a, b)| (most.max((a - b).abs()), sum + (a - b).abs()));
+        assert!(
+            spread > 0.5 && most <= limit && mean / found.len() as f32 <= limit / 50.0,
+            "output {output}: {most}, {mean}, {spread}"
+        );
     }
 }
 
@@ -297,7 +355,8 @@ fn maximum() -> ModelFile {
     // Two quantisers of one result, and a maximum whose result has another scale.
     let (fine, coarse) = (w.quantise(&real, 0.05, 120), w.quantise(&real, 0.2, 100));
     let pooled = w.dequantise(&fine);
-    let pooled = w.node("MaxPool", &[&pooled], vec![integers("kernel_shape", &[3, 3]), integers("pads", &[1; 4])]);
+    let pooled =
+        w.node("MaxPool", &[&pooled], vec![integers("kernel_shape", &[3, 3]), integers("pads", &[1; 4])]);
     let pooled = w.quantise(&pooled, 0.043, 90);
     let sum = w.add(&coarse, &pooled, 0.19, 125);
     let output = w.dequantise(&sum);
@@ -319,7 +378,10 @@ fn faults_name_the_node() {
     let fault = |write: &dyn Fn(&mut Writer) -> String| {
         let mut w = Writer::new(Form::default());
         let output = write(&mut w);
-        let error = Engine::load_any(&w.file(&[(&output, [1, 8, 12, 10])]), Arithmetic::Best).err().expect("an error").to_string();
+        let error = Engine::load_any(&w.file(&[(&output, [1, 8, 12, 10])]), Arithmetic::Best)
+            .err()
+            .expect("an error")
+            .to_string();
         assert_eq!(error.lines().count(), 1, "{error}");
         error
     };
@@ -362,9 +424,11 @@ fn faults_name_the_node() {
 #[test]
 #[ignore = "writes files"]
 fn write_fuzz_seeds() {
-    let folder = std::path::PathBuf::from(std::env::var("RETINAD_SEEDS").expect("RETINAD_SEEDS names a folder"));
+    let folder =
+        std::path::PathBuf::from(std::env::var("RETINAD_SEEDS").expect("RETINAD_SEEDS names a folder"));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let forms = [Form::default(), Form { signed_activations: true, unsigned_weights: true, qoperator: false }];
+    let forms =
+        [Form::default(), Form { signed_activations: true, unsigned_weights: true, qoperator: false }];
     for (number, form) in forms.into_iter().chain([Form { qoperator: true, ..Form::default() }]).enumerate() {
         std::fs::write(folder.join(format!("plain{number}.onnx")), plain(form).bytes).expect("written");
     }
@@ -389,7 +453,11 @@ fn sizes_that_only_shapes_decide_are_folded() {
         s: s.into(),
         ..Default::default()
     };
-    let attributes = vec![text("mode", "nearest"), text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor")];
+    let attributes = vec![
+        text("mode", "nearest"),
+        text("coordinate_transformation_mode", "asymmetric"),
+        text("nearest_mode", "floor"),
+    ];
     let same = w.node("Identity", &[&real], vec![]);
     let large = w.node("Resize", &[&same, "", "", &sizes], attributes);
     let large = w.quantise(&large, 0.05, 120);

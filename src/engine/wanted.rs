@@ -32,11 +32,13 @@ impl Wanted {
     /// manifest asks for.
     pub fn new(path: &str, manifest: &Manifest, outputs: &[Output]) -> Result<Self, ModelError> {
         let (own, tapped) = outputs.split_at(outputs.len() - manifest.taps.len());
-        let wrong = |field: String, reason: String| ModelError::Manifest { path: path.to_owned(), field, reason };
+        let wrong =
+            |field: String, reason: String| ModelError::Manifest { path: path.to_owned(), field, reason };
         let mut levels = Vec::new();
         for (i, head) in manifest.heads.iter().enumerate() {
             let find = |key: &str, output: &str, per_anchor: usize| {
-                head_output(manifest, i, own, output, per_anchor).map_err(|reason| wrong(format!("heads[{i}].{key}"), reason))
+                head_output(manifest, i, own, output, per_anchor)
+                    .map_err(|reason| wrong(format!("heads[{i}].{key}"), reason))
             };
             let class = find("class_output", &head.class_output, manifest.classes.len())?;
             levels.push((class, find("box_output", &head.box_output, 4)?));
@@ -50,7 +52,10 @@ impl Wanted {
 
     /// Tensors for all of them, empty as yet.
     pub fn heads(&self) -> Heads {
-        Heads { levels: vec![Default::default(); self.levels.len()], taps: vec![Tensor::default(); self.taps.len()] }
+        Heads {
+            levels: vec![Default::default(); self.levels.len()],
+            taps: vec![Tensor::default(); self.taps.len()],
+        }
     }
 
     /// Each of them with the tensor of `heads` that it is copied to.
@@ -65,7 +70,13 @@ impl Wanted {
 }
 
 /// Index of the output `name` with `per_anchor` channels an anchor of level `i`.
-fn head_output(manifest: &Manifest, i: usize, outputs: &[Output], name: &str, per_anchor: usize) -> Result<usize, String> {
+fn head_output(
+    manifest: &Manifest,
+    i: usize,
+    outputs: &[Output],
+    name: &str,
+    per_anchor: usize,
+) -> Result<usize, String> {
     let names = || outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>();
     let index = outputs
         .iter()

@@ -37,7 +37,9 @@ pub fn temperature() -> Option<f64> {
 fn hottest(folder: &Path) -> Option<f64> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
     let zones = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("thermal_zone"));
-    let degrees = zones.filter_map(|zone| std::fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse::<f64>().ok());
+    let degrees = zones.filter_map(|zone| {
+        std::fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse::<f64>().ok()
+    });
     degrees.map(|milli| rounded(milli / 1000.0, 1)).max_by(f64::total_cmp)
 }
 
@@ -107,7 +109,8 @@ pub fn host() -> Host {
         let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=").map(str::to_owned))?;
         Some(line.trim_matches('"').to_owned())
     });
-    let memory_kib = read("/proc/meminfo").and_then(|text| text.lines().next()?.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let memory_kib = read("/proc/meminfo")
+        .and_then(|text| text.lines().next()?.split_whitespace().nth(1)?.parse::<u64>().ok());
     Host {
         board: read("/proc/device-tree/model").map(|text| text.trim_end_matches('\0').to_owned()),
         os,
@@ -138,7 +141,12 @@ mod tests {
     fn the_hottest_sensor_and_the_firmwares_word_are_read() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(hottest(folder.path()), None);
-        let zones = [("thermal_zone0", "48312\n"), ("thermal_zone1", "61900\n"), ("thermal_zone2", ""), ("cooling_device0", "99000")];
+        let zones = [
+            ("thermal_zone0", "48312\n"),
+            ("thermal_zone1", "61900\n"),
+            ("thermal_zone2", ""),
+            ("cooling_device0", "99000"),
+        ];
         for (zone, milli) in zones {
             std::fs::create_dir(folder.path().join(zone)).expect("a zone");
             std::fs::write(folder.path().join(zone).join("temp"), milli).expect("written");
@@ -146,7 +154,11 @@ mod tests {
         assert_eq!(hottest(folder.path()), Some(61.9));
         assert!(in_words(0).is_empty());
         assert!(in_words(0x50005).iter().all(|word| word.contains(" now: ")), "{:?}", in_words(0x50005));
-        assert!(in_words(0x50000).iter().all(|word| word.contains("since the start")), "{:?}", in_words(0x50000));
+        assert!(
+            in_words(0x50000).iter().all(|word| word.contains("since the start")),
+            "{:?}",
+            in_words(0x50000)
+        );
         assert_eq!(in_words(0x4), [in_words(0x50005)[1]]);
     }
 

@@ -72,7 +72,8 @@ impl Bilinear {
     /// # Panics
     /// If `source` is not of that size.
     pub(super) fn scale(&mut self, source: &[u8]) -> &[u8] {
-        let [(width, height), (across, _)] = self.sizes.map(|(width, height)| (width as usize, height as usize));
+        let [(width, height), (across, _)] =
+            self.sizes.map(|(width, height)| (width as usize, height as usize));
         assert_eq!(source.len(), 3 * width * height, "bytes of a picture");
         if self.sizes[0] == self.sizes[1] {
             for (to, from) in self.scaled.chunks_exact_mut(PIXEL).zip(source.chunks_exact(3)) {
@@ -116,7 +117,12 @@ const ROUND: u16 = 128 + 3;
 
 /// A row of the target; the lower source row counts `lower` of 65535. In between, codes are 16 bits with 8 after the point.
 #[inline(never)]
-fn mix(out: &mut [u8], [[a, b], [c, d]]: &[[Vec<[u8; PIXEL]>; 2]; 2], [first, second]: &[Vec<u16>; 2], lower: u16) {
+fn mix(
+    out: &mut [u8],
+    [[a, b], [c, d]]: &[[Vec<[u8; PIXEL]>; 2]; 2],
+    [first, second]: &[Vec<u16>; 2],
+    lower: u16,
+) {
     let [high, low] = [lower >> 8, lower & 255];
     let rows = |a: u8, c: u8| {
         let (a, c) = (u16::from(a), u16::from(c));
@@ -155,8 +161,19 @@ mod tests {
     #[test]
     fn every_size_is_bilinear_to_little_more_than_half_a_code() {
         let mut bilinear = Bilinear::default();
-        let sizes = [((97, 61), (40, 25)), ((33, 50), (21, 32)), ((20, 15), (32, 24)), ((32, 20), (32, 20)), ((32, 20), (32, 10))];
-        for (from, to) in sizes.into_iter().chain([((400, 1), (32, 1)), ((1, 7), (5, 32)), ((2, 3), (21, 32)), ((1, 1), (32, 32))]) {
+        let sizes = [
+            ((97, 61), (40, 25)),
+            ((33, 50), (21, 32)),
+            ((20, 15), (32, 24)),
+            ((32, 20), (32, 20)),
+            ((32, 20), (32, 10)),
+        ];
+        for (from, to) in sizes.into_iter().chain([
+            ((400, 1), (32, 1)),
+            ((1, 7), (5, 32)),
+            ((2, 3), (21, 32)),
+            ((1, 1), (32, 32)),
+        ]) {
             let mut state = 12345u32;
             let source: Vec<u8> = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -171,7 +188,10 @@ mod tests {
             for (i, pixel) in (0..).zip(scaled.chunks_exact(PIXEL)) {
                 for (channel, &code) in pixel[..3].iter().enumerate() {
                     let wanted = exact(&source, from, to, (i % to.0, i / to.0, channel));
-                    assert!((f64::from(code) - wanted).abs() < 0.53, "{from:?} to {to:?}, pixel {i}: {code} for {wanted}");
+                    assert!(
+                        (f64::from(code) - wanted).abs() < 0.53,
+                        "{from:?} to {to:?}, pixel {i}: {code} for {wanted}"
+                    );
                 }
             }
         }

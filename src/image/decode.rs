@@ -77,7 +77,10 @@ fn decode_jpeg(data: &[u8], picture: &mut Picture) -> Result<(), DecodeError> {
         return Err(DecodeError::Truncated { bytes: data.len() });
     }
     // The decoder's own limit lies above ours, so that ours speaks.
-    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB).set_max_width(65_535).set_max_height(65_535);
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+        .set_max_width(65_535)
+        .set_max_height(65_535);
     let with_tables;
     let data = if lacks_huffman_tables(data) {
         with_tables = insert_huffman_tables(data);
@@ -149,8 +152,13 @@ const AC_CHROMINANCE: [u8; 162] = [
 ];
 
 fn decode_file(data: &[u8], picture: &mut Picture) -> Result<(), DecodeError> {
-    let bad = |e: image::ImageError| DecodeError::Content { kind: "PNG or WebP", reason: e.to_string().replace('\n', ", ") };
-    let reader = || image::ImageReader::new(std::io::Cursor::new(data)).with_guessed_format().map_err(|e| bad(e.into()));
+    let bad = |e: image::ImageError| DecodeError::Content {
+        kind: "PNG or WebP",
+        reason: e.to_string().replace('\n', ", "),
+    };
+    let reader = || {
+        image::ImageReader::new(std::io::Cursor::new(data)).with_guessed_format().map_err(|e| bad(e.into()))
+    };
     let (width, height) = reader()?.into_dimensions().map_err(bad)?;
     size(width as usize, height as usize)?;
     let decoded = reader()?.decode().map_err(bad)?.into_rgb8();
@@ -170,7 +178,13 @@ fn decode_raw(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> 
         _ => w * h + 2 * half_w * half_h,
     };
     if raw.data.len() < needed {
-        return Err(DecodeError::Length { encoding: raw.encoding, width, height, found: raw.data.len(), needed });
+        return Err(DecodeError::Length {
+            encoding: raw.encoding,
+            width,
+            height,
+            found: raw.data.len(),
+            needed,
+        });
     }
     let data = &raw.data[..needed];
     let stride = 3 * width;
@@ -196,8 +210,14 @@ fn decode_raw(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> 
             yuv::yuyv422_to_rgb(&packed, out, stride, range, matrix)
         }
         Encoding::Nv12 => {
-            let planes =
-                YuvBiPlanarImage { y_plane: luma, y_stride: width, uv_plane: &data[w * h..], uv_stride: 2 * chroma_w, width, height };
+            let planes = YuvBiPlanarImage {
+                y_plane: luma,
+                y_stride: width,
+                uv_plane: &data[w * h..],
+                uv_stride: 2 * chroma_w,
+                width,
+                height,
+            };
             yuv::yuv_nv12_to_rgb(&planes, out, stride, range, matrix, YuvConversionMode::Balanced)
         }
         _ => {
@@ -223,9 +243,12 @@ mod tests {
     use super::*;
 
     fn jpeg(width: u16, height: u16) -> Vec<u8> {
-        let rgb: Vec<u8> = (0..usize::from(width) * usize::from(height)).flat_map(|i| [(i % 251) as u8, 90, 30]).collect();
+        let rgb: Vec<u8> =
+            (0..usize::from(width) * usize::from(height)).flat_map(|i| [(i % 251) as u8, 90, 30]).collect();
         let mut bytes = Vec::new();
-        jpeg_encoder::Encoder::new(&mut bytes, 90).encode(&rgb, width, height, jpeg_encoder::ColorType::Rgb).expect("encodes");
+        jpeg_encoder::Encoder::new(&mut bytes, 90)
+            .encode(&rgb, width, height, jpeg_encoder::ColorType::Rgb)
+            .expect("encodes");
         bytes
     }
 
@@ -257,7 +280,8 @@ mod tests {
     fn truncated_jpeg_is_damaged_and_trailing_bytes_are_not() {
         let mut bytes = jpeg(64, 48);
         bytes.extend_from_slice(&[0; 100]);
-        decode(&raw(Encoding::Jpeg, 0, 0, bytes.clone()), &mut Picture::default()).expect("trailing bytes are harmless");
+        decode(&raw(Encoding::Jpeg, 0, 0, bytes.clone()), &mut Picture::default())
+            .expect("trailing bytes are harmless");
         bytes.truncate(bytes.len() * 6 / 10 - 100);
         let error = decode(&raw(Encoding::Jpeg, 0, 0, bytes), &mut Picture::default()).expect_err("cut");
         assert!(matches!(error, DecodeError::Truncated { .. }), "{error}");
@@ -266,7 +290,8 @@ mod tests {
     #[test]
     fn text_is_no_jpeg_and_huge_png_is_refused_before_decoding() {
         assert!(decode(&raw(Encoding::Jpeg, 0, 0, b"hello".to_vec()), &mut Picture::default()).is_err());
-        let error = decode(&raw(Encoding::Rgb, 20_000, 20_000, Vec::new()), &mut Picture::default()).expect_err("size");
+        let error = decode(&raw(Encoding::Rgb, 20_000, 20_000, Vec::new()), &mut Picture::default())
+            .expect_err("size");
         assert!(error.to_string().contains("20000x20000"), "{error}");
     }
 
@@ -281,9 +306,14 @@ mod tests {
             let mut picture = Picture::default();
             decode(&raw(encoding, 4, 4, data), &mut picture).expect("decodes");
             assert_eq!(picture.rgb.len(), 48);
-            assert!(picture.rgb.iter().all(|&v| (126..=132).contains(&v)), "{encoding:?} {:?}", &picture.rgb[..3]);
+            assert!(
+                picture.rgb.iter().all(|&v| (126..=132).contains(&v)),
+                "{encoding:?} {:?}",
+                &picture.rgb[..3]
+            );
         }
-        let error = decode(&raw(Encoding::I420, 4, 4, vec![0; 23]), &mut Picture::default()).expect_err("short");
+        let error =
+            decode(&raw(Encoding::I420, 4, 4, vec![0; 23]), &mut Picture::default()).expect_err("short");
         assert!(matches!(error, DecodeError::Length { needed: 24, .. }));
     }
 }

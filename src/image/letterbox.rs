@@ -38,9 +38,11 @@ impl Letterbox {
     #[must_use]
     pub fn place(&self, w: u32, h: u32) -> Placed {
         let scale = (f64::from(self.height) / f64::from(h)).min(f64::from(self.width) / f64::from(w));
-        let side = |side: u32, limit: u32| ((f64::from(side) * scale).round_ties_even() as u32).clamp(1, limit);
+        let side =
+            |side: u32, limit: u32| ((f64::from(side) * scale).round_ties_even() as u32).clamp(1, limit);
         let (width, height) = (side(w, self.width), side(h, self.height));
-        let (x, y) = if self.centre { ((self.width - width) / 2, (self.height - height) / 2) } else { (0, 0) };
+        let (x, y) =
+            if self.centre { ((self.width - width) / 2, (self.height - height) / 2) } else { (0, 0) };
         Placed { x, y, width, height }
     }
 
@@ -83,7 +85,9 @@ impl Letterbox {
             };
             out[..left * pixel].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
             out[right * pixel..].chunks_exact_mut(pixel).for_each(|to| to[..3].copy_from_slice(&border));
-            for (to, from) in out[left * pixel..right * pixel].chunks_exact_mut(pixel).zip(line.chunks_exact(PIXEL)) {
+            for (to, from) in
+                out[left * pixel..right * pixel].chunks_exact_mut(pixel).zip(line.chunks_exact(PIXEL))
+            {
                 for channel in 0..3 {
                     to[channel] = table[channel][usize::from(from[channel])];
                 }
@@ -97,7 +101,13 @@ impl Letterbox {
     ///
     /// # Errors
     /// If the picture's bytes do not fit its size.
-    pub fn fit(&mut self, picture: &Picture, pad: [u8; 3], table: &[[f32; 256]; 3], input: &mut [f32]) -> Result<Placed, String> {
+    pub fn fit(
+        &mut self,
+        picture: &Picture,
+        pad: [u8; 3],
+        table: &[[f32; 256]; 3],
+        input: &mut [f32],
+    ) -> Result<Placed, String> {
         let (width, plane) = (self.width as usize, (self.width * self.height) as usize);
         let whole = (self.width, self.height);
         let (placed, fitted) = self.scale(picture)?;
@@ -108,7 +118,9 @@ impl Letterbox {
             }
             for (y, row) in fitted.chunks_exact(PIXEL * placed.width as usize).enumerate() {
                 let start = (placed.y as usize + y) * width + placed.x as usize;
-                for (to, pixel) in out[start..start + placed.width as usize].iter_mut().zip(row.chunks_exact(PIXEL)) {
+                for (to, pixel) in
+                    out[start..start + placed.width as usize].iter_mut().zip(row.chunks_exact(PIXEL))
+                {
                     *to = values[usize::from(pixel[channel])];
                 }
             }
@@ -155,7 +167,9 @@ mod tests {
         assert_eq!((placed.y, placed.height, placed.width), (15, 1, 32));
         assert!(input.iter().all(|&v| v == 7.0 || v == 114.0));
         assert_eq!(input.iter().filter(|&&v| v == 7.0).count(), 96);
-        letterbox.fit(&Picture { width: 1, height: 1, rgb: vec![9; 3] }, [0; 3], &table, &mut input).expect("1x1");
+        letterbox
+            .fit(&Picture { width: 1, height: 1, rgb: vec![9; 3] }, [0; 3], &table, &mut input)
+            .expect("1x1");
         assert!(input.iter().all(|&v| v == 9.0));
     }
 }

@@ -6,7 +6,13 @@
 //! them: [`Isa::flip`].
 #![cfg_attr(
     not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, unused_imports, unused_macros, irrefutable_let_patterns, reason = "only the oracle is left")
+    allow(
+        dead_code,
+        unused_imports,
+        unused_macros,
+        irrefutable_let_patterns,
+        reason = "only the oracle is left"
+    )
 )]
 
 #[cfg(target_arch = "aarch64")]

@@ -90,7 +90,8 @@ impl<'a> Layer<'a> {
     fn new(weights: &'a ConvWeights<'_>, inputs: usize, pixels: usize) -> Result<Self, PackError> {
         let ConvWeights { weights: all, shape, bias, zero_point, ref requantise } = *weights;
         let (outputs, row) = (bias.len(), inputs * shape.taps());
-        if all.is_empty() || row == 0 || all.len() != outputs * row || requantise.multipliers.len() != outputs {
+        if all.is_empty() || row == 0 || all.len() != outputs * row || requantise.multipliers.len() != outputs
+        {
             return Err(PackError::Lengths);
         }
         if let Some(channel) = requantise.multipliers.iter().position(|m| !m.is_finite()) {
@@ -122,7 +123,14 @@ impl<'a> Layer<'a> {
 
     /// The layer in `form`, for planes that store codes lowered by `lowered` (0 or 128), with bias and
     /// multiplier of output `o` at `place(o)` and zeros elsewhere up to whole blocks of `block`.
-    pub fn packed<Form, Place>(&self, form: Form, finish: u8, lowered: i32, block: usize, place: Place) -> Packed<Form>
+    pub fn packed<Form, Place>(
+        &self,
+        form: Form,
+        finish: u8,
+        lowered: i32,
+        block: usize,
+        place: Place,
+    ) -> Packed<Form>
     where
         Place: Fn(usize) -> usize,
     {
@@ -143,7 +151,8 @@ impl<'a> Layer<'a> {
             let sum = MAX_CODE as f64 * self.sizes[output] as f64 + f64::from(self.bias[output]).abs();
             sum * f64::from(self.requantise.multipliers[output]).abs()
         };
-        (0.0..=1.0).contains(&self.requantise.slope) && (0..self.rows.len()).all(|output| largest(output) < limit)
+        (0.0..=1.0).contains(&self.requantise.slope)
+            && (0..self.rows.len()).all(|output| largest(output) < limit)
     }
 
     /// Whether no weight is -128, so that two products of a weight and an s8 code fit 16 bits together.
@@ -164,7 +173,8 @@ impl<'a> Layer<'a> {
         for (output, row) in self.rows.iter().enumerate() {
             for (input, weights) in row.chunks_exact(taps).enumerate() {
                 for (tap, &weight) in weights.iter().enumerate() {
-                    let step = ((output / BLOCK * taps + tap) * steps + input / STEP) * BLOCK + output % BLOCK;
+                    let step =
+                        ((output / BLOCK * taps + tap) * steps + input / STEP) * BLOCK + output % BLOCK;
                     lines.set(step * STEP + input % STEP, weight);
                 }
             }

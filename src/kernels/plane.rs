@@ -102,7 +102,8 @@ impl<'a> ViewMut<'a> {
 
     /// The view's channels of a pixel of row `y`, column `x`.
     pub fn pixel(&mut self, y: usize, x: usize) -> &mut [u8] {
-        let at = self.geometry.origin() + y * self.geometry.row() + x * self.geometry.channels + self.first - self.base;
+        let at = self.geometry.origin() + y * self.geometry.row() + x * self.geometry.channels + self.first
+            - self.base;
         &mut self.data[at..at + self.channels]
     }
 
@@ -246,7 +247,10 @@ impl<'a> Window<'a> {
         assert!(!rows.is_empty() && rows.end <= to.height, "rows beyond the plane");
         let last = (to.halo + rows.end - 1) * to.row() + (to.halo + to.width) * to.channels;
         let start = (to.halo + rows.start) * to.row();
-        assert!(output.base <= start && last <= output.base + output.data.len(), "an output smaller than its geometry");
+        assert!(
+            output.base <= start && last <= output.base + output.data.len(),
+            "an output smaller than its geometry"
+        );
         let row = from.row();
         let first = from.origin() + input.first - shape.pad * (row + from.channels);
         let across = shape.stride * from.channels;
@@ -320,7 +324,8 @@ impl<'a> Pixels<'a> {
     pub fn take<const P: usize>(&mut self) -> ([usize; P], [usize; P]) {
         let (across, out) = (self.window.from.across, self.window.to.across);
         if self.left > P {
-            let found = (std::array::from_fn(|p| self.from + p * across), std::array::from_fn(|p| self.to + p * out));
+            let found =
+                (std::array::from_fn(|p| self.from + p * across), std::array::from_fn(|p| self.to + p * out));
             (self.from, self.to, self.left) = (self.from + P * across, self.to + P * out, self.left - P);
             return found;
         }

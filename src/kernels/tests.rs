@@ -61,7 +61,8 @@ fn convolutions(isas: &[Isa]) {
         let inputs = [3, 4, 24, 36, 64, 88][random.below(6)];
         let (height, width) = (5 + random.below(9), 5 + random.below(9));
         let case = case(&mut random, inputs, outputs, shape, height, width);
-        let mut weights: Vec<i8> = (0..outputs * inputs * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
+        let mut weights: Vec<i8> =
+            (0..outputs * inputs * shape.kernel * shape.kernel).map(|_| random.weight()).collect();
         // Weights without -128 may take a faster way.
         if round % 2 == 0 {
             weights.iter_mut().for_each(|w| *w = (*w).max(-127));
@@ -83,7 +84,8 @@ fn convolutions(isas: &[Isa]) {
         let (case, weights) = (&case, &weights);
         against_f64(case, outputs, &expected, |channel, taps| {
             let sum = move |tap: usize, input: usize, code: u8| {
-                (f64::from(code) - f64::from(case.zero_point)) * f64::from(weights[(channel * inputs + input) * taps + tap])
+                (f64::from(code) - f64::from(case.zero_point))
+                    * f64::from(weights[(channel * inputs + input) * taps + tap])
             };
             (f64::from(bias[channel]), Box::new(sum), inputs)
         });
@@ -100,8 +102,9 @@ fn sums_near_the_limit_of_every_way_equal_the_oracle() {
         case.zero_point = 0;
         case.requantise.multipliers.iter_mut().for_each(|m| *m = 3e-6);
         // One output of equal weights, others of a few that differ.
-        let weights: Vec<i8> =
-            (0..16 * inputs * 9).map(|i| if i > inputs * 9 && random.below(9) == 0 { random.weight() } else { weight }).collect();
+        let weights: Vec<i8> = (0..16 * inputs * 9)
+            .map(|i| if i > inputs * 9 && random.below(9) == 0 { random.weight() } else { weight })
+            .collect();
         let found = |isa: Isa| {
             let packed = case.weights(&weights, &[0; 16]).pack(inputs, isa, 99).expect("packs");
             run(isa, &case, 16, |input, output| conv(isa, &packed, input, output))
@@ -194,7 +197,8 @@ fn interleaving(isas: &[Isa]) {
         let codes: [Vec<u8>; 2] = std::array::from_fn(|_| (0..length).map(|_| random.code()).collect());
         let expected: Vec<u8> = codes[0].iter().zip(&codes[1]).flat_map(|(&a, &b)| [a, b]).collect();
         for &isa in isas {
-            let zipped = in_pixels(isa, &codes, 2 * length, |a, b, output| zip(isa, [None, None], a, b, output));
+            let zipped =
+                in_pixels(isa, &codes, 2 * length, |a, b, output| zip(isa, [None, None], a, b, output));
             assert!(zipped == expected, "{} {length}", isa.kernel_name(Operation::Interleave));
         }
     }
@@ -213,7 +217,8 @@ where
         plane.resize(one(length).bytes(), 0);
         plane
     });
-    let [a, b] = planes.each_ref().map(|data| View { data, geometry: one(length), first: 0, channels: length });
+    let [a, b] =
+        planes.each_ref().map(|data| View { data, geometry: one(length), first: 0, channels: length });
     let mut to = stored(isa, &vec![77; one(channels).bytes()]);
     kernel(&a, &b, &mut ViewMut::new(&mut to, one(channels), 0, channels));
     let mut found = stored(isa, &to);
@@ -239,7 +244,8 @@ fn zip_copy_and_pool_move_what_they_should() {
     zip(isa, [None, None], &view(0), &view(38), &mut ViewMut::new(&mut out, wide, 1, 74));
     for x in 0..2 {
         let pixel = &out[75 * x..][..75];
-        let zipped = |i: usize| [pixel[1 + 2 * i], pixel[2 + 2 * i]] == [codes[75 * x + i], codes[75 * x + 38 + i]];
+        let zipped =
+            |i: usize| [pixel[1 + 2 * i], pixel[2 + 2 * i]] == [codes[75 * x + i], codes[75 * x + 38 + i]];
         assert!(pixel[0] == 9 && (0..37).all(zipped));
     }
     let view = |first, channels| View { data: &data, geometry: small, first, channels };
@@ -263,7 +269,9 @@ fn sums_that_could_leave_32_bits_are_refused() {
     let shape = ConvShape { kernel: 1, stride: 1, pad: 0 };
     let requantise = Requantise { multipliers: vec![1.0], slope: 1.0, zero: 0, range: [0, 255] };
     let refused = |weights: &[i8], bias: i32| {
-        ConvWeights { weights, shape, bias: &[bias], zero_point: 0, requantise: requantise.clone() }.pack(1, Isa::SCALAR, 1).err()
+        ConvWeights { weights, shape, bias: &[bias], zero_point: 0, requantise: requantise.clone() }
+            .pack(1, Isa::SCALAR, 1)
+            .err()
     };
     assert_eq!(refused(&[127], i32::MAX), Some(PackError::Overflow { channel: 0 }));
     assert_eq!(refused(&[1, 2], 1), Some(PackError::Lengths));
@@ -284,7 +292,9 @@ fn a_kernel_is_named_by_operation_types_and_instruction_set() {
         }
         assert!(
             operation != Operation::Conv
-                || available.iter().all(|isa| { isa.kernel_name(operation) == format!("{}::{}", operation.name(), isa.name()) }),
+                || available.iter().all(|isa| {
+                    isa.kernel_name(operation) == format!("{}::{}", operation.name(), isa.name())
+                }),
             "each instruction set has a convolution of its own"
         );
     }

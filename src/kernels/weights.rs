@@ -200,7 +200,10 @@ impl PackedConv {
     pub(super) fn check(&self, isa: Isa, window: &Window<'_>) {
         check(self.isa, isa, self.shape, window);
         let (inputs, outputs) = (window.inputs, window.outputs);
-        assert!((inputs, outputs) == (self.inputs, self.outputs), "planes of {inputs} and {outputs} channels");
+        assert!(
+            (inputs, outputs) == (self.inputs, self.outputs),
+            "planes of {inputs} and {outputs} channels"
+        );
     }
 }
 
@@ -239,7 +242,10 @@ impl PackedDepthwise {
     pub(super) fn check(&self, isa: Isa, window: &Window<'_>) {
         check(self.isa, isa, self.shape, window);
         let (inputs, outputs) = (window.inputs, window.outputs);
-        assert!(inputs == self.channels && outputs == self.channels, "planes of {inputs} and {outputs} channels");
+        assert!(
+            inputs == self.channels && outputs == self.channels,
+            "planes of {inputs} and {outputs} channels"
+        );
     }
 
     /// Channels, padded to whole blocks of 64.

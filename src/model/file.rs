@@ -91,8 +91,10 @@ impl ModelFile {
     /// has protobuf groups.
     pub fn with_manifest(&self, manifest: &Manifest) -> Result<Vec<u8>, ModelError> {
         let json = manifest.to_json().map_err(|error| refused(error, &self.path))?;
-        metadata::with_entry(&self.bytes, MANIFEST_KEY, &json)
-            .ok_or_else(|| ModelError::NotOnnx { path: self.path.clone(), reason: "a field of a kind that ONNX does not use".into() })
+        metadata::with_entry(&self.bytes, MANIFEST_KEY, &json).ok_or_else(|| ModelError::NotOnnx {
+            path: self.path.clone(),
+            reason: "a field of a kind that ONNX does not use".into(),
+        })
     }
 }
 
@@ -150,13 +152,23 @@ pub(crate) fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Qua
     let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
     let mut found = HashMap::new();
     for output in &graph.output {
-        let Some(node) = graph.node.iter().find(|node| node.op_type == "DequantizeLinear" && node.output.contains(&output.name)) else {
+        let Some(node) = graph
+            .node
+            .iter()
+            .find(|node| node.op_type == "DequantizeLinear" && node.output.contains(&output.name))
+        else {
             continue;
         };
-        let (Some(scale), Some(zero)) = (node.input.get(1).and_then(|n| constant(n)), node.input.get(2).and_then(|n| constant(n))) else {
+        let (Some(scale), Some(zero)) =
+            (node.input.get(1).and_then(|n| constant(n)), node.input.get(2).and_then(|n| constant(n)))
+        else {
             continue;
         };
-        let scale = scale.float_data.first().copied().or_else(|| scale.raw_data.first_chunk::<4>().map(|b| f32::from_le_bytes(*b)));
+        let scale = scale
+            .float_data
+            .first()
+            .copied()
+            .or_else(|| scale.raw_data.first_chunk::<4>().map(|b| f32::from_le_bytes(*b)));
         let byte = zero.int32_data.first().copied().or_else(|| zero.raw_data.first().map(|&b| i32::from(b)));
         let signed = zero.data_type == pb::tensor_proto::DataType::Int8 as i32;
         if let (Some(scale), Some(byte)) = (scale, byte)
@@ -198,7 +210,8 @@ mod tests {
     }
 
     fn shipped() -> ModelFile {
-        ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx")).expect("the shipped model")
+        ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx"))
+            .expect("the shipped model")
     }
 
     #[test]
@@ -227,7 +240,8 @@ mod tests {
         let bare = pb::ModelProto { metadata_props: Vec::new(), ..proto.clone() }.encode_to_vec();
         for bytes in [file.bytes, bare] {
             let file = ModelFile::parse("before.onnx", bytes).expect("reads");
-            let written = ModelFile::parse("after.onnx", file.with_manifest(&manifest).expect("written")).expect("reads");
+            let written = ModelFile::parse("after.onnx", file.with_manifest(&manifest).expect("written"))
+                .expect("reads");
             assert_eq!(written.manifest().expect("a manifest"), &manifest);
             let again = pb::ModelProto::decode(&written.bytes[..]).expect("ONNX");
             assert!(again.graph == proto.graph && again.opset_import == proto.opset_import);

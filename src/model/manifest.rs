@@ -7,8 +7,8 @@
 
 use super::one_line;
 use super::words::{
-    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels, ClipOrder, Format, InputType,
-    Layout, Placement, Resample, Rounding, SelfTestPicture,
+    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
+    ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -244,7 +244,8 @@ impl Manifest {
     /// [`ManifestError`] for the first key that does not hold.
     pub fn parse(json: &str) -> Result<Self, ManifestError> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
-        let manifest: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| unreadable(&error))?;
+        let manifest: Self =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| unreadable(&error))?;
         deserializer.end().map_err(|error| whole(&error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
@@ -262,14 +263,19 @@ impl Manifest {
     /// Labels per output; unused outputs are empty.
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
-        self.classes.iter().map(|class| class.as_ref().map_or_else(String::new, |class| class.label.clone())).collect()
+        self.classes
+            .iter()
+            .map(|class| class.as_ref().map_or_else(String::new, |class| class.label.clone()))
+            .collect()
     }
 
     /// Checks what the types do not say.
     fn check(&self) -> Result<(), ManifestError> {
         self.check_input()?;
         let classes = self.classes.len();
-        require("classes", (1..=1000).contains(&classes), || format!("{classes} entries, must be 1 to 1000"))?;
+        require("classes", (1..=1000).contains(&classes), || {
+            format!("{classes} entries, must be 1 to 1000")
+        })?;
         require("heads", !self.heads.is_empty(), || "empty".into())?;
         self.check_anchors()?;
         self.check_decode()?;
@@ -286,15 +292,20 @@ impl Manifest {
         require("input.scale_to_unit", positive(scale), || format!("{scale}, must be finite and above 0"))?;
         require("input.mean", input.mean.iter().all(|v| v.is_finite()), || "must be finite".into())?;
         require("input.std", input.std.iter().all(|&v| positive(v)), || "must be finite and above 0".into())?;
-        require("input.quant_scale", input.quant_scale.is_none_or(positive), || "must be finite and above 0".into())?;
+        require("input.quant_scale", input.quant_scale.is_none_or(positive), || {
+            "must be finite and above 0".into()
+        })?;
         require("letterbox.keep_aspect", self.letterbox.keep_aspect, || "false, only true is known".into())
     }
 
     fn check_anchors(&self) -> Result<(), ManifestError> {
         let (levels, heads) = (&self.anchors.levels, self.heads.len());
-        require("anchors.levels", levels.len() == heads, || format!("{} levels but {heads} heads", levels.len()))?;
+        require("anchors.levels", levels.len() == heads, || {
+            format!("{} levels but {heads} heads", levels.len())
+        })?;
         for (i, level) in levels.iter().enumerate() {
-            let [feature_hw, stride_yx, base] = ["feature_hw", "stride_yx", "base"].map(|key| format!("anchors.levels[{i}].{key}"));
+            let [feature_hw, stride_yx, base] =
+                ["feature_hw", "stride_yx", "base"].map(|key| format!("anchors.levels[{i}].{key}"));
             require(&feature_hw, level.feature_hw.iter().all(|side| (1..=1024).contains(side)), || {
                 format!("{:?}, must be 1 to 1024", level.feature_hw)
             })?;
@@ -304,19 +315,27 @@ impl Manifest {
             let boxes = level.base.len();
             require(&base, (1..=64).contains(&boxes), || format!("{boxes} boxes, must be 1 to 64"))?;
             let extended = |b: &[f32; 4]| b.iter().all(|v| v.is_finite()) && b[2] > b[0] && b[3] > b[1];
-            require(&base, level.base.iter().all(extended), || "boxes must be finite with x2 > x1 and y2 > y1".into())?;
+            require(&base, level.base.iter().all(extended), || {
+                "boxes must be finite with x2 > x1 and y2 > y1".into()
+            })?;
         }
         require("anchors.offset", self.anchors.offset.is_finite(), || "must be finite".into())
     }
 
     fn check_decode(&self) -> Result<(), ManifestError> {
         let (coder, decode) = (&self.box_coder, &self.decode);
-        require("box_coder.weights", coder.weights.iter().all(|&w| positive(w)), || "must be finite and above 0".into())?;
-        require("box_coder.clamp", coder.clamp.is_none_or(f32::is_finite), || "must be finite or null".into())?;
+        require("box_coder.weights", coder.weights.iter().all(|&w| positive(w)), || {
+            "must be finite and above 0".into()
+        })?;
+        require("box_coder.clamp", coder.clamp.is_none_or(f32::is_finite), || {
+            "must be finite or null".into()
+        })?;
         require("decode.score_threshold", (0.0..1.0).contains(&decode.score_threshold), || {
             format!("{}, must be 0 to below 1", decode.score_threshold)
         })?;
-        require("decode.nms_iou", (0.0..=1.0).contains(&decode.nms_iou), || format!("{}, must be 0 to 1", decode.nms_iou))?;
+        require("decode.nms_iou", (0.0..=1.0).contains(&decode.nms_iou), || {
+            format!("{}, must be 0 to 1", decode.nms_iou)
+        })?;
         require("decode.topk_per_level", (1..=100_000).contains(&decode.topk_per_level), || {
             format!("{}, must be 1 to 100000", decode.topk_per_level)
         })?;
@@ -327,11 +346,15 @@ impl Manifest {
 
     fn check_taps(&self) -> Result<(), ManifestError> {
         let taps = &self.taps;
-        require("taps", taps.len() <= MAX_TAPS, || format!("{} taps, at most {MAX_TAPS} are given", taps.len()))?;
+        require("taps", taps.len() <= MAX_TAPS, || {
+            format!("{} taps, at most {MAX_TAPS} are given", taps.len())
+        })?;
         for (i, tap) in taps.iter().enumerate() {
             let [name, tensor] = ["name", "tensor"].map(|key| format!("taps[{i}].{key}"));
             require(&name, !tap.name.is_empty(), || "empty".into())?;
-            require(&name, taps[..i].iter().all(|other| other.name != tap.name), || format!("{:?} is there twice", tap.name))?;
+            require(&name, taps[..i].iter().all(|other| other.name != tap.name), || {
+                format!("{:?} is there twice", tap.name)
+            })?;
             require(&tensor, !tap.tensor.is_empty(), || "empty".into())?;
         }
         Ok(())
@@ -341,7 +364,9 @@ impl Manifest {
         let Some(test) = &self.self_test else { return Ok(()) };
         let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
         let hex = test.heads_sha256.len() == 64 && test.heads_sha256.bytes().all(digit);
-        require("self_test.heads_sha256", hex, || format!("{:?}, must be 64 lower-case hex digits", test.heads_sha256))
+        require("self_test.heads_sha256", hex, || {
+            format!("{:?}, must be 64 lower-case hex digits", test.heads_sha256)
+        })
     }
 }
 

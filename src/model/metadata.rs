@@ -22,7 +22,9 @@ pub fn with_entry(bytes: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     while at < bytes.len() {
         let field = first_field(&bytes[at..])?;
         let end = at + field.length;
-        if field.number == METADATA_PROPS && field.content.is_some_and(|content| entry_key(content).as_deref() == Some(key)) {
+        if field.number == METADATA_PROPS
+            && field.content.is_some_and(|content| entry_key(content).as_deref() == Some(key))
+        {
             replaced = at..end;
             break;
         }
@@ -100,20 +102,37 @@ mod tests {
     use super::*;
 
     fn model(entries: &[(&str, &str)]) -> pb::ModelProto {
-        let entry = |(key, value): &(&str, &str)| pb::StringStringEntryProto { key: (*key).into(), value: (*value).into() };
-        pb::ModelProto { ir_version: 8, model_version: -1, metadata_props: entries.iter().map(entry).collect(), ..Default::default() }
+        let entry = |(key, value): &(&str, &str)| pb::StringStringEntryProto {
+            key: (*key).into(),
+            value: (*value).into(),
+        };
+        pb::ModelProto {
+            ir_version: 8,
+            model_version: -1,
+            metadata_props: entries.iter().map(entry).collect(),
+            ..Default::default()
+        }
     }
 
     #[test]
     fn an_entry_is_replaced_in_its_place_or_added_at_the_end() {
         let long = "x".repeat(300);
         let before = model(&[("a", "1"), ("key", "old"), ("z", "2")]).encode_to_vec();
-        assert_eq!(with_entry(&before, "key", &long), Some(model(&[("a", "1"), ("key", &long), ("z", "2")]).encode_to_vec()));
+        assert_eq!(
+            with_entry(&before, "key", &long),
+            Some(model(&[("a", "1"), ("key", &long), ("z", "2")]).encode_to_vec())
+        );
         let without = model(&[("a", "1")]).encode_to_vec();
-        assert_eq!(with_entry(&without, "key", "new"), Some(model(&[("a", "1"), ("key", "new")]).encode_to_vec()));
+        assert_eq!(
+            with_entry(&without, "key", "new"),
+            Some(model(&[("a", "1"), ("key", "new")]).encode_to_vec())
+        );
         assert_eq!(
             with_entry(b"", "key", "new"),
-            Some(pb::ModelProto { ir_version: 0, model_version: 0, ..model(&[("key", "new")]) }.encode_to_vec())
+            Some(
+                pb::ModelProto { ir_version: 0, model_version: 0, ..model(&[("key", "new")]) }
+                    .encode_to_vec()
+            )
         );
     }
 
@@ -122,11 +141,14 @@ mod tests {
         // A varint of ten bytes, 64 bits, 32 bits, and a length-delimited field, all of numbers that ONNX
         // does not use.
         let strange: &[u8] = &[
-            0xc0, 0x3e, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0xc9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8, 0xd5, 0x3e, 1, 2,
-            3, 4, 0xda, 0x3e, 2, 9, 9,
+            0xc0, 0x3e, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0xc9, 0x3e, 1, 2, 3, 4,
+            5, 6, 7, 8, 0xd5, 0x3e, 1, 2, 3, 4, 0xda, 0x3e, 2, 9, 9,
         ];
         let (old, new) = (model(&[("key", "old")]).encode_to_vec(), model(&[("key", "new")]).encode_to_vec());
-        assert_eq!(with_entry(&[strange, &old, strange].concat(), "key", "new"), Some([strange, &new, strange].concat()));
+        assert_eq!(
+            with_entry(&[strange, &old, strange].concat(), "key", "new"),
+            Some([strange, &new, strange].concat())
+        );
     }
 
     #[test]
@@ -136,6 +158,9 @@ mod tests {
         assert_eq!(with_entry(&[0xff; 20], "key", "new"), None);
         // A group, and a length beyond the end.
         assert_eq!(with_entry(&[0x0b, 0x0c], "key", "new"), None);
-        assert_eq!(with_entry(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "key", "new"), None);
+        assert_eq!(
+            with_entry(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "key", "new"),
+            None
+        );
     }
 }

@@ -14,9 +14,10 @@ pub(crate) use error::one_line;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{
-    Activation, Anchors, BoxCoder, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest, ManifestError, SelfTest, Tap,
+    Activation, Anchors, BoxCoder, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest, ManifestError,
+    SelfTest, Tap,
 };
 pub use words::{
-    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels, ClipOrder, Format, InputType,
-    Layout, Placement, Resample, Rounding, SelfTestPicture,
+    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
+    ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
 };

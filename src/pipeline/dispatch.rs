@@ -92,7 +92,15 @@ impl Dispatcher {
         let mut state = self.state();
         // A new camera waits its turn behind those that wait already.
         let served = state.ticket;
-        let slot = Slot { waiting: None, next_seq: 0, superseded: 0, served, taken: 0, enabled: true, flow: Flow::default() };
+        let slot = Slot {
+            waiting: None,
+            next_seq: 0,
+            superseded: 0,
+            served,
+            taken: 0,
+            enabled: true,
+            flow: Flow::default(),
+        };
         state.cameras.insert(camera, slot);
     }
 
@@ -135,7 +143,14 @@ impl Dispatcher {
         slot.next_seq += 1;
         if open && slot.enabled {
             slot.superseded += u64::from(slot.waiting.is_some());
-            slot.waiting = Some(Frame { camera, seq, captured, captured_wall, superseded_before: 0, raw: Arc::new(raw) });
+            slot.waiting = Some(Frame {
+                camera,
+                seq,
+                captured,
+                captured_wall,
+                superseded_before: 0,
+                raw: Arc::new(raw),
+            });
             drop(state);
             self.changed.notify_all();
         }
@@ -191,7 +206,9 @@ impl Dispatcher {
 
     /// Waits until the camera's slot is empty: for a replay that goes as fast as its frames are taken.
     pub fn wait_until_taken(&self, camera: usize) {
-        let waits = |state: &mut State| !state.closed && state.cameras.get(&camera).is_some_and(|slot| slot.waiting.is_some());
+        let waits = |state: &mut State| {
+            !state.closed && state.cameras.get(&camera).is_some_and(|slot| slot.waiting.is_some())
+        };
         drop(self.changed.wait_while(self.state(), waits));
     }
 }
@@ -283,6 +300,9 @@ mod tests {
         let limits = WorkerLimits { workers: 2, share_percent: 25 };
         assert_eq!(limits.rest_after(Duration::from_millis(100)), Duration::from_millis(300));
         assert_eq!(limits.rest_after(Duration::from_secs(100)), LONGEST_REST);
-        assert_eq!(WorkerLimits { share_percent: 100, ..limits }.rest_after(Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(
+            WorkerLimits { share_percent: 100, ..limits }.rest_after(Duration::from_secs(1)),
+            Duration::ZERO
+        );
     }
 }

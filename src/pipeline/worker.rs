@@ -231,7 +231,10 @@ mod tests {
         );
         let verdicts: Vec<Verdict> = (0..3).map(|byte| bench.judged(byte).verdict).collect();
         assert!(matches!(verdicts[0], Verdict::Detected(_)) && matches!(verdicts[2], Verdict::Detected(_)));
-        assert!(matches!(&verdicts[1], Verdict::Failed(reason) if reason.contains("no worker can bear")), "{verdicts:?}");
+        assert!(
+            matches!(&verdicts[1], Verdict::Failed(reason) if reason.contains("no worker can bear")),
+            "{verdicts:?}"
+        );
         assert_eq!(bench.workers.counted.restarts.load(Ordering::Relaxed), 1);
         bench.end();
     }
@@ -247,7 +250,10 @@ mod tests {
 
     #[test]
     fn three_failures_in_a_row_make_a_generation_unfit() {
-        let bench = Bench::new(1, offer(7, |raw| if raw.data == [0] { Ok(()) } else { Err(DetectError::Failed("no".into())) }));
+        let bench = Bench::new(
+            1,
+            offer(7, |raw| if raw.data == [0] { Ok(()) } else { Err(DetectError::Failed("no".into())) }),
+        );
         for byte in [1, 1, 0, 1, 1, 1] {
             bench.judged(byte);
         }

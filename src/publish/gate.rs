@@ -60,7 +60,9 @@ impl Gate {
     /// When [`Gate::next_due`] has something to give.
     pub fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.buckets.values().filter(|bucket| bucket.waiting.is_some());
-        waiting.map(|bucket| bucket.since + Duration::from_secs_f64((1.0 - bucket.tokens).max(0.0) / PER_SECOND)).min()
+        waiting
+            .map(|bucket| bucket.since + Duration::from_secs_f64((1.0 - bucket.tokens).max(0.0) / PER_SECOND))
+            .min()
     }
 }
 

@@ -28,7 +28,9 @@ const NEWS: usize = 64;
 #[non_exhaustive]
 pub enum PublishError {
     /// The embedded broker.
-    #[error("embedded broker on 127.0.0.1:{port}: {reason}; set mqtt.port to a free one, or mqtt.host to your broker")]
+    #[error(
+        "embedded broker on 127.0.0.1:{port}: {reason}; set mqtt.port to a free one, or mqtt.host to your broker"
+    )]
     Broker {
         /// Its port.
         port: u16,
@@ -254,7 +256,8 @@ impl Publisher {
     pub fn status(&self) -> LinkStatus {
         let counters = &self.shared.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let refused_filters = self.shared.refused_filters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused_filters =
+            self.shared.refused_filters.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let outbox = self.shared.outbox();
         let counted = MqttHealth {
             connects: get(&counters.connects),

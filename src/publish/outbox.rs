@@ -163,7 +163,8 @@ impl Outbox {
     fn push_event(&mut self, topic: Topic, payload: Vec<u8>) {
         self.event_bytes += payload.len();
         self.events.push_back((topic, payload));
-        while self.events.len() > MAX_EVENTS || (self.event_bytes > MAX_EVENT_BYTES && self.events.len() > 1) {
+        while self.events.len() > MAX_EVENTS || (self.event_bytes > MAX_EVENT_BYTES && self.events.len() > 1)
+        {
             if let Some((_, old)) = self.events.pop_front() {
                 self.event_bytes -= old.len();
                 self.dropped.events += 1;
@@ -231,7 +232,8 @@ impl Outbox {
         if let Some((topic, payload)) = self.latest.pop_first() {
             return Some(Message { address: Address::Topic(topic), payload, retain: true, token: None });
         }
-        let topic = self.samples.iter().find(|(_, queue)| !queue.is_empty()).map(|(topic, _)| topic.clone())?;
+        let topic =
+            self.samples.iter().find(|(_, queue)| !queue.is_empty()).map(|(topic, _)| topic.clone())?;
         let payload = self.samples.get_mut(&topic)?.pop_front()?;
         Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
     }
@@ -267,7 +269,9 @@ impl Outbox {
     /// The broker acknowledged the message with this token.
     pub fn acknowledge(&mut self, token: u64) {
         let Some(index) = self.in_flight.iter().position(|waiting| waiting.token == token) else { return };
-        if let Some(InFlight { message: Message { address: Address::Full(full), .. }, .. }) = self.in_flight.remove(index) {
+        if let Some(InFlight { message: Message { address: Address::Full(full), .. }, .. }) =
+            self.in_flight.remove(index)
+        {
             self.stale.remove(&full);
         }
     }
@@ -364,7 +368,10 @@ mod tests {
             outbox.publish(topic(Kind::Events), b"x".to_vec());
         }
         outbox.publish(topic(Kind::Detections), b"x".to_vec());
-        assert_eq!((outbox.dropped().events, outbox.dropped().detections, outbox.waiting()), (5, 1, MAX_EVENTS));
+        assert_eq!(
+            (outbox.dropped().events, outbox.dropped().detections, outbox.waiting()),
+            (5, 1, MAX_EVENTS)
+        );
         outbox.connect();
         for i in 0..5 {
             outbox.publish(topic(Kind::Detections), vec![i]);
@@ -379,7 +386,10 @@ mod tests {
         outbox.clear("old/n/c/all".into());
         outbox.connect();
         let first = outbox.take().expect("a message");
-        assert_eq!((&first.address, first.payload.len(), first.retain), (&Address::Full("old/n/c/all".into()), 0, true));
+        assert_eq!(
+            (&first.address, first.payload.len(), first.retain),
+            (&Address::Full("old/n/c/all".into()), 0, true)
+        );
         outbox.disconnect();
         assert_eq!(outbox.not_cleared().len(), 1, "not acknowledged");
         outbox.connect();

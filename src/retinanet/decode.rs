@@ -65,7 +65,9 @@ pub enum DecodeError {
         expected: usize,
     },
     /// A head's channels and cells do not fit the anchors.
-    #[error("level {level}: {output} output is {found:?} (channels, height, width), which does not fit {anchors} anchors")]
+    #[error(
+        "level {level}: {output} output is {found:?} (channels, height, width), which does not fit {anchors} anchors"
+    )]
     Shape {
         /// Index of the level.
         level: usize,
@@ -101,7 +103,12 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`] if the heads do not fit the anchors.
-    pub fn decode(&mut self, heads: &Heads, picture: [f32; 2], min_score: f32) -> Result<&[Detection], DecodeError> {
+    pub fn decode(
+        &mut self,
+        heads: &Heads,
+        picture: [f32; 2],
+        min_score: f32,
+    ) -> Result<&[Detection], DecodeError> {
         if heads.levels.len() != self.levels.len() {
             return Err(DecodeError::Levels { found: heads.levels.len(), expected: self.levels.len() });
         }
@@ -111,7 +118,8 @@ impl Decoder {
             let per_cell = self.check(level, class_head, box_head)?;
             self.gather(class_head, per_cell, threshold);
             // Rows stand in y, x, a order, so (row, class) is the rest of the total order.
-            self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+            self.candidates
+                .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
             self.candidates.truncate(self.options.topk_per_level);
             let DecodeLevel { anchors, box_order } = &self.levels[level];
             for &(score, row, class) in &self.candidates {
@@ -139,11 +147,22 @@ impl Decoder {
     fn check(&self, level: usize, class_head: &Tensor, box_head: &Tensor) -> Result<usize, DecodeError> {
         let anchors = self.levels[level].anchors.len();
         let per_cell = class_head.channels / self.classes;
-        for (output, head, channels) in [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)] {
+        for (output, head, channels) in
+            [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)]
+        {
             let cells = head.height * head.width;
             let length = head.codes.len().max(head.values.len());
-            if head.channels != channels || cells * per_cell != anchors || length != channels * cells || per_cell == 0 {
-                return Err(DecodeError::Shape { level, output, found: [head.channels, head.height, head.width], anchors });
+            if head.channels != channels
+                || cells * per_cell != anchors
+                || length != channels * cells
+                || per_cell == 0
+            {
+                return Err(DecodeError::Shape {
+                    level,
+                    output,
+                    found: [head.channels, head.height, head.width],
+                    anchors,
+                });
             }
         }
         Ok(per_cell)
@@ -155,7 +174,9 @@ impl Decoder {
         let logits = self.options.logits;
         let score_of = |value: f32| if logits { 1.0 / (1.0 + (-value).exp()) } else { value };
         let classes = self.classes;
-        let row_and_class = |channel: usize, cell: usize| ((cell * per_cell + channel / classes) as u32, (channel % classes) as u32);
+        let row_and_class = |channel: usize, cell: usize| {
+            ((cell * per_cell + channel / classes) as u32, (channel % classes) as u32)
+        };
         if head.codes.is_empty() {
             for (channel, plane) in head.values.chunks_exact(cells).enumerate() {
                 for (cell, &value) in plane.iter().enumerate() {
@@ -168,7 +189,8 @@ impl Decoder {
             }
             return;
         }
-        let scores: [f32; 256] = std::array::from_fn(|code| score_of((code as i32 - head.zero_point) as f32 * head.scale));
+        let scores: [f32; 256] =
+            std::array::from_fn(|code| score_of((code as i32 - head.zero_point) as f32 * head.scale));
         let Some(least) = scores.iter().position(|&score| score > threshold) else { return };
         let least = least as u8;
         if head.interleaved {
@@ -223,7 +245,12 @@ fn deltas(order: BoxOrder, value: impl Fn(usize) -> f32) -> [f32; 4] {
 }
 
 fn clip(b: [f32; 4], picture: [f32; 2]) -> [f32; 4] {
-    [b[0].clamp(0.0, picture[0]), b[1].clamp(0.0, picture[1]), b[2].clamp(0.0, picture[0]), b[3].clamp(0.0, picture[1])]
+    [
+        b[0].clamp(0.0, picture[0]),
+        b[1].clamp(0.0, picture[1]),
+        b[2].clamp(0.0, picture[0]),
+        b[3].clamp(0.0, picture[1]),
+    ]
 }
 
 /// Deltas `dx dy dw dh` against an anchor, f32 (R-CNN parametrisation; clamp as torchvision `BoxCoder`).
@@ -242,13 +269,27 @@ mod tests {
     use super::*;
 
     /// A level of one cell with two anchors and one class: scores, and deltas in the level's order.
-    fn level(order: BoxOrder, anchors: [[f32; 4]; 2], logits: [f32; 2], wanted: [[f32; 4]; 2]) -> (DecodeLevel, (Tensor, Tensor)) {
+    fn level(
+        order: BoxOrder,
+        anchors: [[f32; 4]; 2],
+        logits: [f32; 2],
+        wanted: [[f32; 4]; 2],
+    ) -> (DecodeLevel, (Tensor, Tensor)) {
         let written = wanted.map(|[dx, dy, dw, dh]| match order {
             BoxOrder::DxDyDwDh => [dx, dy, dw, dh],
             BoxOrder::DyDxDhDw => [dy, dx, dh, dw],
         });
-        let head = |values: Vec<f32>| Tensor { channels: values.len(), height: 1, width: 1, values, ..Default::default() };
-        (DecodeLevel { anchors: anchors.to_vec(), box_order: order }, (head(logits.to_vec()), head(written.concat())))
+        let head = |values: Vec<f32>| Tensor {
+            channels: values.len(),
+            height: 1,
+            width: 1,
+            values,
+            ..Default::default()
+        };
+        (
+            DecodeLevel { anchors: anchors.to_vec(), box_order: order },
+            (head(logits.to_vec()), head(written.concat())),
+        )
     }
 
     fn boxes(orders: [BoxOrder; 2]) -> Vec<Detection> {
@@ -270,7 +311,10 @@ mod tests {
             clamp: None,
             logits: true,
         };
-        Decoder::new(levels, 1, options).decode(&Heads { levels: heads, ..Heads::default() }, [160.0; 2], 0.0).expect("decodes").to_vec()
+        Decoder::new(levels, 1, options)
+            .decode(&Heads { levels: heads, ..Heads::default() }, [160.0; 2], 0.0)
+            .expect("decodes")
+            .to_vec()
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub struct Limits {
 /// A truth without any overlap is skipped and counted; the libraries make every anchor at IoU 0 positive for it.
 #[must_use]
 pub fn match_anchors(anchors: &[[f32; 4]], truths: &[[f32; 4]], limits: Limits) -> (Vec<Match>, usize) {
-    let overlaps: Vec<Vec<f32>> = truths.iter().map(|truth| anchors.iter().map(|anchor| iou(truth, anchor)).collect()).collect();
+    let overlaps: Vec<Vec<f32>> =
+        truths.iter().map(|truth| anchors.iter().map(|anchor| iou(truth, anchor)).collect()).collect();
     let highest: Vec<f32> = overlaps.iter().map(|row| row.iter().copied().fold(0.0, f32::max)).collect();
     let part = |anchor: usize| {
         let mut best = (0.0, 0);

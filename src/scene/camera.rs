@@ -249,7 +249,8 @@ impl Camera {
 
     /// What time alone changes: counts fall, lasting damage becomes offline.
     pub fn pass_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let due = self.damage.since.is_some_and(|since| now.mono.saturating_duration_since(since) >= self.timeout);
+        let due =
+            self.damage.since.is_some_and(|since| now.mono.saturating_duration_since(since) >= self.timeout);
         if due && !self.damage.lasting {
             self.damage.lasting = true;
             let reason = self.damage.reason.clone();

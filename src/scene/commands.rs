@@ -25,7 +25,11 @@ impl Scene {
             }
             Change::Threshold(value) => {
                 camera.threshold = value;
-                self.overrides.change(&id, |kept| kept.threshold = Some(Threshold { value, setting }), effects);
+                self.overrides.change(
+                    &id,
+                    |kept| kept.threshold = Some(Threshold { value, setting }),
+                    effects,
+                );
                 effects.push(Effect::Tell(Log::ThresholdSet { camera: Arc::clone(&id), value }));
                 Kind::ThresholdState
             }

@@ -34,7 +34,10 @@ impl Counts {
 
     /// Other labels; those that stay keep their counts.
     pub fn set_labels(&mut self, labels: &[Arc<str>]) {
-        self.labels = labels.iter().map(|label| (Arc::clone(label), self.labels.get(label).copied().unwrap_or_default())).collect();
+        self.labels = labels
+            .iter()
+            .map(|label| (Arc::clone(label), self.labels.get(label).copied().unwrap_or_default()))
+            .collect();
     }
 
     /// Takes what a frame showed, objects by label, and gives the labels whose count changed.
@@ -61,7 +64,8 @@ impl Counts {
 
     /// Lets counts fall whose time has come, and gives the labels that changed.
     pub fn pass_time(&mut self, now: Instant) -> Vec<Arc<str>> {
-        let blind = self.blind_since.is_some_and(|since| now.saturating_duration_since(since) >= self.off_delay);
+        let blind =
+            self.blind_since.is_some_and(|since| now.saturating_duration_since(since) >= self.off_delay);
         let mut changed = Vec::new();
         for (label, count) in &mut self.labels {
             let fell = if blind { count.set(0) } else { count.fall(now, self.off_delay) };
@@ -80,7 +84,8 @@ impl Counts {
 
     /// When the next count falls if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let falls = self.labels.values().filter_map(|count| count.below.map(|(since, _)| since + self.off_delay));
+        let falls =
+            self.labels.values().filter_map(|count| count.below.map(|(since, _)| since + self.off_delay));
         let blind = self.blind_since.filter(|_| self.labels.values().any(|count| count.shown != Some(0)));
         falls.chain(blind.map(|since| since + self.off_delay)).min()
     }
@@ -170,7 +175,8 @@ mod tests {
     fn a_count_rises_at_once_and_falls_after_the_delay() {
         let mut scene = Clocked::new();
         let frames = [(0, 1), (100, 2), (200, 0), (1000, 1), (2100, 0), (2200, 0), (4300, 0)];
-        let told: Vec<_> = frames.iter().filter_map(|&(ms, seen)| scene.see(ms, seen).map(|count| (ms, count))).collect();
+        let told: Vec<_> =
+            frames.iter().filter_map(|&(ms, seen)| scene.see(ms, seen).map(|count| (ms, count))).collect();
         // Below 2 from 200 on, and 1 was the most since: falls to 1 at 2200, then to 0.
         assert_eq!(told, [(0, 1), (100, 2), (2200, 1), (4300, 0)]);
     }

@@ -73,7 +73,10 @@ impl Generations {
 
     /// The generation with this number, if it is the one in use or the one before.
     pub fn find(&self, number: u64) -> Option<&Generation> {
-        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|known| known.facts.number == number)
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|known| known.facts.number == number)
     }
 
     pub fn fell_back(&self) -> bool {
@@ -107,7 +110,8 @@ impl Generations {
 
     /// For `bridge/model`.
     pub fn state(&self) -> ModelState {
-        let earlier = self.previous.iter().filter(|_| !self.fell_back).map(|previous| previous.facts.number).collect();
+        let earlier =
+            self.previous.iter().filter(|_| !self.fell_back).map(|previous| previous.facts.number).collect();
         ModelState::in_use(self.current.facts.number, &self.current.facts.name, earlier)
     }
 }

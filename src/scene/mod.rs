@@ -265,7 +265,10 @@ impl Scene {
         let online = self.cameras.values().filter(|camera| camera.status() == Availability::Online).count();
         let broker = if self.report.link().connected { "connected" } else { "not reachable" };
         let throttled = if self.report.throttled() { ", CPU throttled" } else { "" };
-        format!("{frames_per_s:.1} frames a second, {online} of {} cameras online, broker {broker}{throttled}", self.cameras.len())
+        format!(
+            "{frames_per_s:.1} frames a second, {online} of {} cameras online, broker {broker}{throttled}",
+            self.cameras.len()
+        )
     }
 
     fn take_outcome(&mut self, now: Now, outcome: &Outcome, effects: &mut Vec<Effect>) {
@@ -305,8 +308,10 @@ impl Scene {
         self.settings = new.settings;
         self.overrides.keep_only(|id| self.settings.cameras.contains_key(id), effects);
         let slugs: Vec<_> = self.told_labels().map(|(_, slug)| Arc::clone(slug)).collect();
-        let mut old: BTreeMap<Arc<str>, Camera> =
-            std::mem::take(&mut self.cameras).into_values().map(|camera| (Arc::clone(&camera.id), camera)).collect();
+        let mut old: BTreeMap<Arc<str>, Camera> = std::mem::take(&mut self.cameras)
+            .into_values()
+            .map(|camera| (Arc::clone(&camera.id), camera))
+            .collect();
         for (id, settings) in &self.settings.cameras {
             let Some(&number) = new.numbers.get(id) else { continue };
             let id: Arc<str> = Arc::from(id.as_str());
@@ -361,7 +366,8 @@ impl Scene {
 
     fn limit_workers(&self, effects: &mut Vec<Effect>) {
         let detector = &self.settings.detector;
-        let (workers, share_percent) = report::worker_limits(detector.workers, detector.cpu_quota, self.report.throttled());
+        let (workers, share_percent) =
+            report::worker_limits(detector.workers, detector.cpu_quota, self.report.throttled());
         effects.push(Effect::Limit { workers, share_percent });
     }
 

@@ -82,7 +82,10 @@ impl Overrides {
     pub(super) fn of(&self, camera: &str, min_score: f32) -> InForce {
         let kept = self.cameras.get(camera);
         let threshold = kept.and_then(|kept| valid(kept.threshold, min_score));
-        InForce { detect: kept.and_then(|kept| kept.detect).unwrap_or(true), threshold: threshold.unwrap_or(min_score) }
+        InForce {
+            detect: kept.and_then(|kept| kept.detect).unwrap_or(true),
+            threshold: threshold.unwrap_or(min_score),
+        }
     }
 
     /// Changes what is kept for a camera; persisted if that is something else than before.
@@ -155,7 +158,11 @@ mod tests {
     #[test]
     fn what_was_set_outlives_a_restart_until_the_setting_changes() {
         let (mut overrides, mut effects) = (Overrides::default(), Vec::new());
-        overrides.change("front", |kept| kept.threshold = Some(Threshold { value: 0.7, setting: 0.5 }), &mut effects);
+        overrides.change(
+            "front",
+            |kept| kept.threshold = Some(Threshold { value: 0.7, setting: 0.5 }),
+            &mut effects,
+        );
         overrides.change("front", |kept| kept.detect = Some(false), &mut effects);
         let again = Overrides::parse(&persisted(&effects).expect("kept")).expect("reads its own file");
         assert_eq!(again.cameras, overrides.cameras);
@@ -163,7 +170,11 @@ mod tests {
         assert_eq!(again.of("front", 0.6), InForce { detect: false, threshold: 0.6 });
         assert_eq!(again.of("back", 0.5), InForce { detect: true, threshold: 0.5 });
         let shown = again.in_force(0.6);
-        assert_eq!(shown["front"], Overridden { detect: Some(false), threshold: None }, "only what is in force is shown");
+        assert_eq!(
+            shown["front"],
+            Overridden { detect: Some(false), threshold: None },
+            "only what is in force is shown"
+        );
     }
 
     #[test]
@@ -190,7 +201,10 @@ mod tests {
     #[test]
     fn the_file_of_version_0_1_0_is_read() {
         let old = r#"{"front":{"detect":false,"threshold":{"value":0.6,"setting":0.5}}}"#;
-        assert_eq!(Overrides::parse(old).expect("reads").of("front", 0.5), InForce { detect: false, threshold: 0.6 });
+        assert_eq!(
+            Overrides::parse(old).expect("reads").of("front", 0.5),
+            InForce { detect: false, threshold: 0.6 }
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ impl Progress {
     pub fn new(settings: &CameraSettings, cameras: usize, now: Instant) -> Self {
         let rates = [settings.replay_fps().unwrap_or(0.0), settings.max_fps];
         let between: f32 = rates.into_iter().filter(|fps| *fps > 0.0).map(|fps| 1.0 / fps).sum();
-        let patience = Duration::from_secs_f32(settings.timeout_s + between) + WORK * u32::try_from(cameras).unwrap_or(u32::MAX);
+        let patience = Duration::from_secs_f32(settings.timeout_s + between)
+            + WORK * u32::try_from(cameras).unwrap_or(u32::MAX);
         Self { patience, due: Some(now + patience) }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Effect, LinkState, Log, Now};
 use crate::contract::{
-    Availability, CameraHealth, CameraInfo, Health, HealthState, Host, Info, Kind, Limits, Machine, ModelInfo, Overridden, Problem,
-    SCHEMA_VERSION, Topic, WorkerHealth, rfc3339,
+    Availability, CameraHealth, CameraInfo, Health, HealthState, Host, Info, Kind, Limits, Machine,
+    ModelInfo, Overridden, Problem, SCHEMA_VERSION, Topic, WorkerHealth, rfc3339,
 };
 use crate::settings::{CameraSettings, DetectorSettings, Settings};
 use std::collections::BTreeMap;
@@ -84,7 +84,8 @@ impl Report {
             // The broker may have lost what it kept, and whoever waits for the node wants to know how it is.
             self.last_health = None;
         }
-        self.changed |= link.connected != self.link.connected || link.refused_filters != self.link.refused_filters;
+        self.changed |=
+            link.connected != self.link.connected || link.refused_filters != self.link.refused_filters;
         self.link = link;
     }
 
@@ -134,9 +135,15 @@ impl Report {
     }
 
     /// `bridge/health`, and it is not due again before its time.
-    pub fn health(&mut self, now: Now, problems: Vec<Problem>, cameras: Vec<(String, CameraHealth)>) -> Effect {
+    pub fn health(
+        &mut self,
+        now: Now,
+        problems: Vec<Problem>,
+        cameras: Vec<(String, CameraHealth)>,
+    ) -> Effect {
         (self.last_health, self.changed) = (Some(now.mono), false);
-        let failed = !cameras.is_empty() && cameras.iter().all(|(_, camera)| camera.status == Availability::Offline);
+        let failed =
+            !cameras.is_empty() && cameras.iter().all(|(_, camera)| camera.status == Availability::Offline);
         let state = match (failed, problems.is_empty()) {
             (true, _) => HealthState::Failed,
             (false, true) => HealthState::Ok,
@@ -218,7 +225,10 @@ mod tests {
 
     #[test]
     fn throttling_halves_the_work() {
-        assert_eq!((worker_limits(4, 80, false), worker_limits(4, 80, true), worker_limits(3, 100, true)), ((4, 80), (2, 80), (1, 100)));
+        assert_eq!(
+            (worker_limits(4, 80, false), worker_limits(4, 80, true), worker_limits(3, 100, true)),
+            ((4, 80), (2, 80), (1, 100))
+        );
         assert_eq!((worker_limits(1, 100, true), worker_limits(1, 5, true)), ((1, 50), (1, 3)));
     }
 }

@@ -4,7 +4,8 @@ use super::Now;
 use super::camera::Camera;
 use super::generations::GenerationFacts;
 use crate::contract::{
-    DetectedObject, Detections, Latency, ModelReference, SCHEMA_VERSION, encode_fitting, milliseconds, rfc3339, rounded,
+    DetectedObject, Detections, Latency, ModelReference, SCHEMA_VERSION, encode_fitting, milliseconds,
+    rfc3339, rounded,
 };
 use crate::detection::{Detection, Outcome};
 use crate::settings::DetectionsMode;
@@ -25,7 +26,13 @@ pub(super) fn is_wanted(mode: DetectionsMode, found: &[Detection]) -> bool {
 }
 
 /// The message; `found` is sorted best first and above the camera's threshold.
-pub(super) fn encode(now: Now, outcome: &Outcome, found: &[Detection], camera: &Camera, sender: &Sender<'_>) -> Vec<u8> {
+pub(super) fn encode(
+    now: Now,
+    outcome: &Outcome,
+    found: &[Detection],
+    camera: &Camera,
+    sender: &Sender<'_>,
+) -> Vec<u8> {
     let age = now.mono.saturating_duration_since(outcome.captured);
     let times = &outcome.times;
     let sides = [f64::from(outcome.width.max(1)), f64::from(outcome.height.max(1))];

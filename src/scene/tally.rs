@@ -56,7 +56,10 @@ impl Tally {
     pub fn take_flow(&mut self, flow: Flow) -> bool {
         if flow.given < self.flow.given {
             // The camera was restarted and counts from 0 again.
-            self.earlier = Flow { given: self.earlier.given + self.flow.given, paced: self.earlier.paced + self.flow.paced };
+            self.earlier = Flow {
+                given: self.earlier.given + self.flow.given,
+                paced: self.earlier.paced + self.flow.paced,
+            };
             self.flow = Flow::default();
         }
         let more = flow.given > self.flow.given;

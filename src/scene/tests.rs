@@ -44,7 +44,14 @@ impl House {
         let mut effects = Vec::new();
         let identity = Identity { node: "n".into(), ..Identity::default() };
         let facts = generation(1, &["person", "cat", ""]);
-        let scene = Scene::new(now_at(start, 0), identity, numbered(settings(cameras), 0), facts, overrides, &mut effects);
+        let scene = Scene::new(
+            now_at(start, 0),
+            identity,
+            numbered(settings(cameras), 0),
+            facts,
+            overrides,
+            &mut effects,
+        );
         let mut house = Self { scene, start, ms: 0, effects, published: BTreeMap::new() };
         house.collect();
         house
@@ -53,7 +60,9 @@ impl House {
     fn collect(&mut self) {
         for effect in &self.effects {
             match effect {
-                Effect::Publish(topic, payload) => drop(self.published.insert(topic.to_string(), payload.clone())),
+                Effect::Publish(topic, payload) => {
+                    drop(self.published.insert(topic.to_string(), payload.clone()))
+                }
                 Effect::Forget(topic) => drop(self.published.remove(&topic.to_string())),
                 _ => {}
             }
@@ -65,7 +74,8 @@ impl House {
         self.effects.clear();
         let mut effects = Vec::new();
         while let Some(due) = self.scene.next_deadline() {
-            let due_ms = u64::try_from(due.saturating_duration_since(self.start).as_millis()).expect("soon") + 1;
+            let due_ms =
+                u64::try_from(due.saturating_duration_since(self.start).as_millis()).expect("soon") + 1;
             if due_ms > ms || due_ms <= self.ms {
                 break;
             }
@@ -86,7 +96,14 @@ impl House {
 
     fn outcome(&mut self, ms: u64, camera: usize, generation: u64, verdict: Verdict) -> &[Effect] {
         let captured = self.start + Duration::from_millis(ms);
-        let outcome = Outcome { camera, seq: ms, width: 10, height: 10, generation, ..Outcome::of_nothing(captured, verdict) };
+        let outcome = Outcome {
+            camera,
+            seq: ms,
+            width: 10,
+            height: 10,
+            generation,
+            ..Outcome::of_nothing(captured, verdict)
+        };
         self.at(ms, Input::Outcome(&outcome))
     }
 
@@ -112,23 +129,37 @@ impl House {
     }
 
     fn logged(&self) -> Vec<&Log> {
-        self.effects.iter().filter_map(|effect| if let Effect::Tell(line) = effect { Some(line) } else { None }).collect()
+        self.effects
+            .iter()
+            .filter_map(|effect| if let Effect::Tell(line) = effect { Some(line) } else { None })
+            .collect()
     }
 }
 
 fn now_at(start: Instant, ms: u64) -> Now {
     let since = Duration::from_millis(ms);
-    Now { mono: start + since, wall: UNIX_EPOCH + since, boot: Duration::from_secs(100) + since, synced: true }
+    Now {
+        mono: start + since,
+        wall: UNIX_EPOCH + since,
+        boot: Duration::from_secs(100) + since,
+        synced: true,
+    }
 }
 
 #[test]
 fn at_the_start_status_and_switches_are_told_and_no_count_is() {
     let house = House::new(&["front"]);
     assert_eq!(house.text("front/status"), Some("offline"));
-    assert_eq!((house.text("front/detect/state"), house.text("front/threshold/state")), (Some("ON"), Some("0.50")));
+    assert_eq!(
+        (house.text("front/detect/state"), house.text("front/threshold/state")),
+        (Some("ON"), Some("0.50"))
+    );
     assert_eq!((house.text("front/person"), house.text("front/all")), (None, None));
     let info: Info = house.json("bridge/info");
-    assert_eq!(info.cameras["front"].labels, BTreeMap::from([("person".into(), "person".into()), ("cat".into(), "cat".into())]));
+    assert_eq!(
+        info.cameras["front"].labels,
+        BTreeMap::from([("person".into(), "person".into()), ("cat".into(), "cat".into())])
+    );
     let model: ModelState = house.json("bridge/model");
     assert_eq!((model.installed_version.as_str(), model.can_rollback_to), ("1", Vec::new()));
 }
@@ -140,7 +171,10 @@ fn the_first_frame_makes_every_count_known() {
     house.at(60_000, Input::Tick);
     assert_eq!(house.text("front/person"), None, "online for a minute, and nothing was looked at yet");
     house.frame(60_100, 0, 2);
-    assert_eq!((house.text("front/person"), house.text("front/cat"), house.text("front/all")), (Some("2"), Some("0"), Some("2")));
+    assert_eq!(
+        (house.text("front/person"), house.text("front/cat"), house.text("front/all")),
+        (Some("2"), Some("0"), Some("2"))
+    );
 }
 
 #[test]
@@ -198,14 +232,19 @@ fn a_camera_that_gives_only_damaged_frames_is_offline_with_the_reason_once() {
             } else {
                 house.at(ms, Input::Camera(0, CameraNews::Damaged { reason: "cut short".into() }));
             }
-            lines.extend(house.logged().into_iter().filter(|line| matches!(line, Log::CameraDamaged { .. })).cloned());
+            lines.extend(
+                house.logged().into_iter().filter(|line| matches!(line, Log::CameraDamaged { .. })).cloned(),
+            );
             let expected = if ms < 6000 { "online" } else { "offline" };
             assert_eq!(house.text("front/status"), Some(expected), "at {ms}");
         }
         assert_eq!(lines, [Log::CameraDamaged { camera: Arc::from("front"), reason: "cut short".into() }]);
         assert_eq!(house.text("front/person"), Some("0"));
         let health: Health = house.json("bridge/health");
-        assert_eq!((health.problems, health.state), (vec!["camera_damaged:front".to_owned()], HealthState::Failed));
+        assert_eq!(
+            (health.problems, health.state),
+            (vec!["camera_damaged:front".to_owned()], HealthState::Failed)
+        );
         house.frame(20_100, 0, 1);
         assert_eq!((house.text("front/status"), house.text("front/person")), (Some("online"), Some("1")));
     }
@@ -249,8 +288,14 @@ fn a_command_is_kept_answered_and_shown() {
     assert_eq!(house.text("front/threshold/state"), Some("0.66"));
     assert_eq!(house.json::<Info>("bridge/info").overrides["front"].threshold, Some(0.66));
     let again = house.command(20, "front", Change::Threshold(0.66)).to_vec();
-    assert!(again.iter().any(|effect| matches!(effect, Effect::Repeat(_))), "answered though nothing changed");
-    assert!(!again.iter().any(|effect| matches!(effect, Effect::Persist(..))), "an equal value is not written again");
+    assert!(
+        again.iter().any(|effect| matches!(effect, Effect::Repeat(_))),
+        "answered though nothing changed"
+    );
+    assert!(
+        !again.iter().any(|effect| matches!(effect, Effect::Persist(..))),
+        "an equal value is not written again"
+    );
 }
 
 #[test]
@@ -259,7 +304,10 @@ fn detection_switched_off_is_disabled_and_holds_frames_back() {
     house.online(0, 0);
     let effects = house.command(10, "front", Change::Detect(false)).to_vec();
     assert!(effects.contains(&Effect::Switch { camera: 0, on: false }));
-    assert_eq!((house.text("front/status"), house.text("front/detect/state")), (Some("disabled"), Some("OFF")));
+    assert_eq!(
+        (house.text("front/status"), house.text("front/detect/state")),
+        (Some("disabled"), Some("OFF"))
+    );
     house.frame(20, 0, 5);
     assert_eq!(house.text("front/person"), None, "a frame that was under way is not counted");
     house.command(30, "front", Change::Detect(true));
@@ -275,7 +323,8 @@ fn a_command_for_a_camera_that_is_gone_changes_nothing() {
 
 #[test]
 fn a_changed_setting_wins_over_what_was_set() {
-    let overrides = Overrides::parse(r#"{"cameras":{"front":{"threshold":{"value":0.7,"setting":0.5}}}}"#).expect("reads");
+    let overrides = Overrides::parse(r#"{"cameras":{"front":{"threshold":{"value":0.7,"setting":0.5}}}}"#)
+        .expect("reads");
     let mut house = House::with(&["front"], overrides);
     assert_eq!(house.text("front/threshold/state"), Some("0.70"));
     let mut changed = settings(&["front"]);
@@ -294,7 +343,8 @@ fn a_reload_touches_only_the_cameras_that_changed() {
     }
     // `a` is gone, `b` goes on under its number, `c` was restarted, `d` is new.
     let numbers = BTreeMap::from([("b".to_owned(), 1), ("c".to_owned(), 7), ("d".to_owned(), 8)]);
-    let new = NewSettings { settings: settings(&["b", "c", "d"]), numbers, restart_required: vec!["node".into()] };
+    let new =
+        NewSettings { settings: settings(&["b", "c", "d"]), numbers, restart_required: vec!["node".into()] };
     let effects = house.at(200, Input::Settings(Box::new(new))).to_vec();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Load(_))));
     assert_eq!((house.text("a/status"), house.text("a/person"), house.text("a/all")), (None, None, None));
@@ -303,10 +353,22 @@ fn a_reload_touches_only_the_cameras_that_changed() {
     assert_eq!(house.json::<Info>("bridge/info").restart_required, ["node"]);
     house.frame(300, 1, 2);
     house.frame(301, 2, 9);
-    assert_eq!((house.text("b/person"), house.text("c/person")), (Some("2"), Some("1")), "2 is nobody's number any more");
+    assert_eq!(
+        (house.text("b/person"), house.text("c/person")),
+        (Some("2"), Some("1")),
+        "2 is nobody's number any more"
+    );
     house.at(2300, Input::Tick);
     assert_eq!(house.text("c/person"), Some("0"), "no frame came since it was stopped");
-    assert_eq!(house.scene.retained_topics().iter().filter(|topic| topic.camera().is_some_and(|c| &**c == "a")).count(), 0);
+    assert_eq!(
+        house
+            .scene
+            .retained_topics()
+            .iter()
+            .filter(|topic| topic.camera().is_some_and(|c| &**c == "a"))
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -332,7 +394,10 @@ fn detections_carry_the_boxes_above_the_threshold_and_the_frames_times() {
     let found = |score| Detection { class: 1, score, bbox: [1.0, 2.0, 5.0, 10.0] };
     house.outcome(40, 0, 1, Verdict::Detected(vec![found(0.8), found(0.5), found(0.3)]));
     let told: Detections = house.json("front/detections");
-    assert_eq!((told.detections.len(), told.detections[0].label.as_str(), told.detections[0].label_id), (1, "cat", 1));
+    assert_eq!(
+        (told.detections.len(), told.detections[0].label.as_str(), told.detections[0].label_id),
+        (1, "cat", 1)
+    );
     assert_eq!((told.detections[0].bbox, told.detections[0].box_px), ([0.1, 0.2, 0.5, 1.0], [1, 2, 5, 10]));
     assert_eq!((told.mono_ms, told.model.generation, told.threshold), (100_040, 1, 0.5));
 }
@@ -344,7 +409,9 @@ fn the_rate_of_detections_is_held() {
     slow.mqtt.max_rate = 2.0;
     house.at(0, Input::Settings(Box::new(numbered(slow, 0))));
     let topic = Topic::of_camera(Kind::Detections, &Arc::from("front"));
-    let sent = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Publish(t, _) if *t == topic)).count();
+    let sent = |effects: &[Effect]| {
+        effects.iter().filter(|e| matches!(e, Effect::Publish(t, _) if *t == topic)).count()
+    };
     let told: usize = (1..=100).map(|i| sent(house.frame(i * 100, 0, 1))).sum();
     assert_eq!(told, 20, "10 s at 2 a second");
 }
@@ -400,7 +467,11 @@ fn health_comes_at_its_interval_and_soon_after_a_change() {
         } else {
             house.at(ms, Input::Tick);
         }
-        let sent = house.effects.iter().filter(|effect| matches!(effect, Effect::Publish(t, _) if *t == topic)).count();
+        let sent = house
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Publish(t, _) if *t == topic))
+            .count();
         told.extend(std::iter::repeat_n(ms, sent));
     }
     // At once, each minute, at once on the change, and a minute after that.
@@ -477,7 +548,11 @@ fn a_connection_brings_health_and_refused_subscriptions_are_problems() {
     let refused_filters = vec![Arc::from("retinad/n/front/detect/set")];
     house.at(10, Input::Link(LinkState { connected: true, refused_filters, ..LinkState::default() }));
     let health: Health = house.json("bridge/health");
-    assert!(health.problems.contains(&"subscribe_refused:retinad/n/front/detect/set".to_owned()), "{:?}", health.problems);
+    assert!(
+        health.problems.contains(&"subscribe_refused:retinad/n/front/detect/set".to_owned()),
+        "{:?}",
+        health.problems
+    );
 }
 
 #[test]
@@ -486,8 +561,13 @@ fn a_clock_past_the_year_9999_breaks_nothing() {
     let far = UNIX_EPOCH + Duration::from_secs(1 << 40);
     let mut effects = Vec::new();
     let now = Now { wall: far, ..now_at(house.start, 0) };
-    let outcome = Outcome { captured_wall: far, ..Outcome::of_nothing(house.start, Verdict::Detected(Vec::new())) };
+    let outcome =
+        Outcome { captured_wall: far, ..Outcome::of_nothing(house.start, Verdict::Detected(Vec::new())) };
     house.scene.handle(now, Input::Outcome(&outcome), &mut effects);
     house.scene.handle(Now { synced: false, ..now }, Input::Tick, &mut effects);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(topic, _) if topic.kind() == Kind::Detections)));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Publish(topic, _) if topic.kind() == Kind::Detections))
+    );
 }

@@ -249,7 +249,9 @@ impl CameraSettings {
             Source::Replay(replay) => replay.path.display().to_string(),
             Source::V4l2(v4l2) if v4l2.device.parse::<u32>().is_ok() => format!("/dev/video{}", v4l2.device),
             Source::V4l2(v4l2) => v4l2.device.clone(),
-            Source::Stream(stream) => stream.command.first().cloned().unwrap_or_else(|| without_credentials(&stream.url)),
+            Source::Stream(stream) => {
+                stream.command.first().cloned().unwrap_or_else(|| without_credentials(&stream.url))
+            }
         }
     }
 

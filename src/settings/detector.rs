@@ -100,7 +100,11 @@ impl DetectorSettings {
     #[must_use]
     pub fn model_file(&self) -> PathBuf {
         let shared = Path::new(SHARED_FOLDER).join(&self.model);
-        if self.model.is_relative() && !self.model.exists() && shared.exists() { shared } else { self.model.clone() }
+        if self.model.is_relative() && !self.model.exists() && shared.exists() {
+            shared
+        } else {
+            self.model.clone()
+        }
     }
 
     /// Threads for one frame on this machine, with `workers` frames at once.

@@ -80,7 +80,9 @@ fn changed_camera_keys(old: &CameraSettings, new: &CameraSettings) -> Vec<&'stat
         (Source::V4l2(old), Source::V4l2(new)) => old.changed_keys(new).chain(common).collect(),
         (Source::Stream(old), Source::Stream(new)) => old.changed_keys(new).chain(common).collect(),
         (Source::Replay(old), Source::Replay(new)) => old.changed_keys(new).chain(common).collect(),
-        (Source::V4l2(_) | Source::Stream(_) | Source::Replay(_), _) => std::iter::once(&CAMERA_KIND).chain(common).collect(),
+        (Source::V4l2(_) | Source::Stream(_) | Source::Replay(_), _) => {
+            std::iter::once(&CAMERA_KIND).chain(common).collect()
+        }
     }
 }
 
@@ -101,15 +103,12 @@ mod tests {
             ValueType::Text(TextRule::HttpOrEmpty) => "\"http://other/\"".into(),
             ValueType::Text(_) | ValueType::Path | ValueType::GivenPath => "\"other\"".into(),
             ValueType::Word(words) => {
-                let other = words.iter().map(|word| format!("\"{}\"", word.text)).find(|word| word != key.default);
+                let other =
+                    words.iter().map(|word| format!("\"{}\"", word.text)).find(|word| word != key.default);
                 other.expect("a second word")
             }
             ValueType::Whole { min, max } | ValueType::WholeOr { min, max, .. } => {
-                if key.default == max.to_string() {
-                    min.to_string()
-                } else {
-                    max.to_string()
-                }
+                if key.default == max.to_string() { min.to_string() } else { max.to_string() }
             }
             ValueType::Number { max, .. } => format!("{max:?}"),
             ValueType::Switch => (key.default != "true").to_string(),
@@ -122,14 +121,17 @@ mod tests {
         let mut tried = 0;
         for section in &SECTIONS {
             for key in section.keys {
-                let header = if section.name.is_empty() { String::new() } else { format!("[{}]\n", section.name) };
+                let header =
+                    if section.name.is_empty() { String::new() } else { format!("[{}]\n", section.name) };
                 let new = settings(&format!("{header}{} = {}\n", key.name, other_value(key)));
                 let name = [section.name, key.name].join(".").trim_start_matches('.').to_owned();
                 let mut expected = SettingsDiff::default();
                 match key.takes_effect {
                     TakesEffect::AtOnce => expected.at_once.push(name),
                     // The default broker is the embedded one.
-                    TakesEffect::RestartNeeded | TakesEffect::AtOnceUnlessEmbedded => expected.restart_needed.push(name),
+                    TakesEffect::RestartNeeded | TakesEffect::AtOnceUnlessEmbedded => {
+                        expected.restart_needed.push(name)
+                    }
                     TakesEffect::RestartsCamera => panic!("{name} is of no camera"),
                 }
                 assert_eq!(Settings::default().diff(&new), expected);

@@ -179,7 +179,8 @@ pub fn environment() -> Result<Vec<(String, String)>, SettingsError> {
     let mut found = Vec::new();
     for (name, value) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with(ENVIRONMENT_PREFIX)) else { continue };
-        let value = value.into_string().map_err(|_| SettingsError::VariableNotUtf8 { name: name.to_owned() })?;
+        let value =
+            value.into_string().map_err(|_| SettingsError::VariableNotUtf8 { name: name.to_owned() })?;
         found.push((name.to_owned(), value));
     }
     Ok(found)

@@ -22,7 +22,8 @@ pub(super) fn read(path: &Path) -> Result<String, SettingsError> {
     refuse_special(path, &std::fs::metadata(path).map_err(failed)?)?;
     // Without O_NONBLOCK the open of a FIFO that took the file's place since then would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?);
+    let mut file =
+        File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?);
     refuse_special(path, &file.metadata().map_err(failed)?)?;
     let mut bytes = Vec::new();
     (&mut file).take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;

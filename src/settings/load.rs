@@ -21,7 +21,11 @@ pub const ENVIRONMENT_PREFIX: &str = "RETINAD__";
 ///
 /// # Errors
 /// The first thing wrong, see [`SettingsError`].
-pub fn load(file: Option<&Path>, environment: &[(String, String)], flags: &[(String, String)]) -> Result<Settings, SettingsError> {
+pub fn load(
+    file: Option<&Path>,
+    environment: &[(String, String)],
+    flags: &[(String, String)],
+) -> Result<Settings, SettingsError> {
     let path = match file {
         Some(path) => Some(path.to_path_buf()),
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
@@ -225,7 +229,8 @@ fn insert(into: &mut Map<String, Value>, path: &[String], value: Value) {
             into.insert(name.clone(), value);
         }
         [name, rest @ ..] => {
-            let below = into.entry(name.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+            let below =
+                into.entry(name.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
             if let ValueKind::Table(below) = &mut below.kind {
                 insert(below, rest, value);
             }
@@ -244,8 +249,13 @@ impl config::Source for Layer {
 }
 
 /// What no key says alone: which keys must be given, and which exclude each other.
-fn check_together(settings: &Settings, layers: &[Vec<Entry<'_>>], cameras: &Cameras) -> Result<(), SettingsError> {
-    let places: BTreeMap<String, &Place> = layers.iter().flatten().map(|entry| (entry.dotted(), &entry.place)).collect();
+fn check_together(
+    settings: &Settings,
+    layers: &[Vec<Entry<'_>>],
+    cameras: &Cameras,
+) -> Result<(), SettingsError> {
+    let places: BTreeMap<String, &Place> =
+        layers.iter().flatten().map(|entry| (entry.dotted(), &entry.place)).collect();
     for (id, camera) in &cameras.0 {
         let dotted = |name: &str| format!("{CAMERAS}.{id}.{name}");
         for key in keys::camera_keys(camera.kind) {
@@ -254,11 +264,17 @@ fn check_together(settings: &Settings, layers: &[Vec<Entry<'_>>], cameras: &Came
                 return Err(SettingsError::Missing { place, key, meaning });
             }
         }
-        let Some(Source::Stream(stream)) = settings.cameras.get(id).map(|camera| &camera.source) else { continue };
+        let Some(Source::Stream(stream)) = settings.cameras.get(id).map(|camera| &camera.source) else {
+            continue;
+        };
         match (stream.url.is_empty(), stream.command.is_empty()) {
             (true, true) => {
                 let meaning = "a stream has exactly one of url and command".to_owned();
-                return Err(SettingsError::Missing { place: camera.place.clone(), key: dotted("url"), meaning });
+                return Err(SettingsError::Missing {
+                    place: camera.place.clone(),
+                    key: dotted("url"),
+                    meaning,
+                });
             }
             (false, false) => {
                 let place = places.get(&dotted("command")).map_or(&camera.place, |place| *place).clone();

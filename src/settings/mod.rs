@@ -30,7 +30,8 @@ mod text;
 pub mod value;
 
 pub use camera::{
-    CameraKind, CameraSettings, ReplaySource, Source, StreamFormat, StreamSource, V4l2Format, V4l2Source, without_credentials,
+    CameraKind, CameraSettings, ReplaySource, Source, StreamFormat, StreamSource, V4l2Format, V4l2Source,
+    without_credentials,
 };
 pub use detector::{DetectorSettings, Threads, shared};
 pub use diff::SettingsDiff;

@@ -85,7 +85,9 @@ impl TextRule {
         match self {
             Self::Any => "a text",
             Self::NotEmpty(words) => words,
-            Self::Id | Self::IdOrEmpty => "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`",
+            Self::Id | Self::IdOrEmpty => {
+                "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`"
+            }
             Self::TopicLevels => "1 to 3 levels without `+`, `#`, `$` or spaces",
             Self::HttpOrEmpty => "an http:// address; for RTSP use `command` with ffmpeg",
         }
@@ -113,7 +115,9 @@ impl ValueType {
             Self::Text(rule) => rule.allowed().to_owned(),
             Self::Path => "a path".to_owned(),
             Self::GivenPath => "a path that is not empty".to_owned(),
-            Self::Word(words) => words.iter().map(|word| format!("\"{}\"", word.text)).collect::<Vec<_>>().join(", "),
+            Self::Word(words) => {
+                words.iter().map(|word| format!("\"{}\"", word.text)).collect::<Vec<_>>().join(", ")
+            }
             Self::Whole { min, max } => format!("{min} to {max}"),
             Self::WholeOr { min, max, word } => format!("{min} to {max}, or \"{word}\""),
             Self::Number { min, max } => format!("{min} to {max}"),
@@ -151,7 +155,9 @@ impl ValueType {
                 #[expect(clippy::cast_precision_loss, reason = "ranges end long before 2^53")]
                 Some(ValueKind::Float(whole as f64))
             }
-            (Self::Number { .. }, DeValue::Float(number)) => number.as_str().parse().ok().map(ValueKind::Float),
+            (Self::Number { .. }, DeValue::Float(number)) => {
+                number.as_str().parse().ok().map(ValueKind::Float)
+            }
             (Self::Switch, DeValue::Boolean(value)) => Some(ValueKind::Boolean(*value)),
             (Self::Texts, DeValue::Array(items)) => {
                 let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {

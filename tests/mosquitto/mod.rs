@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 fn program() -> Option<&'static str> {
-    ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find(|name| Command::new(name).arg("-h").output().is_ok())
+    ["mosquitto", "/usr/sbin/mosquitto"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("-h").output().is_ok())
 }
 
 /// A broker; killed on drop.
@@ -36,7 +38,13 @@ impl Broker {
         let anonymous = if extra.contains("password_file") { "false" } else { "true" };
         let text = format!("listener {port} 127.0.0.1\nallow_anonymous {anonymous}\nuser root\n{extra}\n");
         std::fs::write(&config, text).expect("written");
-        let child = Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
         let broker = Self { child, port, folder };
         wait_for(5, "broker listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Some(broker)
@@ -49,14 +57,23 @@ impl Broker {
     }
 
     pub fn publish(&self, arguments: &[&str]) {
-        let done = Command::new("mosquitto_pub").args(["-p", &self.port.to_string()]).args(arguments).status().expect("mosquitto_pub");
+        let done = Command::new("mosquitto_pub")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .status()
+            .expect("mosquitto_pub");
         assert!(done.success(), "{arguments:?}");
     }
 
     /// What the broker keeps: lines `<topic> <payload>`.
     pub fn retained(&self) -> Vec<String> {
-        let arguments = ["-p", &self.port.to_string(), "-t", "#", "--retained-only", "-W", "1", "-F", "%t %p"];
-        let out = Command::new("mosquitto_sub").args(arguments).output().expect("mosquitto_sub (mosquitto-clients)").stdout;
+        let arguments =
+            ["-p", &self.port.to_string(), "-t", "#", "--retained-only", "-W", "1", "-F", "%t %p"];
+        let out = Command::new("mosquitto_sub")
+            .args(arguments)
+            .output()
+            .expect("mosquitto_sub (mosquitto-clients)")
+            .stdout;
         String::from_utf8_lossy(&out).lines().map(str::to_owned).collect()
     }
 
@@ -101,7 +118,19 @@ impl Listener {
         // `-d` tells when the subscription stands; its lines start with a word that no topic of ours has.
         // Into a pipe it would hold its lines back; `stdbuf` makes it write each at once.
         let mut child = Command::new("stdbuf")
-            .args(["-oL", "mosquitto_sub", "-d", "-q", "1", "-p", &port.to_string(), "-t", "#", "-F", "> %r %t %p"])
+            .args([
+                "-oL",
+                "mosquitto_sub",
+                "-d",
+                "-q",
+                "1",
+                "-p",
+                &port.to_string(),
+                "-t",
+                "#",
+                "-F",
+                "> %r %t %p",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -18,7 +18,11 @@ pub fn retinad(arguments: &[&str]) -> Command {
 
 pub fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = retinad(arguments).output().expect("runs");
-    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
+    (
+        status.code(),
+        String::from_utf8_lossy(&stdout).into_owned(),
+        String::from_utf8_lossy(&stderr).into_owned(),
+    )
 }
 
 /// A daemon under test; killed on drop.
@@ -48,7 +52,11 @@ impl Daemon {
     pub fn logged(&self, text: &str, seconds: u64) {
         let until = Instant::now() + Duration::from_secs(seconds);
         while !self.log.lock().expect("not poisoned").contains(text) {
-            assert!(Instant::now() < until, "no {text:?} in the log:\n{}", self.log.lock().expect("not poisoned"));
+            assert!(
+                Instant::now() < until,
+                "no {text:?} in the log:\n{}",
+                self.log.lock().expect("not poisoned")
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -38,7 +38,10 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Starts the thread that writes to `sink`. After lines were lost, it calls `report` with their number.
-    pub(super) fn start(sink: impl Write + Send + 'static, report: impl Fn(u64) + Send + 'static) -> Arc<Self> {
+    pub(super) fn start(
+        sink: impl Write + Send + 'static,
+        report: impl Fn(u64) + Send + 'static,
+    ) -> Arc<Self> {
         let (to, entries) = sync_channel(LINES);
         let queue = Arc::new(Self { entries: Some(to), bytes: AtomicUsize::new(0), lost: AtomicU64::new(0) });
         let theirs = Arc::clone(&queue);
@@ -168,7 +171,10 @@ mod tests {
         queue.flush();
         let lines = kept.lock().expect("not poisoned").iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(lost as usize + lines, 3 * LINES);
-        assert!((LINES..=LINES + 1).contains(&lines), "{lines}: the queue, and the one that was being written");
+        assert!(
+            (LINES..=LINES + 1).contains(&lines),
+            "{lines}: the queue, and the one that was being written"
+        );
     }
 
     #[test]

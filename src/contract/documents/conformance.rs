@@ -37,7 +37,13 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
     }
 }
 
-fn check_fields(root: &Value, schema: &Value, fields: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
+fn check_fields(
+    root: &Value,
+    schema: &Value,
+    fields: &Map<String, Value>,
+    at: &str,
+    found: &mut Vec<String>,
+) {
     let properties = schema["properties"].as_object();
     for name in properties.into_iter().flat_map(Map::keys).filter(|name| !fields.contains_key(*name)) {
         found.push(format!("{at}/{name} is missing"));

@@ -113,7 +113,16 @@ fn types_of(schema: &Value) -> (&str, bool) {
 #[test]
 fn fields_come_in_the_order_of_the_type_with_those_of_nested_types_after_each() {
     let fields = fields_of(&super::schemas::schema_of("health"));
-    let wanted = ["v", "state", "cpu_temp_c", "workers", "workers.total", "mqtt", "cameras", "cameras.<camera>.status"];
+    let wanted = [
+        "v",
+        "state",
+        "cpu_temp_c",
+        "workers",
+        "workers.total",
+        "mqtt",
+        "cameras",
+        "cameras.<camera>.status",
+    ];
     let found = fields.iter().map(|field| field.path.as_str()).filter(|path| wanted.contains(path));
     assert_eq!(found.collect::<Vec<_>>(), wanted);
 }

@@ -31,13 +31,15 @@ fn fields_marker(payload: &str) -> String {
 fn replace_part(text: &str, marker: &str, part: &str) -> String {
     assert_eq!(text.matches(marker).count(), 1, "{MANUAL} needs exactly one line `{marker}`");
     let (before, after) = text.split_once(marker).expect("it was just found");
-    let (_, after) = after.split_once(END).unwrap_or_else(|| panic!("{MANUAL} lacks `{END}` after `{marker}`"));
+    let (_, after) =
+        after.split_once(END).unwrap_or_else(|| panic!("{MANUAL} lacks `{END}` after `{marker}`"));
     format!("{before}{marker}\n\n{part}\n{END}{after}")
 }
 
 /// The table of topics: first what is built, then the plan.
 fn topic_table() -> String {
-    let mut table = String::from("| topic | sent by | payload | QoS | retained | at most | when, or what for |\n");
+    let mut table =
+        String::from("| topic | sent by | payload | QoS | retained | at most | when, or what for |\n");
     table.push_str("|---|---|---|---|---|---|---|\n");
     let (built, planned): (Vec<&Spec>, Vec<&Spec>) = TOPICS.iter().partition(|spec| spec.built);
     built.into_iter().chain(planned).for_each(|spec| add_topic_row(spec, &mut table));
@@ -81,7 +83,8 @@ fn field_table(payload: &str) -> String {
     let mut table = String::from("| field | what it is | meaning |\n|---|---|---|\n");
     for field in fields_of(&schema_of(payload)) {
         let meaning = field.meaning.replace('|', "\\|");
-        writeln!(table, "| `{}` | {} | {meaning} |", field.path, field.form).expect("a String takes everything");
+        writeln!(table, "| `{}` | {} | {meaning} |", field.path, field.form)
+            .expect("a String takes everything");
     }
     table
 }
@@ -121,7 +124,8 @@ fn every_topic_of_the_manual_is_parsed_as_the_topic_of_its_row() {
     let (manual, names) = (read(MANUAL), Names::new("retinad", "pi-porch"));
     let table = manual.split_once(TOPICS_MARKER).and_then(|(_, rest)| rest.split_once(END));
     let (rows, _) = table.expect("the table of topics");
-    let patterns: Vec<&str> = rows.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    let patterns: Vec<&str> =
+        rows.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(patterns.len(), TOPICS.len());
     // A topic has room for two names, and this planned one has three.
     for pattern in patterns.into_iter().filter(|pattern| *pattern != Kind::ZoneCount.spec().pattern) {

@@ -6,7 +6,8 @@ use crate::model::{Manifest, ModelFile, SelfTest};
 use std::path::Path;
 
 fn shipped() -> ModelFile {
-    ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx")).expect("the shipped model")
+    ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx"))
+        .expect("the shipped model")
 }
 
 /// The shipped model with another manifest.
@@ -14,7 +15,8 @@ fn with(change: impl FnOnce(&mut Manifest)) -> Arc<Generation> {
     let file = shipped();
     let mut manifest = file.manifest().expect("a manifest").clone();
     change(&mut manifest);
-    let file = ModelFile::parse("changed.onnx", file.with_manifest(&manifest).expect("written")).expect("reads");
+    let file =
+        ModelFile::parse("changed.onnx", file.with_manifest(&manifest).expect("written")).expect("reads");
     Generation::from_file(&file, 1, Arithmetic::Best).expect("loads")
 }
 
@@ -37,7 +39,8 @@ fn a_promise_that_holds_passes_and_one_that_does_not_names_both_digests() {
     let Some(digest) = generation.heads_sha256(1).expect("runs") else { return };
     with(|manifest| manifest.self_test = promise(&digest)).self_test(1).expect("passes");
     let other = "0".repeat(64);
-    let error = with(|manifest| manifest.self_test = promise(&other)).self_test(1).expect_err("refused").to_string();
+    let error =
+        with(|manifest| manifest.self_test = promise(&other)).self_test(1).expect_err("refused").to_string();
     assert!(error.contains(&other) && error.contains(&digest) && error.lines().count() == 1, "{error}");
 }
 
@@ -45,7 +48,10 @@ fn a_promise_that_holds_passes_and_one_that_does_not_names_both_digests() {
 fn the_digest_sees_other_input_values() {
     let generation = Generation::from_file(&shipped(), 0, Arithmetic::Best).expect("loads");
     let brighter = with(|manifest| manifest.input.mean = [100.0; 3]);
-    assert!(!generation.is_whole_int8() || generation.heads_sha256(1).expect("runs") != brighter.heads_sha256(1).expect("runs"));
+    assert!(
+        !generation.is_whole_int8()
+            || generation.heads_sha256(1).expect("runs") != brighter.heads_sha256(1).expect("runs")
+    );
 }
 
 #[test]
@@ -61,15 +67,31 @@ const PICTURE_SHA256: &str = "f08ea460bfa76909697e2a364f9600e5d9b3c935d9268ca5fc
 
 #[test]
 fn numbers_that_are_not_finite_are_found_wherever_they_are() {
-    let real = |value: f32| Tensor { values: vec![0.5, value], channels: 2, height: 1, width: 1, ..Tensor::default() };
-    let level = |class, bbox| Heads { levels: vec![(real(0.0), real(0.0)), (real(class), real(bbox))], taps: Vec::new() };
+    let real = |value: f32| Tensor {
+        values: vec![0.5, value],
+        channels: 2,
+        height: 1,
+        width: 1,
+        ..Tensor::default()
+    };
+    let level = |class, bbox| Heads {
+        levels: vec![(real(0.0), real(0.0)), (real(class), real(bbox))],
+        taps: Vec::new(),
+    };
     let found = [Detection { class: 0, score: 0.5, bbox: [0.0, 0.0, 1.0, 1.0] }];
     assert!(check_finite(&level(1.0, 2.0), &found).is_ok());
-    let error = |heads: &Heads, found: &[Detection]| check_finite(heads, found).expect_err("refused").to_string();
+    let error =
+        |heads: &Heads, found: &[Detection]| check_finite(heads, found).expect_err("refused").to_string();
     assert_eq!(error(&level(f32::NAN, 0.0), &found), "self-test: the class output of level 1 is not finite");
-    assert_eq!(error(&level(0.0, f32::INFINITY), &found), "self-test: the box output of level 1 is not finite");
+    assert_eq!(
+        error(&level(0.0, f32::INFINITY), &found),
+        "self-test: the box output of level 1 is not finite"
+    );
     let tap = Tensor { scale: f32::NAN, ..real(0.0) };
-    assert_eq!(error(&Heads { taps: vec![tap], ..level(0.0, 0.0) }, &found), "self-test: tap 0 is not finite");
+    assert_eq!(
+        error(&Heads { taps: vec![tap], ..level(0.0, 0.0) }, &found),
+        "self-test: tap 0 is not finite"
+    );
     let wide = Detection { bbox: [0.0, 0.0, f32::INFINITY, 1.0], ..found[0] };
     assert_eq!(error(&level(0.0, 0.0), &[found[0], wide]), "self-test: detection 1 is not finite");
 }

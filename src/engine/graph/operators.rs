@@ -1,6 +1,9 @@
 //! What each ONNX operator between quantisers means on codes: its operation here, which waits for the quantiser of its result.
 
-use super::{Conv, Form, Op, Pending, Reader, Refusal, Unary, Value, Waiting, attribute, checked, integers, label, output};
+use super::{
+    Conv, Form, Op, Pending, Reader, Refusal, Unary, Value, Waiting, attribute, checked, integers, label,
+    output,
+};
 use crate::kernels::ConvShape;
 use tract_onnx::pb;
 
@@ -20,7 +23,9 @@ impl<'a> Reader<'a, '_> {
             "Relu" => self.unary(node, Unary::Clip(0.0, f32::INFINITY)),
             "Clip" => {
                 let limit = |i: usize, default: f32| match node.input.get(i).filter(|n| !n.is_empty()) {
-                    Some(name) => self.floats(name)?.first().copied().ok_or_else(|| "an empty limit".to_owned()),
+                    Some(name) => {
+                        self.floats(name)?.first().copied().ok_or_else(|| "an empty limit".to_owned())
+                    }
                     None => Ok(default),
                 };
                 let unary = Unary::Clip(limit(1, f32::NEG_INFINITY)?, limit(2, f32::INFINITY)?);
@@ -35,7 +40,11 @@ impl<'a> Reader<'a, '_> {
                 } else if let Some(found) = self.codes.get(name).copied() {
                     self.codes.insert(to, found);
                 } else {
-                    let value = self.values.get(name).cloned().ok_or_else(|| format!("input `{name}` is not known"))?;
+                    let value = self
+                        .values
+                        .get(name)
+                        .cloned()
+                        .ok_or_else(|| format!("input `{name}` is not known"))?;
                     self.values.insert(to, value);
                 }
                 Ok(())
@@ -52,7 +61,13 @@ impl<'a> Reader<'a, '_> {
                 if self.tensors[inputs[1]].shape != shape {
                     return Err("summands of different shapes".into());
                 }
-                self.wait(node, Waiting::Op(Op::Add([f32::NEG_INFINITY, f32::INFINITY])), inputs, shape, Form::Plain)
+                self.wait(
+                    node,
+                    Waiting::Op(Op::Add([f32::NEG_INFINITY, f32::INFINITY])),
+                    inputs,
+                    shape,
+                    Form::Plain,
+                )
             }
             "Concat" => self.concat(node),
             "Split" => self.split(node),
@@ -63,7 +78,14 @@ impl<'a> Reader<'a, '_> {
         Ok(read?)
     }
 
-    fn wait(&mut self, node: &'a pb::NodeProto, op: Waiting, inputs: Vec<usize>, shape: [usize; 3], form: Form) -> Result<(), String> {
+    fn wait(
+        &mut self,
+        node: &'a pb::NodeProto,
+        op: Waiting,
+        inputs: Vec<usize>,
+        shape: [usize; 3],
+        form: Form,
+    ) -> Result<(), String> {
         checked(shape)?;
         let pending = Pending { name: label(node).to_owned(), op, inputs, shape, form };
         self.values.insert(output(node)?, Value::Pending(Box::new(pending)));
@@ -93,14 +115,20 @@ impl<'a> Reader<'a, '_> {
         let Some(Value::Constant { codes, scales, shape }) = self.values.get(name.as_str()) else {
             return Err("weights that are not quantised constants".into());
         };
-        let &[outputs, per_group, height, width] = &shape[..] else { return Err("weights without four dimensions".into()) };
+        let &[outputs, per_group, height, width] = &shape[..] else {
+            return Err("weights without four dimensions".into());
+        };
         let group = attribute(node, "group").map_or(1, |a| a.i);
-        let depthwise = group != 1 && group == tensor.shape[0] as i64 && outputs == tensor.shape[0] && per_group == 1;
+        let depthwise =
+            group != 1 && group == tensor.shape[0] as i64 && outputs == tensor.shape[0] && per_group == 1;
         if height != width || !(depthwise || group == 1 && per_group == tensor.shape[0]) {
             return Err(format!("weights {shape:?} in {group} groups for {} channels", tensor.shape[0]));
         }
-        let mut weights: Vec<i8> =
-            codes.iter().map(|&code| i8::try_from(code)).collect::<Result<_, _>>().map_err(|_| "weights beyond 8 bits")?;
+        let mut weights: Vec<i8> = codes
+            .iter()
+            .map(|&code| i8::try_from(code))
+            .collect::<Result<_, _>>()
+            .map_err(|_| "weights beyond 8 bits")?;
         let expected = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
         if expected != Some(weights.len()) || weights.is_empty() {
             return Err("as many weights as its shape says are not there".into());
@@ -109,9 +137,11 @@ impl<'a> Reader<'a, '_> {
         let real: Vec<f64> = match node.input.get(2).filter(|name| !name.is_empty()) {
             None => vec![0.0; outputs],
             Some(name) => match self.values.get(name.as_str()) {
-                Some(Value::Constant { codes, scales, .. }) => {
-                    codes.iter().enumerate().map(|(i, &c)| f64::from(c) * f64::from(scales[i % scales.len()])).collect()
-                }
+                Some(Value::Constant { codes, scales, .. }) => codes
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &c)| f64::from(c) * f64::from(scales[i % scales.len()]))
+                    .collect(),
                 _ => self.floats(name)?.iter().map(|&b| f64::from(b)).collect(),
             },
         };
@@ -123,12 +153,15 @@ impl<'a> Reader<'a, '_> {
         let row = per_group * height * width;
         for (output, scale) in scales.iter_mut().enumerate() {
             let mut halvings = 0;
-            while real[output].abs() / (f64::from(tensor.scale) * f64::from(*scale)) >= 2f64.powi(30) && halvings < 64 {
+            while real[output].abs() / (f64::from(tensor.scale) * f64::from(*scale)) >= 2f64.powi(30)
+                && halvings < 64
+            {
                 *scale *= 2.0;
                 halvings += 1;
             }
             if halvings > 0 {
-                let coarse = |w: &mut i8| *w = (f64::from(*w) * 0.5f64.powi(halvings)).round_ties_even() as i8;
+                let coarse =
+                    |w: &mut i8| *w = (f64::from(*w) * 0.5f64.powi(halvings)).round_ties_even() as i8;
                 weights[output * row..(output + 1) * row].iter_mut().for_each(coarse);
             }
         }
@@ -139,7 +172,15 @@ impl<'a> Reader<'a, '_> {
         let bias = real.iter().zip(&scales).map(step).collect::<Result<_, _>>()?;
         let (shape, mut out) = window(node, tensor.shape, Some(height))?;
         out[0] = outputs;
-        let conv = Conv { weights, bias, scales, shape, depthwise, slope: 1.0, clip: [f32::NEG_INFINITY, f32::INFINITY] };
+        let conv = Conv {
+            weights,
+            bias,
+            scales,
+            shape,
+            depthwise,
+            slope: 1.0,
+            clip: [f32::NEG_INFINITY, f32::INFINITY],
+        };
         self.wait(node, Waiting::Op(Op::Conv(Box::new(conv))), vec![input], out, Form::Plain)
     }
 
@@ -155,14 +196,18 @@ impl<'a> Reader<'a, '_> {
             Some(Value::Pending(mut pending)) if alone => {
                 match (&mut pending.op, unary) {
                     (Waiting::Op(Op::Conv(conv)), Unary::Leaky(slope))
-                        if (0.0..1.0).contains(&slope) && conv.slope == 1.0 && conv.clip[0] == f32::NEG_INFINITY =>
+                        if (0.0..1.0).contains(&slope)
+                            && conv.slope == 1.0
+                            && conv.clip[0] == f32::NEG_INFINITY =>
                     {
                         conv.slope = slope;
                     }
                     (Waiting::Op(Op::Conv(conv)), Unary::Clip(low, high)) if low <= high => {
                         conv.clip = [conv.clip[0].max(low), conv.clip[1].min(high)];
                     }
-                    (Waiting::Op(Op::Add(clip)), Unary::Clip(low, high)) if low <= high => *clip = [clip[0].max(low), clip[1].min(high)],
+                    (Waiting::Op(Op::Add(clip)), Unary::Clip(low, high)) if low <= high => {
+                        *clip = [clip[0].max(low), clip[1].min(high)]
+                    }
                     _ => return Err("cannot be fused with what it follows".into()),
                 }
                 self.values.insert(output(node)?, Value::Pending(pending));
@@ -204,8 +249,13 @@ impl<'a> Reader<'a, '_> {
         let mut first = 0;
         for (name, part) in node.output.iter().zip(parts) {
             let op = Waiting::Op(Op::Slice(first));
-            let pending =
-                Pending { name: label(node).to_owned(), op, inputs: vec![input], shape: [part, height, width], form: Form::Plain };
+            let pending = Pending {
+                name: label(node).to_owned(),
+                op,
+                inputs: vec![input],
+                shape: [part, height, width],
+                form: Form::Plain,
+            };
             self.values.insert(name.as_str(), Value::Pending(Box::new(pending)));
             first += part;
         }
@@ -224,7 +274,10 @@ impl<'a> Reader<'a, '_> {
             }
             return self.wait(node, Waiting::Same, vec![tensor], shape, Form::Transposed);
         }
-        let to = self.constants.get(node.input.get(1).ok_or("no shape")?.as_str()).ok_or("a shape that is not constant")?;
+        let to = self
+            .constants
+            .get(node.input.get(1).ok_or("no shape")?.as_str())
+            .ok_or("a shape that is not constant")?;
         let sizes = [channels, height, width].map(|n| n as i32);
         let to = integers(to)?;
         match (form, &to[..]) {
@@ -241,7 +294,9 @@ impl<'a> Reader<'a, '_> {
     fn resize(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
         let input = self.plain(node, 0)?;
         let [channels, height, width] = self.tensors[input].shape;
-        let text = |key: &str| attribute(node, key).map(|a| String::from_utf8_lossy(&a.s).into_owned()).unwrap_or_default();
+        let text = |key: &str| {
+            attribute(node, key).map(|a| String::from_utf8_lossy(&a.s).into_owned()).unwrap_or_default()
+        };
         let scales = match node.input.get(2).filter(|name| !name.is_empty()) {
             Some(name) => self.floats(name)?,
             None => Vec::new(),
@@ -250,22 +305,36 @@ impl<'a> Reader<'a, '_> {
             Some(name) => integers(self.constants.get(name.as_str()).ok_or("sizes that are not constant")?)?,
             None => Vec::new(),
         };
-        let doubled = scales == [1.0, 1.0, 2.0, 2.0] || sizes == [1, channels as i32, 2 * height as i32, 2 * width as i32];
+        let doubled = scales == [1.0, 1.0, 2.0, 2.0]
+            || sizes == [1, channels as i32, 2 * height as i32, 2 * width as i32];
         // Twice as large, each of these rules reads pixel (y / 2, x / 2).
         let rule = matches!(
             (text("coordinate_transformation_mode").as_str(), text("nearest_mode").as_str()),
-            ("asymmetric", "floor") | ("half_pixel" | "pytorch_half_pixel" | "", "round_prefer_floor" | "round_prefer_ceil" | "")
+            ("asymmetric", "floor")
+                | ("half_pixel" | "pytorch_half_pixel" | "", "round_prefer_floor" | "round_prefer_ceil" | "")
         );
         if !doubled || text("mode") != "nearest" || !rule {
             return Err("is no nearest upsampling to twice the size".into());
         }
-        self.wait(node, Waiting::Op(Op::Upsample), vec![input], [channels, 2 * height, 2 * width], Form::Plain)
+        self.wait(
+            node,
+            Waiting::Op(Op::Upsample),
+            vec![input],
+            [channels, 2 * height, 2 * width],
+            Form::Plain,
+        )
     }
 }
 
 /// A square window from `kernel_shape`, `strides`, `pads`; and the output's shape, channels as the input's.
-fn window(node: &pb::NodeProto, input: [usize; 3], kernel: Option<usize>) -> Result<(ConvShape, [usize; 3]), String> {
-    let list = |name: &str, default: &[i64]| attribute(node, name).map_or_else(|| default.to_vec(), |a| a.ints.clone());
+fn window(
+    node: &pb::NodeProto,
+    input: [usize; 3],
+    kernel: Option<usize>,
+) -> Result<(ConvShape, [usize; 3]), String> {
+    let list = |name: &str, default: &[i64]| {
+        attribute(node, name).map_or_else(|| default.to_vec(), |a| a.ints.clone())
+    };
     if !list("dilations", &[1, 1]).iter().all(|&d| d == 1) {
         return Err("dilated".into());
     }
@@ -274,7 +343,8 @@ fn window(node: &pb::NodeProto, input: [usize; 3], kernel: Option<usize>) -> Res
     {
         return Err("auto_pad or ceil_mode".into());
     }
-    let small = |n: i64| usize::try_from(n).ok().filter(|&n| n <= 16).ok_or("a window of more than 16 pixels");
+    let small =
+        |n: i64| usize::try_from(n).ok().filter(|&n| n <= 16).ok_or("a window of more than 16 pixels");
     let k = list("kernel_shape", &kernel.map_or(vec![], |k| vec![k as i64; 2]));
     let (strides, pads) = (list("strides", &[1, 1]), list("pads", &[0; 4]));
     let (&[ky, kx], &[sy, sx], &[top, left, bottom, right]) = (&k[..], &strides[..], &pads[..]) else {
@@ -289,7 +359,10 @@ fn window(node: &pb::NodeProto, input: [usize; 3], kernel: Option<usize>) -> Res
     }
     let side = |size: usize, after: i64| {
         let whole = size + shape.pad + small(after)?;
-        whole.checked_sub(shape.kernel).map(|rest| rest / shape.stride + 1).ok_or("a window larger than its input")
+        whole
+            .checked_sub(shape.kernel)
+            .map(|rest| rest / shape.stride + 1)
+            .ok_or("a window larger than its input")
     };
     Ok((shape, [input[0], side(input[1], bottom)?, side(input[2], right)?]))
 }

@@ -1,6 +1,9 @@
 //! `QuantizeLinear` and `DequantizeLinear`: where codes begin, and where an operation that waits learns the scale of its result.
 
-use super::{Form, Node, Op, Pending, Reader, Refusal, Tensor, Unary, Value, Waiting, attribute, checked, integers, label, output, table};
+use super::{
+    Form, Node, Op, Pending, Reader, Refusal, Tensor, Unary, Value, Waiting, attribute, checked, integers,
+    label, output, table,
+};
 use crate::engine::leftover::Real;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -27,7 +30,9 @@ impl<'a> Reader<'a, '_> {
 
     pub(super) fn quantise(&mut self, node: &'a pb::NodeProto) -> Result<(), Refusal> {
         let (scales, zeros, signed) = self.parameters(node)?;
-        let (&[scale], &[zero]) = (&scales[..], &zeros[..]) else { return Err("activations quantised by channel".into()) };
+        let (&[scale], &[zero]) = (&scales[..], &zeros[..]) else {
+            return Err("activations quantised by channel".into());
+        };
         let zero = if signed { zero.saturating_add(128) } else { zero };
         if !(0..=255).contains(&zero) {
             return Err(Refusal::Broken(format!("zero point {zero} out of range")));
@@ -49,13 +54,20 @@ impl<'a> Reader<'a, '_> {
             Value::Input => return Err("the input is quantised twice".into()),
             Value::Real(real) => {
                 let Real { data_type, shape, .. } = &self.reals[real];
-                let &[1, channels, height, width] = &shape[..] else { return Err(format!("quantises a shape of {shape:?}").into()) };
+                let &[1, channels, height, width] = &shape[..] else {
+                    return Err(format!("quantises a shape of {shape:?}").into());
+                };
                 if *data_type != DataType::Float as i32 {
                     return Err("quantises what is not f32".into());
                 }
                 checked([channels, height, width])?;
                 let output = self.tensor(scale, zero, [channels, height, width]);
-                self.nodes.push(Node { name: label(node).to_owned(), op: Op::Quantise(real), inputs: Vec::new(), output });
+                self.nodes.push(Node {
+                    name: label(node).to_owned(),
+                    op: Op::Quantise(real),
+                    inputs: Vec::new(),
+                    output,
+                });
                 (output, Form::Plain)
             }
             Value::Codes(tensor, form) if self.same(tensor, scale, zero) => (tensor, form),
@@ -63,7 +75,9 @@ impl<'a> Reader<'a, '_> {
                 let shape = self.tensors[tensor].shape;
                 (self.table(label(node), Unary::Identity, tensor, scale, zero, shape), Form::Plain)
             }
-            Value::Codes(..) | Value::Constant { .. } => return Err("no integer form of this requantisation".into()),
+            Value::Codes(..) | Value::Constant { .. } => {
+                return Err("no integer form of this requantisation".into());
+            }
             Value::Pending(pending) => {
                 let Pending { name, op, inputs, shape, form } = *pending;
                 match op {
@@ -99,7 +113,15 @@ impl<'a> Reader<'a, '_> {
         self.tensors.len() - 1
     }
 
-    fn table(&mut self, name: &str, unary: Unary, input: usize, scale: f32, zero: i32, shape: [usize; 3]) -> usize {
+    fn table(
+        &mut self,
+        name: &str,
+        unary: Unary,
+        input: usize,
+        scale: f32,
+        zero: i32,
+        shape: [usize; 3],
+    ) -> usize {
         let output = self.tensor(scale, zero, shape);
         let table = table(&self.tensors[input], &self.tensors[output], |x| unary.apply(x));
         self.nodes.push(Node { name: name.to_owned(), op: Op::Table(table), inputs: vec![input], output });
@@ -120,8 +142,12 @@ impl<'a> Reader<'a, '_> {
             (None, Some(constant)) => {
                 let (scales, zeros, _) = self.parameters(node)?;
                 let mut codes = integers(constant)?;
-                let shape: Vec<usize> = constant.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
-                if scales.len() > 1 && (attribute(node, "axis").is_some_and(|a| a.i != 0) || shape.first() != Some(&scales.len())) {
+                let shape: Vec<usize> =
+                    constant.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+                if scales.len() > 1
+                    && (attribute(node, "axis").is_some_and(|a| a.i != 0)
+                        || shape.first() != Some(&scales.len()))
+                {
                     return Err("weights quantised along another axis than the outputs".into());
                 }
                 if zeros.iter().any(|&z| z != zeros[0]) {

@@ -18,7 +18,9 @@ fn tapped(file: &ModelFile, arithmetic: Arithmetic, tensor: &str) -> (Tensor, Te
 }
 
 fn refusal(file: &ModelFile, tensor: &str) -> String {
-    let error = Engine::build(file, None, Arithmetic::Best, &[tap("QuantizeLinear_0"), tap(tensor)]).err().expect("refused");
+    let error = Engine::build(file, None, Arithmetic::Best, &[tap("QuantizeLinear_0"), tap(tensor)])
+        .err()
+        .expect("refused");
     let ModelError::Manifest { field, reason, .. } = error else { panic!("{error}") };
     assert_eq!(field, "taps[1].tensor");
     assert!(reason.contains(tensor) && reason.lines().count() == 1, "names it: {reason}");
@@ -44,7 +46,8 @@ fn a_tap_gives_the_codes_that_the_next_operator_reads_in_every_form_and_arithmet
         }
         let (_, float) = tapped(&file, Arithmetic::Float, codes);
         assert_eq!((float.scale, float.zero_point), (expected.scale, expected.zero_point));
-        let apart = values(&float).iter().zip(values(&expected)).filter(|(a, b)| (*a - b).abs() > 1e-4).count();
+        let apart =
+            values(&float).iter().zip(values(&expected)).filter(|(a, b)| (*a - b).abs() > 1e-4).count();
         assert!(apart <= 3, "{apart} of {} differ in float", float.codes.len());
     }
 }
@@ -66,7 +69,10 @@ fn a_tap_without_codes_is_refused_by_name() {
     assert_eq!(refusal(&file, "w.2"), "`w.2` is a constant");
     assert_eq!(refusal(&file, "DequantizeLinear_2"), "`DequantizeLinear_2` is a constant");
     let fused = refusal(&file, "Conv_4");
-    assert_eq!(fused, "`Conv_4` is a real value that is fused with its quantiser; its codes are [\"QuantizeLinear_5\"]");
+    assert_eq!(
+        fused,
+        "`Conv_4` is a real value that is fused with its quantiser; its codes are [\"QuantizeLinear_5\"]"
+    );
     assert!(refusal(&file, "picture").ends_with("its codes are [\"QuantizeLinear_0\"]"));
     let mut w = Writer::new(Form::default());
     let picture = w.quantise("picture", 0.01, 128);
@@ -84,17 +90,23 @@ fn shuffled() -> (ModelFile, [Codes; 2]) {
     let concat = w.node("Concat", &[&real_a, &real_b], vec![integer("axis", 1)]);
     let concat = w.quantise(&concat, 0.05, 120);
     let mut real = w.dequantise(&concat);
-    for (op, sides) in [("Reshape", &[1, 2, 8, 12, 10][..]), ("Transpose", &[0, 2, 1, 3, 4]), ("Reshape", &[1, 16, 12, 10])] {
+    for (op, sides) in
+        [("Reshape", &[1, 2, 8, 12, 10][..]), ("Transpose", &[0, 2, 1, 3, 4]), ("Reshape", &[1, 16, 12, 10])]
+    {
         real = if op == "Transpose" {
             w.node(op, &[&real], vec![integers("perm", sides)])
         } else {
-            let shape = w.constant("shape", DataType::Int64, vec![sides.len() as i64], |t| t.int64_data = sides.to_vec());
+            let shape = w.constant("shape", DataType::Int64, vec![sides.len() as i64], |t| {
+                t.int64_data = sides.to_vec()
+            });
             w.node(op, &[&real, &shape], vec![])
         };
         let codes = w.quantise(&real, 0.05, 120);
         real = w.dequantise(&codes);
     }
-    let shuffled = w.graph.node.iter().rev().find(|node| node.op_type == "QuantizeLinear").expect("the last").output[0].clone();
+    let shuffled =
+        w.graph.node.iter().rev().find(|node| node.op_type == "QuantizeLinear").expect("the last").output[0]
+            .clone();
     (w.file(&[(&real, [1, 16, 12, 10])]), [concat, Codes(shuffled, 0.05, 120)])
 }
 

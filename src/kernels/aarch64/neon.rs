@@ -85,8 +85,12 @@ pub unsafe fn conv(weights: &PackedConv, window: &mut Window<'_>) {
                 let rows = weights.inputs.is_multiple_of(16) && weights.inputs == window.pitch;
                 conv_eights(weights, lines, window, rows);
             }
-            ConvForm::EightsByRow { rows, .. } if window.pitch == STEP => conv_eights(weights, rows, window, true),
-            ConvForm::EightsByRow { fours, .. } | ConvForm::Fours(fours) => conv_fours(weights, fours, window),
+            ConvForm::EightsByRow { rows, .. } if window.pitch == STEP => {
+                conv_eights(weights, rows, window, true)
+            }
+            ConvForm::EightsByRow { fours, .. } | ConvForm::Fours(fours) => {
+                conv_fours(weights, fours, window)
+            }
             ConvForm::Plain(_) => unreachable!("{FOREIGN_FORM}"),
         }
     }
@@ -153,7 +157,9 @@ unsafe fn block_of_eight<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, cha
 unsafe fn block_of_fours<const KIND: u8>(job: &Job<'_>, rows: &Range<usize>, channel: usize) {
     // SAFETY: tiles are of pixels of `rows`, which the caller guarantees, as it does the block and the form.
     unsafe {
-        by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_of_fours::<P, KIND>(job, channel, at));
+        by_tiles!(job.window, job.input, job.output, rows, 2, |P, at| tile_of_fours::<P, KIND>(
+            job, channel, at
+        ));
     }
 }
 
@@ -307,7 +313,8 @@ unsafe fn tile_of_fours<const P: usize, const KIND: u8>(job: &Job<'_>, channel: 
             }
         }
         let bias = |q: usize| vld1q_s32(w.bias.as_ptr().add(channel + 4 * q));
-        let sums = sums.map(|sums| std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), bias(q))));
+        let sums =
+            sums.map(|sums| std::array::from_fn(|q| vaddq_s32(vpaddq_s32(sums[q][0], sums[q][1]), bias(q))));
         let finish = Finish::new(&w.requantise, channel, w.outputs);
         Epilogue::<4, KIND>::store_all(&finish, &sums, at.channel(channel));
     }

@@ -21,7 +21,8 @@ pub unsafe fn max_pool(window: &mut Window<'_>) {
             // from it on at every tap, and as many codes as are left of the channels writable.
             unsafe {
                 let codes = |offset: usize| vld1q_s8(from.add(pixel + offset + channel));
-                let best = window.taps[1..].iter().fold(codes(0), |best, &offset| vmaxq_s8(best, codes(offset)));
+                let best =
+                    window.taps[1..].iter().fold(codes(0), |best, &offset| vmaxq_s8(best, codes(offset)));
                 store(best, to.add(out + channel), (channels - channel).min(WIDTH));
             }
         }
@@ -75,8 +76,10 @@ fn add_eight(sum: &Sum, a: &[u8; 8], b: &[u8; 8], to: &mut [u8; 8]) {
     // touches registers only, and every 64-bit ARM has it.
     unsafe {
         let zeros = sum.zeros.map(|zero| vdupq_n_s16((zero - LOWERED) as i16));
-        let centred = |codes: &[u8; 8], i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes.as_ptr().cast())), zeros[i]);
-        let real = |words: int16x4_t, i: usize| vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(words)), sum.multipliers[i]);
+        let centred =
+            |codes: &[u8; 8], i: usize| vsubq_s16(vmovl_s8(vld1_s8(codes.as_ptr().cast())), zeros[i]);
+        let real =
+            |words: int16x4_t, i: usize| vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(words)), sum.multipliers[i]);
         let clamped = |t: float32x4_t| vminq_f32(vmaxq_f32(t, vdupq_n_f32(low)), vdupq_n_f32(high));
         let code = |t: float32x4_t| vmovn_s32(vcvtnq_s32_f32(clamped(t)));
         let (a, b) = (centred(a, 0), centred(b, 1));

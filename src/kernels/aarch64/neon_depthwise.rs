@@ -16,7 +16,8 @@ use std::ops::Range;
 /// together.
 pub fn pack(layer: &Layer<'_>) -> Packed<DepthwiseForm> {
     let by_tap = layer.by_tap();
-    let form = if layer.is_narrow() { DepthwiseForm::ByTapPaired(by_tap) } else { DepthwiseForm::ByTap(by_tap) };
+    let form =
+        if layer.is_narrow() { DepthwiseForm::ByTapPaired(by_tap) } else { DepthwiseForm::ByTap(by_tap) };
     layer.packed(form, neon_finish::finish_of(layer), LOWERED, DEPTHWISE_BLOCK, |channel| channel)
 }
 

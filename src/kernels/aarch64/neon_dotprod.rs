@@ -221,7 +221,11 @@ unsafe fn tile_half<const P: usize, const KIND: u8>(job: &Job<'_>, channel: usiz
 /// # Safety
 /// The CPU has dot products, and a cache line of weights can be read at `line`.
 #[inline(always)]
-unsafe fn lane<const L: i32, const P: usize>(sums: &mut [[int32x4_t; 2]; P], line: *const i8, codes: &[int8x16_t; P]) {
+unsafe fn lane<const L: i32, const P: usize>(
+    sums: &mut [[int32x4_t; 2]; P],
+    line: *const i8,
+    codes: &[int8x16_t; P],
+) {
     // SAFETY: the caller guarantees the 64 bytes of a cache line, of which these are the first 32, and dot
     // products.
     unsafe {

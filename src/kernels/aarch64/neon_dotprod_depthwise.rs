@@ -137,7 +137,8 @@ unsafe fn run<const KIND: u8, const K: usize, const G: usize, const S: usize>(
     for y in (0..height).step_by(together) {
         // Rows past the last one meet zero weights or sums that are not stored: any that can be read do.
         let row = |i: usize| window.from.first + (y * S + i).min((height - 1) * S + K - 1) * window.taps[K];
-        let rows: [[usize; FOUR]; G] = std::array::from_fn(|group| std::array::from_fn(|i| row(group * FOUR + i)));
+        let rows: [[usize; FOUR]; G] =
+            std::array::from_fn(|group| std::array::from_fn(|i| row(group * FOUR + i)));
         for x in (0..window.width).step_by(CHUNK) {
             let across = CHUNK.min(window.width - x);
             let width = tile_width(across);
@@ -208,7 +209,8 @@ unsafe fn row_of_outputs<const KIND: u8, const K: usize, const G: usize, const S
         unsafe {
             let line = chunk.columns.add((block * FOUR + four) * K * G * BLOCK);
             let at = |x: usize, group: usize| vld1q_s8(line.add((x * G + group) * BLOCK));
-            let weights: [[int8x16_t; G]; K] = std::array::from_fn(|x| std::array::from_fn(|group| at(x, group)));
+            let weights: [[int8x16_t; G]; K] =
+                std::array::from_fn(|x| std::array::from_fn(|group| at(x, group)));
             let bias = vld1q_s32(w.bias.as_ptr().add(first));
             let codes = Codes::<KIND>::new(&w.requantise, first);
             let (quads, to) = (chunk.quads.add(four * COLUMNS * BLOCK), chunk.to.add(four * FOUR));
@@ -353,7 +355,12 @@ unsafe fn column<const C: usize, const K: usize, const G: usize, const S: usize,
 /// # Safety
 /// Four codes may be written at each pixel.
 #[inline(always)]
-unsafe fn store<const KIND: u8, const P: usize>(codes: &Codes<KIND>, sums: [int32x4_t; P], to: *mut i8, step: usize) {
+unsafe fn store<const KIND: u8, const P: usize>(
+    codes: &Codes<KIND>,
+    sums: [int32x4_t; P],
+    to: *mut i8,
+    step: usize,
+) {
     // SAFETY: `pixel` stays below `P`, and the caller guarantees four codes at each.
     unsafe {
         for pixel in (0..P).step_by(2) {

@@ -99,7 +99,8 @@ impl<const Q: usize, const KIND: u8> Epilogue<Q, KIND> {
             let eight = |q: usize| with_zero_point::<KIND>(code(q), code(q + 1), self.zero);
             let first = vqmovn_s16(eight(0));
             let bytes = if Q == 4 { vqmovn_high_s16(first, eight(Q - 2)) } else { vcombine_s8(first, first) };
-            let bytes = if KIND == finish::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
+            let bytes =
+                if KIND == finish::ANY { vminq_s8(vmaxq_s8(bytes, self.low), self.high) } else { bytes };
             if Q == 4 { vst1q_s8(to, bytes) } else { vst1_s8(to, vget_low_s8(bytes)) }
         }
     }
@@ -183,7 +184,11 @@ impl<const KIND: u8> Codes<KIND> {
                 vcvtnq_s32_f32(if KIND == finish::PLAIN { t } else { vmaxq_f32(t, vmulq_f32(self.slope, t)) })
             };
             let bytes = vqmovn_s16(with_zero_point::<KIND>(code(first), code(second), self.zero));
-            vreinterpret_u32_s8(if KIND == finish::ANY { vmin_s8(vmax_s8(bytes, self.low), self.high) } else { bytes })
+            vreinterpret_u32_s8(if KIND == finish::ANY {
+                vmin_s8(vmax_s8(bytes, self.low), self.high)
+            } else {
+                bytes
+            })
         }
     }
 }

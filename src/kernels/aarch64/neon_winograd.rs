@@ -55,7 +55,8 @@ pub fn weights(layer: &Layer<'_>) -> Vec<i16> {
             for position in 0..POSITIONS {
                 let (down, across) = (POINTS[position / REACH], POINTS[position % REACH]);
                 let product = |tap: usize| down[tap / 3] * across[tap % 3] * i32::from(weights[tap]);
-                let at = ((output / OUTPUTS * POSITIONS + position) * inputs + input) * OUTPUTS + output % OUTPUTS;
+                let at =
+                    ((output / OUTPUTS * POSITIONS + position) * inputs + input) * OUTPUTS + output % OUTPUTS;
                 transformed[at] = (0..9).map(product).sum::<i32>() as i16;
             }
         }
@@ -182,12 +183,19 @@ fn spread(d: [int16x8_t; REACH]) -> [int16x8_t; REACH] {
 /// # Safety
 /// Eight codes can be read at each row and column, and eight numbers written at each position.
 #[inline(always)]
-unsafe fn transform(from: *const i8, rows: &[usize; REACH], columns: &[usize; REACH], to: *mut i16, step: usize) {
+unsafe fn transform(
+    from: *const i8,
+    rows: &[usize; REACH],
+    columns: &[usize; REACH],
+    to: *mut i16,
+    step: usize,
+) {
     // SAFETY: the caller guarantees the codes at each row and column and the numbers at each of the 36
     // positions.
     unsafe {
         let code = |i: usize, j: usize| vmovl_s8(vld1_s8(from.add(rows[i] + columns[j])));
-        let down: [[int16x8_t; REACH]; REACH] = std::array::from_fn(|j| spread(std::array::from_fn(|i| code(i, j))));
+        let down: [[int16x8_t; REACH]; REACH] =
+            std::array::from_fn(|j| spread(std::array::from_fn(|i| code(i, j))));
         for i in 0..REACH {
             for (j, value) in spread(std::array::from_fn(|j| down[j][i])).into_iter().enumerate() {
                 vst1q_s16(to.add((i * REACH + j) * step), value);
@@ -323,7 +331,8 @@ unsafe fn store<const KIND: u8>(job: &Job<'_>, group: Group, channel: usize, pro
                 if width - x >= SIDE {
                     Epilogue::<2, KIND>::store_all(&finish, sums, at);
                 } else {
-                    (0..width - x).for_each(|j| Epilogue::<2, KIND>::store_all(&finish, &[sums[j]], at.after(j)));
+                    (0..width - x)
+                        .for_each(|j| Epilogue::<2, KIND>::store_all(&finish, &[sums[j]], at.after(j)));
                 }
             }
         }
@@ -344,8 +353,10 @@ unsafe fn restore(products: *const i32, bias: [int32x4_t; 2]) -> [[[int32x4_t; 2
     unsafe {
         let mut sums = [[bias; SIDE]; SIDE];
         for q in 0..2 {
-            let product = |i: usize, j: usize| vld1q_s32(products.add((i * REACH + j) * TILES * OUTPUTS + 4 * q));
-            let down: [[int32x4_t; SIDE]; REACH] = std::array::from_fn(|j| gather(std::array::from_fn(|i| product(i, j))));
+            let product =
+                |i: usize, j: usize| vld1q_s32(products.add((i * REACH + j) * TILES * OUTPUTS + 4 * q));
+            let down: [[int32x4_t; SIDE]; REACH] =
+                std::array::from_fn(|j| gather(std::array::from_fn(|i| product(i, j))));
             for i in 0..SIDE {
                 for (j, sum) in gather(std::array::from_fn(|j| down[j][i])).into_iter().enumerate() {
                     let shift = vdupq_n_s32(-(SHIFTS[i] + SHIFTS[j]));

@@ -46,15 +46,38 @@ pub struct Case {
 
 impl Case {
     pub fn weights<'a>(&self, weights: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
-        ConvWeights { weights, shape: self.shape, bias, zero_point: self.zero_point, requantise: self.requantise.clone() }
+        ConvWeights {
+            weights,
+            shape: self.shape,
+            bias,
+            zero_point: self.zero_point,
+            requantise: self.requantise.clone(),
+        }
     }
 }
 
-pub fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvShape, height: usize, width: usize) -> Case {
+pub fn case(
+    random: &mut Random,
+    channels: usize,
+    outputs: usize,
+    shape: ConvShape,
+    height: usize,
+    width: usize,
+) -> Case {
     let first = random.below(3) * 4;
     let out = |side: usize| (side + 2 * shape.pad - shape.kernel) / shape.stride + 1;
-    let from = Geometry { height, width, channels: first + channels + random.below(5), halo: shape.pad + random.below(2) };
-    let to = Geometry { height: out(height), width: out(width), channels: outputs + random.below(9), halo: random.below(3) };
+    let from = Geometry {
+        height,
+        width,
+        channels: first + channels + random.below(5),
+        halo: shape.pad + random.below(2),
+    };
+    let to = Geometry {
+        height: out(height),
+        width: out(width),
+        channels: outputs + random.below(9),
+        halo: random.below(3),
+    };
     let zero_point = random.below(256) as i32;
     let mut input: Vec<u8> = (0..from.bytes()).map(|_| random.code()).collect();
     // The halo holds the zero point, as producers write it.
@@ -68,7 +91,11 @@ pub fn case(random: &mut Random, channels: usize, outputs: usize, shape: ConvSha
         }
     }
     // Layers that use every code may take a shorter way.
-    let range = if random.below(2) == 0 { [0, 255] } else { [random.below(40) as i32, 255 - random.below(40) as i32] };
+    let range = if random.below(2) == 0 {
+        [0, 255]
+    } else {
+        [random.below(40) as i32, 255 - random.below(40) as i32]
+    };
     let requantise = Requantise {
         // Now and then so large that products leave 32 bits.
         multipliers: {
@@ -90,7 +117,12 @@ pub fn stored(isa: Isa, codes: &[u8]) -> Vec<u8> {
 /// What a kernel of `isa` writes into a plane of 77s; all but the output's channels must stay 77.
 pub fn run(isa: Isa, case: &Case, outputs: usize, kernel: impl Fn(&View<'_>, &mut ViewMut<'_>)) -> Vec<u8> {
     let mut data = stored(isa, &vec![77; case.to.bytes()]);
-    let input = View { data: &stored(isa, &case.input), geometry: case.from, first: case.first, channels: case.channels };
+    let input = View {
+        data: &stored(isa, &case.input),
+        geometry: case.from,
+        first: case.first,
+        channels: case.channels,
+    };
     kernel(&input, &mut ViewMut::new(&mut data, case.to, 0, outputs));
     let data = stored(isa, &data);
     let mut rest = data.clone();
@@ -108,7 +140,12 @@ pub type Product<'a> = Box<dyn Fn(usize, usize, u8) -> f64 + 'a>;
 
 /// The quantised convolution as ONNX defines it, in f64: never more than one code apart, and hardly ever
 /// that.
-pub fn against_f64<'a>(case: &Case, outputs: usize, found: &[u8], of: impl Fn(usize, usize) -> (f64, Product<'a>, usize)) {
+pub fn against_f64<'a>(
+    case: &Case,
+    outputs: usize,
+    found: &[u8],
+    of: impl Fn(usize, usize) -> (f64, Product<'a>, usize),
+) {
     let (shape, to) = (case.shape, case.to);
     let input = View { data: &case.input, geometry: case.from, first: case.first, channels: case.channels };
     let (mut apart, mut all) = (0, 0);
@@ -118,7 +155,11 @@ pub fn against_f64<'a>(case: &Case, outputs: usize, found: &[u8], of: impl Fn(us
             let mut sum = bias;
             for tap in 0..shape.kernel * shape.kernel {
                 let (iy, ix) = (y * shape.stride + tap / shape.kernel, x * shape.stride + tap % shape.kernel);
-                if iy < shape.pad || ix < shape.pad || iy - shape.pad >= case.from.height || ix - shape.pad >= case.from.width {
+                if iy < shape.pad
+                    || ix < shape.pad
+                    || iy - shape.pad >= case.from.height
+                    || ix - shape.pad >= case.from.width
+                {
                     continue;
                 }
                 let pixel = input.pixel(iy - shape.pad, ix - shape.pad);

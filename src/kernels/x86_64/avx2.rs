@@ -278,7 +278,13 @@ unsafe fn widen(job: &Job<'_>, taps: usize, from: usize, to: *mut i16) {
 /// output offsets of their pixels.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn multiply<const KIND: u8>(job: &Job<'_>, channel: usize, panel: *const i16, count: usize, to: &[usize; GROUP]) {
+unsafe fn multiply<const KIND: u8>(
+    job: &Job<'_>,
+    channel: usize,
+    panel: *const i16,
+    count: usize,
+    to: &[usize; GROUP],
+) {
     let row = job.window.taps.len() * job.inputs;
     // SAFETY: `pairs` made `row / 2` cache lines of each block, and `channel` begins one. Tiles are of rows
     // below `count`, which the caller guarantees. `block.count` outputs are left from `channel` on, and

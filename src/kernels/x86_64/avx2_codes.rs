@@ -18,7 +18,8 @@ pub fn add(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let (b, b_rest) = b[..length].as_chunks::<8>();
     let (to, to_rest) = to[..length].as_chunks_mut::<8>();
     let [low, high] = sum.range.map(|code| _mm256_set1_ps((code - sum.zero) as f32));
-    let (zeros, multipliers) = (sum.zeros.map(|z| _mm256_set1_epi32(z)), sum.multipliers.map(|m| _mm256_set1_ps(m)));
+    let (zeros, multipliers) =
+        (sum.zeros.map(|z| _mm256_set1_epi32(z)), sum.multipliers.map(|m| _mm256_set1_ps(m)));
     let real = |eight: &[u8; 8], i: usize| {
         // SAFETY: the reference is to eight bytes, and the load takes eight at any alignment.
         let codes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(eight.as_ptr().cast()) });

@@ -106,11 +106,13 @@ impl<const KIND: u8> Tile<'_, KIND> {
         // eight values of bias and multipliers at each quarter, and the `count` codes that are written, at
         // most the 32 of a register.
         unsafe {
-            let bias: [__m256i; 4] = std::array::from_fn(|q| _mm256_loadu_si256(self.bias.add(16 * q).cast()));
+            let bias: [__m256i; 4] =
+                std::array::from_fn(|q| _mm256_loadu_si256(self.bias.add(16 * q).cast()));
             let mut sums = [bias; P];
             for (pair, taps) in self.taps.chunks_exact(2).enumerate() {
                 let line = self.weights.add(pair * 4 * LINE);
-                let columns: [__m256i; 4] = std::array::from_fn(|q| _mm256_load_si256(line.add(q * LINE).cast()));
+                let columns: [__m256i; 4] =
+                    std::array::from_fn(|q| _mm256_load_si256(line.add(q * LINE).cast()));
                 for p in 0..P {
                     let [a, b] = [0, 1].map(|i| _mm256_loadu_si256(self.input.add(from[p] + taps[i]).cast()));
                     let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
@@ -127,7 +129,8 @@ impl<const KIND: u8> Tile<'_, KIND> {
             }
             for p in 0..P {
                 let multipliers = |q: usize| _mm256_loadu_ps(self.multipliers.add(16 * q));
-                let rounded: [__m256i; 4] = std::array::from_fn(|q| self.epilogue.rounded(sums[p][q], multipliers(q)));
+                let rounded: [__m256i; 4] =
+                    std::array::from_fn(|q| self.epilogue.rounded(sums[p][q], multipliers(q)));
                 let first = self.epilogue.words(rounded[0], rounded[1]);
                 let second = self.epilogue.words(rounded[2], rounded[3]);
                 let codes = self.epilogue.clamped(_mm256_packus_epi16(first, second));

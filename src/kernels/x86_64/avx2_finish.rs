@@ -99,7 +99,8 @@ impl<const KIND: u8> Store<KIND> {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub unsafe fn store<const H: usize>(&self, sums: [__m256i; H], to: *mut u8) {
-        let rounded: [__m256i; H] = std::array::from_fn(|h| self.epilogue.rounded(sums[h], self.multipliers[h]));
+        let rounded: [__m256i; H] =
+            std::array::from_fn(|h| self.epilogue.rounded(sums[h], self.multipliers[h]));
         let words = self.epilogue.words(rounded[0], rounded[H - 1]);
         // Two halves lie in the order in which packing by lanes makes them one after the other; a lone half
         // has its quarters in both lanes.

@@ -38,7 +38,8 @@ fn transformed_weights(weights: &[i8]) -> [i16; POINTS] {
     let taps: [i16; 9] = std::array::from_fn(|tap| weights[tap].into());
     let transformed = |[a, b, c]: [i16; 3]| [2 * a, a + b + c, a - b + c, 2 * c];
     let columns: [[i16; 4]; 3] = std::array::from_fn(|x| transformed([taps[x], taps[3 + x], taps[6 + x]]));
-    let rows: [[i16; 4]; 4] = std::array::from_fn(|y| transformed([columns[0][y], columns[1][y], columns[2][y]]));
+    let rows: [[i16; 4]; 4] =
+        std::array::from_fn(|y| transformed([columns[0][y], columns[1][y], columns[2][y]]));
     std::array::from_fn(|point| rows[point / 4][point % 4])
 }
 
@@ -137,8 +138,10 @@ unsafe fn to_points(pixels: &[*const u8; POINTS], inputs: usize, to: *mut i16, p
     for channel in (0..inputs).step_by(16) {
         // SAFETY: sixteen codes from a multiple of 16 below `inputs` are among those that the caller
         // guarantees.
-        let codes = |i: usize| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(pixels[i].add(channel).cast())) };
-        let rows: [[__m256i; 4]; 4] = std::array::from_fn(|y| transformed(std::array::from_fn(|x| codes(4 * y + x))));
+        let codes =
+            |i: usize| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(pixels[i].add(channel).cast())) };
+        let rows: [[__m256i; 4]; 4] =
+            std::array::from_fn(|y| transformed(std::array::from_fn(|x| codes(4 * y + x))));
         for x in 0..4 {
             let column = transformed([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]);
             for y in 0..4 {
@@ -169,12 +172,14 @@ unsafe fn multiply(job: &Job<'_>, group: Group, channel: usize, points: *const i
             let (codes, sums) = (points.add(at * group.point), sums.add(at * GROUP * BLOCK));
             if halved {
                 in_wide_tiles!(group.count, |first, WIDE| {
-                    let found = products::<WIDE, 1>([nothing], codes.add(first * inputs), inputs, line, pairs);
+                    let found =
+                        products::<WIDE, 1>([nothing], codes.add(first * inputs), inputs, line, pairs);
                     keep(found, sums.add(first * BLOCK));
                 });
             } else {
                 in_tiles!(group.count, |first, WIDE| {
-                    let found = products::<WIDE, 2>([nothing; 2], codes.add(first * inputs), inputs, line, pairs);
+                    let found =
+                        products::<WIDE, 2>([nothing; 2], codes.add(first * inputs), inputs, line, pairs);
                     keep(found, sums.add(first * BLOCK));
                 });
             }
@@ -204,7 +209,13 @@ unsafe fn keep<const P: usize, const H: usize>(products: [[__m256i; H]; P], to: 
 /// `channel` begins a block of outputs; [`multiply`] wrote `sums` for the same group and block.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store<const KIND: u8>(job: &Job<'_>, group: Group, channel: usize, sums: *const i32, block: &Store<KIND>) {
+unsafe fn store<const KIND: u8>(
+    job: &Job<'_>,
+    group: Group,
+    channel: usize,
+    sums: *const i32,
+    block: &Store<KIND>,
+) {
     let window = job.window;
     let (rows, width, whole) = (window.rows.len(), window.width, block.count > BLOCK / 2);
     for number in 0..group.count {
@@ -241,11 +252,15 @@ unsafe fn from_points(sums: *const i32, bias: __m256i) -> [__m256i; 4] {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn transformed(m: [__m256i; 4]) -> [__m256i; 2] {
-        [_mm256_add_epi32(_mm256_add_epi32(m[0], m[1]), m[2]), _mm256_sub_epi32(_mm256_sub_epi32(m[1], m[2]), m[3])]
+        [
+            _mm256_add_epi32(_mm256_add_epi32(m[0], m[1]), m[2]),
+            _mm256_sub_epi32(_mm256_sub_epi32(m[1], m[2]), m[3]),
+        ]
     }
     // SAFETY: `i` is below 16, so these are the eight sums of a point, which the caller guarantees.
     let at = |i: usize| unsafe { _mm256_load_si256(sums.add(i * GROUP * BLOCK).cast()) };
-    let rows: [[__m256i; 2]; 4] = std::array::from_fn(|y| transformed(std::array::from_fn(|x| at(4 * y + x))));
+    let rows: [[__m256i; 2]; 4] =
+        std::array::from_fn(|y| transformed(std::array::from_fn(|x| at(4 * y + x))));
     let column = |x: usize| transformed([rows[0][x], rows[1][x], rows[2][x], rows[3][x]]);
     let columns: [[__m256i; 2]; 2] = std::array::from_fn(column);
     std::array::from_fn(|i| _mm256_add_epi32(_mm256_srai_epi32::<2>(columns[i % 2][i / 2]), bias))

@@ -77,7 +77,12 @@ unsafe fn conv_pixels<const P: usize, const N: usize>(job: &Job<'_>, block: usiz
 /// As of [`conv_pixels`]; `from` and `to` are offsets of pixels of the job's window.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn conv_tile<const P: usize, const N: usize>(job: &Job<'_>, block: usize, from: &[usize; P], to: &[usize; P]) {
+unsafe fn conv_tile<const P: usize, const N: usize>(
+    job: &Job<'_>,
+    block: usize,
+    from: &[usize; P],
+    to: &[usize; P],
+) {
     let w = job.weights;
     let (steps, taps) = (job.steps, job.window.taps.len());
     // SAFETY: `Layer::fours` made `taps * steps` cache lines of each block, and `Layer::packed` bias and
@@ -174,7 +179,8 @@ pub unsafe fn depthwise(w: &PackedDepthwise, window: &mut Window<'_>) {
         // pixels, so that each tile is of some of them; `channel` is below the window's channels.
         unsafe {
             let weights = lines.as_ptr().add(block * groups * 4 * LINE);
-            let (bias, multipliers) = (w.bias.as_ptr().add(channel), w.requantise.multipliers.as_ptr().add(channel));
+            let (bias, multipliers) =
+                (w.bias.as_ptr().add(channel), w.requantise.multipliers.as_ptr().add(channel));
             let bias: [__m512i; 4] = std::array::from_fn(|q| _mm512_loadu_si512(bias.add(16 * q).cast()));
             let multipliers: [__m512; 4] = std::array::from_fn(|q| _mm512_loadu_ps(multipliers.add(16 * q)));
             let (input, output) = (input.add(channel), output.add(channel));
@@ -225,10 +231,12 @@ impl DepthwiseTile<'_> {
         unsafe {
             for (group, taps) in self.taps.chunks_exact(4).enumerate() {
                 let line = self.weights.add(group * 4 * LINE);
-                let columns: [__m512i; 4] = std::array::from_fn(|q| _mm512_load_si512(line.add(q * LINE).cast()));
+                let columns: [__m512i; 4] =
+                    std::array::from_fn(|q| _mm512_load_si512(line.add(q * LINE).cast()));
                 for p in 0..P {
                     let at = self.input.add(from[p]);
-                    let rows: [__m512i; 4] = std::array::from_fn(|t| _mm512_loadu_si512(at.add(taps[t]).cast()));
+                    let rows: [__m512i; 4] =
+                        std::array::from_fn(|t| _mm512_loadu_si512(at.add(taps[t]).cast()));
                     let quads = side_by_side(rows);
                     for q in 0..4 {
                         sums[p][q] = _mm512_dpbusd_epi32(sums[p][q], quads[q], columns[q]);
@@ -236,8 +244,10 @@ impl DepthwiseTile<'_> {
                 }
             }
             for p in 0..P {
-                let codes: [__m512i; 4] = std::array::from_fn(|q| self.epilogue.codes(sums[p][q], self.multipliers[q]));
-                let pairs = [_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3])];
+                let codes: [__m512i; 4] =
+                    std::array::from_fn(|q| self.epilogue.codes(sums[p][q], self.multipliers[q]));
+                let pairs =
+                    [_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3])];
                 let bytes = _mm512_packus_epi16(pairs[0], pairs[1]);
                 _mm512_mask_storeu_epi8(self.output.add(to[p]).cast(), self.mask, bytes);
             }
@@ -314,7 +324,8 @@ pub fn add(sum: &Sum, a: &[u8], b: &[u8], to: &mut [u8]) {
     let length = to.len().min(a.len()).min(b.len());
     let (a, b, to) = (a.as_ptr(), b.as_ptr(), to.as_mut_ptr());
     let [low, high] = sum.range.map(|code| _mm512_set1_ps((code - sum.zero) as f32));
-    let (zeros, multipliers) = (sum.zeros.map(|z| _mm512_set1_epi32(z)), sum.multipliers.map(|m| _mm512_set1_ps(m)));
+    let (zeros, multipliers) =
+        (sum.zeros.map(|z| _mm512_set1_epi32(z)), sum.multipliers.map(|m| _mm512_set1_ps(m)));
     for done in (0..length).step_by(BLOCK) {
         let mask = u16::MAX >> (BLOCK - (length - done).min(BLOCK));
         // SAFETY: `mask` has a bit for each of the `length - done` codes that are left of all three slices,

@@ -113,12 +113,14 @@ pub unsafe fn depthwise(w: &PackedDepthwise, window: &mut Window<'_>) {
         unsafe {
             let weights = lines.as_ptr().add(block * groups * 4 * LINE + half * HALF);
             let place = |q: usize| block * DEPTHWISE_BLOCK + 16 * q + 8 * half;
-            let bias: [__m256i; 4] = std::array::from_fn(|q| _mm256_loadu_si256(w.bias.as_ptr().add(place(q)).cast()));
+            let bias: [__m256i; 4] =
+                std::array::from_fn(|q| _mm256_loadu_si256(w.bias.as_ptr().add(place(q)).cast()));
             for (from, to) in window.pixels() {
                 let at = input.add(from + channel);
                 let mut sums = bias;
                 for (group, taps) in taps.chunks_exact(4).enumerate() {
-                    let rows: [__m256i; 4] = std::array::from_fn(|t| _mm256_loadu_si256(at.add(taps[t]).cast()));
+                    let rows: [__m256i; 4] =
+                        std::array::from_fn(|t| _mm256_loadu_si256(at.add(taps[t]).cast()));
                     let quads = side_by_side(rows);
                     for q in 0..4 {
                         let column = _mm256_load_si256(weights.add((group * 4 + q) * LINE).cast());
@@ -129,7 +131,8 @@ pub unsafe fn depthwise(w: &PackedDepthwise, window: &mut Window<'_>) {
                     let multiplier = _mm256_loadu_ps(w.requantise.multipliers.as_ptr().add(place(q)));
                     epilogue.codes(sums[q], multiplier)
                 });
-                let pairs = [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
+                let pairs =
+                    [_mm256_packus_epi32(codes[0], codes[1]), _mm256_packus_epi32(codes[2], codes[3])];
                 let bytes = _mm256_packus_epi16(pairs[0], pairs[1]);
                 store_first(bytes, output.add(to + channel), count);
             }

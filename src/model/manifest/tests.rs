@@ -40,7 +40,10 @@ fn a_word_that_is_not_allowed_is_named_with_its_key_and_those_that_are() {
         ("/decode/clip", "decode.clip", &["before_nms", "after_nms"]),
     ];
     for (pointer, field, allowed) in cases {
-        assert_eq!(refusal(pointer, json!("sideways")), format!("{field}: \"sideways\", must be one of {allowed:?}"));
+        assert_eq!(
+            refusal(pointer, json!("sideways")),
+            format!("{field}: \"sideways\", must be one of {allowed:?}")
+        );
     }
 }
 
@@ -68,11 +71,18 @@ fn every_allowed_word_is_read_and_written_as_it_is() {
 fn unknown_keys_wrong_types_and_missing_keys_name_the_key() {
     let add = |pointer: &str, key: &str| {
         let mut json = shipped();
-        json.pointer_mut(pointer).and_then(Value::as_object_mut).expect("an object").insert(key.to_owned(), json!(1));
+        json.pointer_mut(pointer)
+            .and_then(Value::as_object_mut)
+            .expect("an object")
+            .insert(key.to_owned(), json!(1));
         Manifest::parse(&json.to_string()).expect_err("refused").to_string()
     };
     assert!(add("", "colour").starts_with("colour: unknown field `colour`"), "{}", add("", "colour"));
-    assert!(add("/heads/1", "shape").starts_with("heads[1].shape: unknown field `shape`"), "{}", add("/heads/1", "shape"));
+    assert!(
+        add("/heads/1", "shape").starts_with("heads[1].shape: unknown field `shape`"),
+        "{}",
+        add("/heads/1", "shape")
+    );
     assert_eq!(add("", "two\nlines").lines().count(), 1);
     let wrong = refusal("/input/width", json!("wide"));
     assert_eq!(wrong, "input.width: invalid type: string \"wide\", expected u32");
@@ -119,14 +129,22 @@ fn numbers_out_of_range_are_refused_with_their_key() {
     };
     let tap = |name: &str, tensor: &str| json!({"name": name, "tensor": tensor});
     assert_eq!(with("taps", json!([tap("a", "x"), tap("b", "x")])), Ok(()));
-    assert_eq!(with("taps", json!([tap("a", "x"), tap("a", "y")])), Err("taps[1].name: \"a\" is there twice".into()));
+    assert_eq!(
+        with("taps", json!([tap("a", "x"), tap("a", "y")])),
+        Err("taps[1].name: \"a\" is there twice".into())
+    );
     assert_eq!(with("taps", json!([tap("a", "")])), Err("taps[0].tensor: empty".into()));
     assert_eq!(with("taps", json!([tap("", "x")])), Err("taps[0].name: empty".into()));
     assert_eq!(with("self_test", json!({"picture": "retinad-1", "heads_sha256": digest})), Ok(()));
     let digest = digest.to_uppercase();
-    let error = with("self_test", json!({"picture": "retinad-1", "heads_sha256": digest})).expect_err("refused");
-    assert!(error.starts_with("self_test.heads_sha256") && error.ends_with("must be 64 lower-case hex digits"), "{error}");
-    let error = with("self_test", json!({"picture": "monalisa", "heads_sha256": digest})).expect_err("refused");
+    let error =
+        with("self_test", json!({"picture": "retinad-1", "heads_sha256": digest})).expect_err("refused");
+    assert!(
+        error.starts_with("self_test.heads_sha256") && error.ends_with("must be 64 lower-case hex digits"),
+        "{error}"
+    );
+    let error =
+        with("self_test", json!({"picture": "monalisa", "heads_sha256": digest})).expect_err("refused");
     assert_eq!(error, "self_test.picture: \"monalisa\", must be one of [\"retinad-1\"]");
 }
 

@@ -57,7 +57,8 @@ async fn converse(stream: &mut TcpStream, shared: &Shared) -> Result<(), End> {
     };
     drop(first);
     // One and a half times the keep-alive [MQTT-3.1.2-24].
-    let patience = (connect.keep_alive > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500));
+    let patience =
+        (connect.keep_alive > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500));
     let calls = Rc::new(Calls::default());
     let begun = shared.router.borrow_mut().connect(connect, Rc::clone(&calls));
     let mut session = match begun {
@@ -97,7 +98,12 @@ async fn refuse(output: &mut (impl AsyncWrite + Unpin), refusal: Refusal) -> Res
 }
 
 /// Hands the client's packets to the router until the session ends, and says why it does.
-async fn read_all(input: &mut (impl AsyncRead + Unpin), shared: &Shared, key: Key, patience: Option<Duration>) -> End {
+async fn read_all(
+    input: &mut (impl AsyncRead + Unpin),
+    shared: &Shared,
+    key: Key,
+    patience: Option<Duration>,
+) -> End {
     loop {
         match read_packet(input, shared, patience).await {
             Ok(incoming) => {

@@ -59,7 +59,10 @@ async fn serve(listener: TcpListener) {
             return;
         }
     };
-    let shared = Rc::new(Shared { router: RefCell::new(Router::default()), reading: Semaphore::new(connection::READING) });
+    let shared = Rc::new(Shared {
+        router: RefCell::new(Router::default()),
+        reading: Semaphore::new(connection::READING),
+    });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = true;
     loop {

@@ -68,7 +68,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`TooSlow`] if there is no room for a message of QoS 1, even without all of QoS 0.
-    pub(super) fn push(&mut self, message: &Rc<Message>, granted: Qos, retained: bool) -> Result<(), TooSlow> {
+    pub(super) fn push(
+        &mut self,
+        message: &Rc<Message>,
+        granted: Qos,
+        retained: bool,
+    ) -> Result<(), TooSlow> {
         let delivery = Delivery { message: Rc::clone(message), qos: granted.min(message.qos()), retained };
         let size = message.size();
         while !self.has_room(size) {

@@ -205,7 +205,9 @@ pub(super) fn read(first: u8, body: Vec<u8>) -> Result<Packet, Violation> {
     let packet = match kind {
         kind::PUBACK => Packet::PubAck(fields.id()?),
         kind::PUBREL => Packet::PubRel(fields.id()?),
-        kind::SUBSCRIBE => Packet::Subscribe(fields.id()?, fields.list(|f| Ok((f.text()?.to_owned(), qos(f.byte()?)?)))?),
+        kind::SUBSCRIBE => {
+            Packet::Subscribe(fields.id()?, fields.list(|f| Ok((f.text()?.to_owned(), qos(f.byte()?)?)))?)
+        }
         kind::UNSUBSCRIBE => Packet::Unsubscribe(fields.id()?, fields.list(|f| Ok(f.text()?.to_owned()))?),
         kind::PINGREQ => Packet::PingReq,
         kind::DISCONNECT => Packet::Disconnect,
@@ -280,7 +282,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads one item after the other until nothing is left; at least one.
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, Violation>) -> Result<Vec<T>, Violation> {
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, Violation>,
+    ) -> Result<Vec<T>, Violation> {
         let mut items = Vec::new();
         while !self.0.is_empty() {
             items.push(item(self)?);

@@ -18,8 +18,12 @@ fn connect_body(protocol: &str, level: u8, flags: u8, fields: &[&str]) -> Vec<u8
 fn connect_is_read_with_will_and_credentials() {
     let body = connect_body("MQTT", 4, 0b1110_1110, &["id", "n/status", "offline", "user", "password"]);
     let Ok(Hello::Connect(connect)) = hello(0x10, &body) else { panic!("{:?}", hello(0x10, &body)) };
-    let will = Will { topic: "n/status".into(), payload: b"offline".to_vec(), qos: Qos::AtLeastOnce, retain: true };
-    assert_eq!(connect, Connect { client_id: "id".into(), clean_session: true, keep_alive: 60, will: Some(will) });
+    let will =
+        Will { topic: "n/status".into(), payload: b"offline".to_vec(), qos: Qos::AtLeastOnce, retain: true };
+    assert_eq!(
+        connect,
+        Connect { client_id: "id".into(), clean_session: true, keep_alive: 60, will: Some(will) }
+    );
 }
 
 #[test]
@@ -42,7 +46,11 @@ fn malformed_connects_are_refused() {
     for (case, body, expected) in [
         ("reserved flag", connect_body("MQTT", 4, 3, &good), Violation::Flags { kind: 1 }),
         ("will QoS without will", connect_body("MQTT", 4, 0b1010, &good), Violation::Flags { kind: 1 }),
-        ("password without user", connect_body("MQTT", 4, 0b0100_0010, &["id", "pw"]), Violation::Flags { kind: 1 }),
+        (
+            "password without user",
+            connect_body("MQTT", 4, 0b0100_0010, &["id", "pw"]),
+            Violation::Flags { kind: 1 },
+        ),
         ("will QoS 3", connect_body("MQTT", 4, 0b1_1110, &["id", "t", "m"]), Violation::Qos),
         ("will topic with wildcard", connect_body("MQTT", 4, 0b110, &["id", "a/#", "m"]), Violation::Topic),
         ("zero byte in id", connect_body("MQTT", 4, 2, &["a\0b"]), Violation::Text),
@@ -105,7 +113,8 @@ fn malformed_packets_are_refused() {
 #[test]
 fn the_other_packets_are_read() {
     let filters = [&[0, 1][..], &text("a/#"), &[1], &text("b"), &[2]].concat();
-    let subscribe = Packet::Subscribe(1, vec![("a/#".into(), Qos::AtLeastOnce), ("b".into(), Qos::AtLeastOnce)]);
+    let subscribe =
+        Packet::Subscribe(1, vec![("a/#".into(), Qos::AtLeastOnce), ("b".into(), Qos::AtLeastOnce)]);
     assert_eq!(read(0x82, filters), Ok(subscribe));
     assert_eq!(read(0xa2, [&[0, 2][..], &text("a")].concat()), Ok(Packet::Unsubscribe(2, vec!["a".into()])));
     assert_eq!(read(0x40, vec![0, 3]), Ok(Packet::PubAck(3)));
@@ -128,7 +137,9 @@ fn random_bytes_never_panic() {
     for _ in 0..200_000 {
         let first = next() as u8;
         // Mostly small values, so that lengths often fit.
-        let body: Vec<u8> = (0..next() % 24).map(|_| if next() % 4 == 0 { next() as u8 } else { (next() % 4) as u8 }).collect();
+        let body: Vec<u8> = (0..next() % 24)
+            .map(|_| if next() % 4 == 0 { next() as u8 } else { (next() % 4) as u8 })
+            .collect();
         let _ = hello(first, &body);
         understood += usize::from(read(first, body).is_ok());
     }

@@ -63,7 +63,9 @@ mod tests {
         for (topic, bytes) in [("a/b", 1), ("a/b", 2), ("a/c", 3), ("d", 4)] {
             retained.set(&message(&memory, topic, bytes)).expect("room");
         }
-        let lengths = |retained: &Retained, filter| retained.matching(filter).map(|m| m.payload().len()).collect::<Vec<_>>();
+        let lengths = |retained: &Retained, filter| {
+            retained.matching(filter).map(|m| m.payload().len()).collect::<Vec<_>>()
+        };
         assert_eq!(lengths(&retained, "a/+"), [2, 3]);
         retained.set(&message(&memory, "a/b", 0)).expect("room");
         assert_eq!(lengths(&retained, "#"), [3, 4]);
@@ -83,7 +85,8 @@ mod tests {
         retained.set(&message(&memory, "t/0", 2)).expect("a topic that is there may change");
 
         let (memory, mut retained) = (Memory::default(), Retained::default());
-        let fit = (0..60).filter(|i| retained.set(&message(&memory, &format!("t/{i}"), 1 << 20)).is_ok()).count();
+        let fit =
+            (0..60).filter(|i| retained.set(&message(&memory, &format!("t/{i}"), 1 << 20)).is_ok()).count();
         assert_eq!(fit, (BYTES >> 20) - 1, "a megabyte each, and a little for the rest");
         assert!(memory.bytes() <= BYTES);
     }

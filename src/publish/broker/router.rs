@@ -244,9 +244,16 @@ impl Router {
     }
 
     fn retain(&mut self, message: &Rc<Message>) {
-        if self.retained.set(message) == Err(retained::Full) && !std::mem::replace(&mut self.warned.retained, true) {
+        if self.retained.set(message) == Err(retained::Full)
+            && !std::mem::replace(&mut self.warned.retained, true)
+        {
             let (topics, bytes) = (retained::TOPICS, retained::BYTES);
-            tracing::warn!(topic = message.topic(), topics, bytes, "embedded broker: no room for more retained messages");
+            tracing::warn!(
+                topic = message.topic(),
+                topics,
+                bytes,
+                "embedded broker: no room for more retained messages"
+            );
         }
     }
 
@@ -254,7 +261,10 @@ impl Router {
     fn shed(&mut self) {
         while self.memory.bytes() > MESSAGE_BYTES {
             let most = self.clients.iter().max_by_key(|(_, client)| client.outgoing.bytes());
-            let Some(key) = most.filter(|(_, client)| client.outgoing.bytes() > 0).map(|(key, _)| *key) else { return };
+            let Some(key) = most.filter(|(_, client)| client.outgoing.bytes() > 0).map(|(key, _)| *key)
+            else {
+                return;
+            };
             self.remove(key, End::TooSlow);
         }
     }
@@ -267,7 +277,12 @@ impl Router {
         if let End::Violation(Violation::TooLarge { bytes, limit }) = why
             && !std::mem::replace(&mut self.warned.packet, true)
         {
-            tracing::warn!(client = client.id, bytes, limit, "embedded broker: message too large; its client is disconnected");
+            tracing::warn!(
+                client = client.id,
+                bytes,
+                limit,
+                "embedded broker: message too large; its client is disconnected"
+            );
         }
         if let Some(Will { topic, payload, qos, retain }) = client.will.filter(|_| why != End::Disconnected) {
             let message = Message::new(&topic, payload, 0, qos, &self.memory);

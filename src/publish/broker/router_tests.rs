@@ -2,7 +2,12 @@ use super::*;
 use crate::publish::broker::packet::Acknowledge;
 
 fn connect(router: &mut Router, id: &str, will: Option<(&str, &str)>) -> Key {
-    let will = will.map(|(topic, payload)| Will { topic: topic.into(), payload: payload.into(), qos: Qos::AtLeastOnce, retain: true });
+    let will = will.map(|(topic, payload)| Will {
+        topic: topic.into(),
+        payload: payload.into(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+    });
     let connect = Connect { client_id: id.into(), clean_session: true, keep_alive: 0, will };
     let key = router.connect(connect, Rc::default()).expect("accepted");
     assert_eq!(sent(router, key), [0x20, 2, 0, 0], "CONNACK");
@@ -23,7 +28,14 @@ fn sent(router: &mut Router, key: Key) -> Vec<u8> {
     }
 }
 
-fn publish(router: &mut Router, key: Key, topic: &str, payload: &[u8], retain: bool, acknowledge: Acknowledge) {
+fn publish(
+    router: &mut Router,
+    key: Key,
+    topic: &str,
+    payload: &[u8],
+    retain: bool,
+    acknowledge: Acknowledge,
+) {
     let publish = Publish { topic: topic.into(), body: payload.to_vec(), payload_at: 0, retain, acknowledge };
     router.handle(key, Packet::Publish(publish)).expect("allowed");
 }
@@ -46,7 +58,8 @@ fn message(first: u8, topic: &str, id: &[u8], payload: &str) -> Vec<u8> {
 #[test]
 fn a_subscriber_gets_at_most_the_qos_it_asked_for_and_that_was_sent() {
     let mut router = Router::default();
-    let (from, low, high) = (connect(&mut router, "a", None), connect(&mut router, "b", None), connect(&mut router, "c", None));
+    let (from, low, high) =
+        (connect(&mut router, "a", None), connect(&mut router, "b", None), connect(&mut router, "c", None));
     assert_eq!(subscribe(&mut router, low, "t/+", Qos::AtMostOnce), [0x90, 3, 0, 9, 0]);
     assert_eq!(subscribe(&mut router, high, "t/#", Qos::AtLeastOnce), [0x90, 3, 0, 9, 1]);
     publish(&mut router, from, "t/x", b"1", false, Acknowledge::PubAck(77));
@@ -88,11 +101,15 @@ fn retained_messages_come_after_suback_with_the_flag_and_live_ones_without() {
 
 #[test]
 fn a_will_is_published_unless_the_client_took_leave() {
-    for (why, published) in
-        [(End::Disconnected, false), (End::Closed, true), (End::Silent, true), (End::Violation(Violation::Length), true)]
-    {
+    for (why, published) in [
+        (End::Disconnected, false),
+        (End::Closed, true),
+        (End::Silent, true),
+        (End::Violation(Violation::Length), true),
+    ] {
         let mut router = Router::default();
-        let (mortal, heir) = (connect(&mut router, "a", Some(("a/status", "gone"))), connect(&mut router, "b", None));
+        let (mortal, heir) =
+            (connect(&mut router, "a", Some(("a/status", "gone"))), connect(&mut router, "b", None));
         subscribe(&mut router, heir, "#", Qos::AtMostOnce);
         router.end(mortal, why);
         let expected = if published { message(0x30, "a/status", &[], "gone") } else { Vec::new() };
@@ -105,7 +122,8 @@ fn a_will_is_published_unless_the_client_took_leave() {
 fn a_second_client_with_the_same_id_ends_the_first() {
     let mut router = Router::default();
     let calls: Rc<Calls> = Rc::default();
-    let will = Will { topic: "a/status".into(), payload: b"gone".to_vec(), qos: Qos::AtMostOnce, retain: false };
+    let will =
+        Will { topic: "a/status".into(), payload: b"gone".to_vec(), qos: Qos::AtMostOnce, retain: false };
     let hello = |will| Connect { client_id: "a".into(), clean_session: true, keep_alive: 0, will };
     let first = router.connect(hello(Some(will)), Rc::clone(&calls)).expect("accepted");
     let listener = connect(&mut router, "b", None);
@@ -133,7 +151,13 @@ fn qos_2_is_passed_on_once_until_its_id_is_released() {
     let got = sent(&mut router, key);
     assert!(got.ends_with(b"2"), "{got:?}");
     let unreleased = (6..300).find_map(|id| {
-        let publish = Publish { topic: "u".into(), body: vec![], payload_at: 0, retain: false, acknowledge: Acknowledge::PubRec(id) };
+        let publish = Publish {
+            topic: "u".into(),
+            body: vec![],
+            payload_at: 0,
+            retain: false,
+            acknowledge: Acknowledge::PubRec(id),
+        };
         router.handle(key, Packet::Publish(publish)).err()
     });
     assert_eq!(unreleased, Some(End::Violation(Violation::NotReleased { limit: NOT_RELEASED })));
@@ -151,15 +175,21 @@ fn filters_that_cannot_be_served_are_refused_each_on_its_own() {
     router.handle(key, Packet::Subscribe(2, many)).expect("allowed");
     let got = sent(&mut router, key);
     assert_eq!((got[got.len() - 2], got[got.len() - 1]), (0, 0x80), "one was there before");
-    assert_eq!(subscribe(&mut router, key, "t", Qos::AtMostOnce), [0x90, 3, 0, 9, 0], "one that is there may change");
+    assert_eq!(
+        subscribe(&mut router, key, "t", Qos::AtMostOnce),
+        [0x90, 3, 0, 9, 0],
+        "one that is there may change"
+    );
 }
 
 #[test]
 fn clients_are_bounded_and_an_empty_id_needs_a_clean_session() {
     let mut router = Router::default();
-    let hello = |id: &str, clean_session| Connect { client_id: id.into(), clean_session, keep_alive: 0, will: None };
+    let hello =
+        |id: &str, clean_session| Connect { client_id: id.into(), clean_session, keep_alive: 0, will: None };
     assert_eq!(router.connect(hello("", false), Rc::default()), Err(Refusal::IdRejected));
-    let keys: Vec<Key> = (0..CLIENTS).map(|_| router.connect(hello("", true), Rc::default()).expect("accepted")).collect();
+    let keys: Vec<Key> =
+        (0..CLIENTS).map(|_| router.connect(hello("", true), Rc::default()).expect("accepted")).collect();
     assert_eq!(router.connect(hello("one more", true), Rc::default()), Err(Refusal::Unavailable));
     router.end(keys[0], End::Closed);
     assert!(router.connect(hello("one more", true), Rc::default()).is_ok());
@@ -182,7 +212,8 @@ fn one_shot_clients_leave_nothing() {
 #[test]
 fn who_reads_nothing_is_disconnected_and_the_others_get_everything() {
     let mut router = Router::default();
-    let (from, deaf, good) = (connect(&mut router, "a", None), connect(&mut router, "b", None), connect(&mut router, "c", None));
+    let (from, deaf, good) =
+        (connect(&mut router, "a", None), connect(&mut router, "b", None), connect(&mut router, "c", None));
     subscribe(&mut router, deaf, "t", Qos::AtLeastOnce);
     subscribe(&mut router, good, "t", Qos::AtMostOnce);
     let payload = vec![b'x'; 1 << 20];

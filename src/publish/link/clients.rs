@@ -33,7 +33,10 @@ impl SubscribeOptions {
 ///
 /// # Errors
 /// [`PublishError::Refused`] if the broker refuses the client or the filter.
-pub fn subscribe(wanted: &SubscribeOptions, mut on_message: impl FnMut(&str, &[u8]) -> bool) -> Result<(), PublishError> {
+pub fn subscribe(
+    wanted: &SubscribeOptions,
+    mut on_message: impl FnMut(&str, &[u8]) -> bool,
+) -> Result<(), PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -50,11 +53,19 @@ pub fn subscribe(wanted: &SubscribeOptions, mut on_message: impl FnMut(&str, &[u
                         let asked = connection.client.try_subscribe(&wanted.filter, QoS::AtMostOnce);
                         asked.map_err(|e| wanted.refused(e.to_string()))?;
                     }
-                    Ok(Event::Incoming(Packet::SubAck(ack))) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
+                    Ok(Event::Incoming(Packet::SubAck(ack)))
+                        if ack.return_codes.contains(&SubscribeReasonCode::Failure) =>
+                    {
                         return Err(wanted.refused(format!("subscription to {} refused", wanted.filter)));
                     }
-                    Ok(Event::Incoming(Packet::Publish(message))) if !on_message(&message.topic, &message.payload) => return Ok(()),
-                    Err(ConnectionError::ConnectionRefused(code)) => return Err(wanted.refused(format!("{code:?}"))),
+                    Ok(Event::Incoming(Packet::Publish(message)))
+                        if !on_message(&message.topic, &message.payload) =>
+                    {
+                        return Ok(());
+                    }
+                    Err(ConnectionError::ConnectionRefused(code)) => {
+                        return Err(wanted.refused(format!("{code:?}")));
+                    }
                     Err(error) if !std::mem::replace(&mut told, true) => {
                         let broker = format!("{}:{}", wanted.host, wanted.port);
                         tracing::warn!(broker, reason = words(&error), "waiting for the broker");

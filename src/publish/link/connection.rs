@@ -29,9 +29,16 @@ impl Drop for Connection {
 }
 
 /// Options that all our connections share.
-pub(super) fn options(id: String, host: &str, port: u16, credentials: Option<&(String, String)>) -> MqttOptions {
+pub(super) fn options(
+    id: String,
+    host: &str,
+    port: u16,
+    credentials: Option<&(String, String)>,
+) -> MqttOptions {
     let mut mqtt = MqttOptions::new(id, host, port);
-    mqtt.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_max_packet_size(MAX_INCOMING, MAX_MESSAGE + 1024);
+    mqtt.set_keep_alive(KEEP_ALIVE)
+        .set_clean_session(true)
+        .set_max_packet_size(MAX_INCOMING, MAX_MESSAGE + 1024);
     if let Some((user, password)) = credentials {
         mqtt.set_credentials(user, password);
     }

@@ -37,7 +37,11 @@ struct Attempts {
 
 /// Keeps a connection until the orders close and everything is sent.
 pub(super) async fn keep(shared: Arc<Shared>, news: Sender<LinkNews>, mut orders: watch::Receiver<Wanted>) {
-    let new = || Attempts { backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT), short_sessions: 0, last_logged_reason: None };
+    let new = || Attempts {
+        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+        short_sessions: 0,
+        last_logged_reason: None,
+    };
     let mut attempts = new();
     loop {
         let Wanted::Link(options) = orders.borrow_and_update().clone() else { return };
@@ -74,7 +78,13 @@ async fn wait(shared: &Shared, orders: &mut watch::Receiver<Wanted>, pause: Dura
 
 impl Attempts {
     /// How long to wait after a session that failed; `connected_for` is how long its connection stood, if it did.
-    fn after_failure(&mut self, options: &PublisherOptions, shared: &Shared, reason: String, connected_for: Option<Duration>) -> Duration {
+    fn after_failure(
+        &mut self,
+        options: &PublisherOptions,
+        shared: &Shared,
+        reason: String,
+        connected_for: Option<Duration>,
+    ) -> Duration {
         if connected_for.is_some() {
             self.last_logged_reason = None;
         }
@@ -87,11 +97,19 @@ impl Attempts {
         let mut pause = self.backoff.next_wait().mul_f64(0.8 + 0.4 * jitter());
         if self.short_sessions >= 3 {
             shared.counters.suspect_duplicate.store(true, Ordering::Relaxed);
-            tracing::warn!(client_id = options.client_id(), "client id in use? three sessions in a row ended within 5 s");
+            tracing::warn!(
+                client_id = options.client_id(),
+                "client id in use? three sessions in a row ended within 5 s"
+            );
             (self.short_sessions, pause) = (0, DUPLICATE_WAIT);
         }
         if self.last_logged_reason.as_ref() != Some(&reason) {
-            tracing::warn!(broker = options.broker(), reason, next_try_s = pause.as_secs_f32(), "broker not reachable");
+            tracing::warn!(
+                broker = options.broker(),
+                reason,
+                next_try_s = pause.as_secs_f32(),
+                "broker not reachable"
+            );
             self.last_logged_reason = Some(reason);
         }
         pause

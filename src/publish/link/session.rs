@@ -8,7 +8,10 @@ use crate::publish::gate::Gate;
 use crate::publish::outbox::Address;
 use crate::publish::{LinkNews, PublisherOptions, Shared, Wanted};
 use crossbeam_channel::Sender;
-use rumqttc::{ConnectionError, Event, LastWill, Outgoing, Packet, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode};
+use rumqttc::{
+    ConnectionError, Event, LastWill, Outgoing, Packet, Publish, QoS, SubAck, SubscribeFilter,
+    SubscribeReasonCode,
+};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,7 +105,8 @@ impl<'a> Session<'a> {
     fn start(wanted: Arc<PublisherOptions>, shared: &'a Shared, news: &'a Sender<LinkNews>) -> Self {
         let names = wanted.names();
         let mut mqtt = options(wanted.client_id(), &wanted.host, wanted.port, wanted.credentials.as_ref());
-        let will = LastWill::new(names.full(&Topic::of_node(Kind::Status)), "offline", QoS::AtLeastOnce, true);
+        let will =
+            LastWill::new(names.full(&Topic::of_node(Kind::Status)), "offline", QoS::AtLeastOnce, true);
         mqtt.set_last_will(will);
         Self {
             asked: VecDeque::new(),
@@ -163,7 +167,9 @@ impl<'a> Session<'a> {
     /// Filters of the commands of these cameras, one for each topic.
     fn command_filters(&self, cameras: &[Arc<str>]) -> Vec<String> {
         let commands = TOPICS.iter().filter(|spec| spec.built && matches!(spec.way, Way::In(_)));
-        let topics = cameras.iter().flat_map(|camera| commands.clone().map(|spec| Topic::of_camera(spec.kind, camera)));
+        let topics = cameras
+            .iter()
+            .flat_map(|camera| commands.clone().map(|spec| Topic::of_camera(spec.kind, camera)));
         topics.map(|topic| self.names.full(&topic)).collect()
     }
 
@@ -176,10 +182,14 @@ impl<'a> Session<'a> {
 
     fn take_refusals(&mut self, ack: &SubAck) {
         let asked = self.asked.pop_front().unwrap_or_default();
-        let refused = asked.iter().zip(&ack.return_codes).filter(|(_, code)| **code == SubscribeReasonCode::Failure);
+        let refused =
+            asked.iter().zip(&ack.return_codes).filter(|(_, code)| **code == SubscribeReasonCode::Failure);
         let refused: Vec<&str> = refused.map(|(filter, _)| filter.as_str()).collect();
         if !refused.is_empty() {
-            tracing::warn!(filters = refused.join(" "), "broker refused subscriptions; commands on them will not arrive");
+            tracing::warn!(
+                filters = refused.join(" "),
+                "broker refused subscriptions; commands on them will not arrive"
+            );
         }
         self.refused.extend(refused.into_iter().map(Arc::from));
         self.shared.set_refused_filters(self.refused.iter().cloned().collect());
@@ -242,7 +252,9 @@ impl<'a> Session<'a> {
         let status = self.names.full(&Topic::of_node(Kind::Status));
         let client = &self.connection.client;
         // The broker reads both in this order.
-        let left = client.try_publish(status, QoS::AtLeastOnce, true, "offline").and_then(|()| client.try_disconnect());
+        let left = client
+            .try_publish(status, QoS::AtLeastOnce, true, "offline")
+            .and_then(|()| client.try_disconnect());
         self.handed.push_back(None);
         left.err().map(|error| End::Failed(error.to_string()))
     }
@@ -257,7 +269,8 @@ impl<'a> Session<'a> {
                 Address::Full(full) => full.clone(),
             };
             let qos = if message.token.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-            if let Err(error) = self.connection.client.try_publish(name, qos, message.retain, message.payload) {
+            if let Err(error) = self.connection.client.try_publish(name, qos, message.retain, message.payload)
+            {
                 return Some(End::Failed(error.to_string()));
             }
             self.handed.push_back(message.token);
@@ -308,7 +321,11 @@ impl<'a> Session<'a> {
     fn refuse(&mut self, topic: Topic, reason: &str, answered: bool) {
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         if self.warned.insert(topic.clone()) {
-            tracing::warn!(topic = self.names.full(&topic), reason, "command refused; the setting keeps its value");
+            tracing::warn!(
+                topic = self.names.full(&topic),
+                reason,
+                "command refused; the setting keeps its value"
+            );
         }
         if let (true, Some(answer)) = (answered, topic.answer()) {
             self.shared.outbox().repeat_state(answer);

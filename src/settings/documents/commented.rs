@@ -100,7 +100,8 @@ mod tests {
         let given: toml::Table = toml::from_str(&uncommented).expect("TOML");
         for kind in CameraKind::ALL {
             let camera = given[CAMERAS][&format!("my-{}", kind.as_str())].as_table().expect("a section");
-            let wanted = keys::camera_keys(*kind).iter().chain(keys::common_camera_keys()).map(|key| key.name);
+            let wanted =
+                keys::camera_keys(*kind).iter().chain(keys::common_camera_keys()).map(|key| key.name);
             let mut wanted: Vec<&str> = wanted.chain([CAMERA_KIND.name]).collect();
             wanted.sort_unstable();
             assert_eq!(camera.keys().map(String::as_str).collect::<Vec<_>>(), wanted);

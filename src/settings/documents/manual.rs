@@ -16,7 +16,9 @@ pub fn manual_page() -> String {
     page.heading("SYNOPSIS");
     page.text(DEFAULT_FILE);
     page.heading("DESCRIPTION");
-    page.text("The file is TOML. Every key may be left out; its default is given below. Unknown keys are refused.");
+    page.text(
+        "The file is TOML. Every key may be left out; its default is given below. Unknown keys are refused.",
+    );
     page.paragraph(
         "A later source wins over an earlier one: the defaults, the file, the environment, the flags of the command line. \
          retinad reads the file again on SIGHUP (systemctl reload retinad); each key says when a change takes effect. \
@@ -24,7 +26,11 @@ pub fn manual_page() -> String {
          the settings in force.",
     );
     for section in &SECTIONS {
-        let title = if section.name.is_empty() { "ABOVE ALL SECTIONS".to_owned() } else { format!("[{}]", section.name) };
+        let title = if section.name.is_empty() {
+            "ABOVE ALL SECTIONS".to_owned()
+        } else {
+            format!("[{}]", section.name)
+        };
         page.heading(&title);
         if !section.name.is_empty() {
             page.text(&paragraph(section.about));
@@ -32,7 +38,9 @@ pub fn manual_page() -> String {
         section.keys.iter().for_each(|key| page.key(key, key.default));
     }
     page.heading(&format!("[{CAMERAS}.<id>]"));
-    page.text(&format!("A camera. Its id is {CAMERA_ID}. A key that belongs to another kind of camera is refused."));
+    page.text(&format!(
+        "A camera. Its id is {CAMERA_ID}. A key that belongs to another kind of camera is refused."
+    ));
     page.key(&CAMERA_KIND, CAMERA_KIND.default);
     keys::common_camera_keys().iter().for_each(|key| page.key(key, key.default));
     for kind in CameraKind::ALL {
@@ -46,7 +54,9 @@ pub fn manual_page() -> String {
     ));
     page.heading("FILES");
     page.text("/usr/share/doc/retinad/examples/retinad.toml has every key with its comment.");
-    page.paragraph("/usr/share/doc/retinad/schemas/retinad.schema.json is a JSON Schema of this file, for editors.");
+    page.paragraph(
+        "/usr/share/doc/retinad/schemas/retinad.schema.json is a JSON Schema of this file, for editors.",
+    );
     page.heading("SEE ALSO");
     page.text("retinad(1), retinad-check(1), retinad-run(1)");
     page.0
@@ -86,7 +96,12 @@ impl Page {
         self.text(&key.paragraph());
         if let ValueType::Word(words) = key.value {
             for word in words {
-                let _ = writeln!(self.0, ".br\n\\fB\"{}\"\\fR: {}", escaped(word.text), escaped(&sentence(word.meaning)));
+                let _ = writeln!(
+                    self.0,
+                    ".br\n\\fB\"{}\"\\fR: {}",
+                    escaped(word.text),
+                    escaped(&sentence(word.meaning))
+                );
             }
             self.macro_line(".br");
         }
@@ -109,7 +124,8 @@ mod tests {
     fn every_key_stands_in_the_page_with_its_meaning() {
         let page = manual_page();
         let cameras = CameraKind::ALL.iter().flat_map(|kind| keys::camera_keys(*kind));
-        let all = SECTIONS.iter().flat_map(|section| section.keys).chain(keys::common_camera_keys()).chain(cameras);
+        let all =
+            SECTIONS.iter().flat_map(|section| section.keys).chain(keys::common_camera_keys()).chain(cameras);
         for key in all {
             let term = format!("\n\\fB{}\\fR", escaped(key.name));
             assert!(page.contains(&term) && page.contains(&escaped(&key.paragraph())), "{}", key.name);

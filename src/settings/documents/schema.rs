@@ -13,7 +13,9 @@ pub fn json_schema() -> String {
     let mut root = Schema {
         dialect: Some("https://json-schema.org/draft/2020-12/schema"),
         title: Some("retinad settings"),
-        description: Some("Settings of retinad, as TOML. Written from the keys in src/settings/; do not edit.".into()),
+        description: Some(
+            "Settings of retinad, as TOML. Written from the keys in src/settings/; do not edit.".into(),
+        ),
         ..Schema::object()
     };
     for section in &SECTIONS {
@@ -22,17 +24,22 @@ pub fn json_schema() -> String {
             root.properties.extend(keys);
         } else {
             let description = Some(paragraph(section.about));
-            root.properties.insert(section.name.into(), Schema { description, properties: keys.collect(), ..Schema::object() });
+            root.properties.insert(
+                section.name.into(),
+                Schema { description, properties: keys.collect(), ..Schema::object() },
+            );
         }
     }
     root.properties.insert(CAMERAS.into(), cameras());
-    serde_json::to_string_pretty(&root).expect("a schema has text for keys and no number that JSON lacks") + "\n"
+    serde_json::to_string_pretty(&root).expect("a schema has text for keys and no number that JSON lacks")
+        + "\n"
 }
 
 /// The cameras by id. Of the kinds exactly one fits, because each but the default must be named by `kind`.
 fn cameras() -> Schema {
     let id = Schema { pattern: TextRule::Id.pattern(), not: Some(Box::new(taken())), ..Schema::default() };
-    let camera = Schema { one_of: CameraKind::ALL.iter().map(|kind| camera(*kind)).collect(), ..Schema::default() };
+    let camera =
+        Schema { one_of: CameraKind::ALL.iter().map(|kind| camera(*kind)).collect(), ..Schema::default() };
     Schema {
         kind: Some("object"),
         description: Some("Cameras by id.".into()),
@@ -49,13 +56,18 @@ fn taken() -> Schema {
 fn camera(kind: CameraKind) -> Schema {
     let all = keys::camera_keys(kind).iter().chain(keys::common_camera_keys());
     let is_default = CAMERA_KIND.default == format!("\"{}\"", kind.as_str());
-    let mut required: Vec<&'static str> = all.clone().filter(|key| key.must_be_given()).map(|key| key.name).collect();
+    let mut required: Vec<&'static str> =
+        all.clone().filter(|key| key.must_be_given()).map(|key| key.name).collect();
     if !is_default {
         required.push(CAMERA_KIND.name);
     }
-    let mut properties: BTreeMap<String, Schema> = all.map(|key| (key.name.to_owned(), of_key(key))).collect();
+    let mut properties: BTreeMap<String, Schema> =
+        all.map(|key| (key.name.to_owned(), of_key(key))).collect();
     let description = Some(CAMERA_KIND.paragraph());
-    properties.insert(CAMERA_KIND.name.into(), Schema { description, constant: Some(kind.as_str()), ..Schema::default() });
+    properties.insert(
+        CAMERA_KIND.name.into(),
+        Schema { description, constant: Some(kind.as_str()), ..Schema::default() },
+    );
     Schema { properties, required, ..Schema::object() }
 }
 
@@ -70,7 +82,9 @@ fn of_key(key: &Key) -> Schema {
         ValueType::Text(rule) => (schema.kind, schema.pattern) = (Some("string"), rule.pattern()),
         ValueType::Path => schema.kind = Some("string"),
         ValueType::GivenPath => (schema.kind, schema.min_length) = (Some("string"), Some(1)),
-        ValueType::Word(words) => schema.one_of_values = words.iter().map(|word| Value::from(word.text)).collect(),
+        ValueType::Word(words) => {
+            schema.one_of_values = words.iter().map(|word| Value::from(word.text)).collect()
+        }
         ValueType::Whole { min, max } => schema.limits("integer", (*min).into(), (*max).into()),
         ValueType::WholeOr { min, max, word } => {
             let mut number = Schema::default();
@@ -89,7 +103,8 @@ fn of_key(key: &Key) -> Schema {
 
 /// The default of a key as JSON: the table has it as TOML.
 fn default(key: &Key) -> Value {
-    let table: BTreeMap<String, Value> = toml::from_str(&format!("default = {}", key.default)).expect("defaults are TOML");
+    let table: BTreeMap<String, Value> =
+        toml::from_str(&format!("default = {}", key.default)).expect("defaults are TOML");
     table.into_values().next().unwrap_or_default()
 }
 
@@ -147,7 +162,11 @@ enum Additional {
 impl Schema {
     /// An object with no properties but those that are added.
     fn object() -> Self {
-        Self { kind: Some("object"), additional_properties: Some(Additional::Allowed(false)), ..Self::default() }
+        Self {
+            kind: Some("object"),
+            additional_properties: Some(Additional::Allowed(false)),
+            ..Self::default()
+        }
     }
 
     fn limits(&mut self, kind: &'static str, min: Limit, max: Limit) {
@@ -187,6 +206,9 @@ mod tests {
             }
         }
         assert_eq!(schema["additionalProperties"], Value::from(false));
-        assert_eq!(schema["properties"][CAMERAS]["additionalProperties"]["oneOf"].as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            schema["properties"][CAMERAS]["additionalProperties"]["oneOf"].as_array().map(Vec::len),
+            Some(3)
+        );
     }
 }

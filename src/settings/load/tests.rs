@@ -101,7 +101,10 @@ fn a_value_of_another_type_is_refused_as_it_was_written() {
         ("detector = 5\n", "r.toml:1: detector is a section; write [detector] and its keys below"),
         ("[cameras]\na = 5\n", "r.toml:2: cameras.a is a section"),
         ("[[cameras]]\n", "r.toml:1: cameras is a section"),
-        ("[cameras.a]\nkind = \"usb\"\n", "cameras.a.kind = \"usb\" is not allowed: \"v4l2\", \"stream\", \"replay\""),
+        (
+            "[cameras.a]\nkind = \"usb\"\n",
+            "cameras.a.kind = \"usb\" is not allowed: \"v4l2\", \"stream\", \"replay\"",
+        ),
     ] {
         let error = refused(text, &[]);
         assert!(error.contains(wanted), "{error}");
@@ -117,7 +120,9 @@ fn broken_toml_is_named_with_line_and_column() {
 
 #[test]
 fn a_text_key_keeps_its_text() {
-    for text in ["+4917123", "1_000", "0x10", "true", "1e5", "[a]", "", " a b ", "\"quoted\"", "2024-01-01", "a = 1"] {
+    for text in
+        ["+4917123", "1_000", "0x10", "true", "1e5", "[a]", "", " a b ", "\"quoted\"", "2024-01-01", "a = 1"]
+    {
         assert_eq!(user_name(text), text);
         let quoted = toml::Value::from(text).to_string();
         let settings = with_file(&format!("[mqtt]\nusername = {quoted}\n"), &[]).expect(text);
@@ -127,9 +132,12 @@ fn a_text_key_keeps_its_text() {
 
 #[test]
 fn a_number_key_of_a_variable_is_a_number() {
-    let port = |text: &str| with_file("", &[("RETINAD__MQTT__PORT", text)]).map(|settings| settings.mqtt.port);
+    let port =
+        |text: &str| with_file("", &[("RETINAD__MQTT__PORT", text)]).map(|settings| settings.mqtt.port);
     assert_eq!((port("1884"), port("0x10"), port(" 1_000 ")), (Ok(1884), Ok(16), Ok(1000)));
-    for (text, shown) in [("many", "many"), ("", "\"\""), ("1.5", "1.5"), ("\"5\"", "\"5\""), ("0", "0"), ("[1]", "[1]")] {
+    for (text, shown) in
+        [("many", "many"), ("", "\"\""), ("1.5", "1.5"), ("\"5\"", "\"5\""), ("0", "0"), ("[1]", "[1]")]
+    {
         let error = port(text).expect_err(text);
         assert_eq!(error, format!("RETINAD__MQTT__PORT: mqtt.port = {shown} is not allowed: 1 to 65535"));
     }
@@ -154,8 +162,13 @@ fn threads_are_a_number_or_auto() {
 
 #[test]
 fn unknown_variables_are_named() {
-    assert!(refused("", &[("RETINAD__DETECTOR__WRKERS", "5")]).starts_with("RETINAD__DETECTOR__WRKERS: unknown key"));
-    assert!(refused("", &[("RETINAD__DETECTOR", "5")]).starts_with("RETINAD__DETECTOR: detector is a section"));
+    assert!(
+        refused("", &[("RETINAD__DETECTOR__WRKERS", "5")])
+            .starts_with("RETINAD__DETECTOR__WRKERS: unknown key")
+    );
+    assert!(
+        refused("", &[("RETINAD__DETECTOR", "5")]).starts_with("RETINAD__DETECTOR: detector is a section")
+    );
     assert!(refused("", &[("RETINAD____NODE", "a")]).starts_with("RETINAD____NODE: unknown key .node"));
     assert!(refused("", &[("RETINAD__", "5")]).starts_with("RETINAD__: unknown key"));
     assert!(refused("", &[("RETINAD__A__B__C__D", "5")]).starts_with("RETINAD__A__B__C__D: unknown key"));
@@ -204,21 +217,34 @@ fn what_a_camera_must_have_is_missed_by_name() {
     let error = refused("[cameras.a]\nkind = \"stream\"\n", &[]);
     assert_eq!(error, "r.toml:1: cameras.a.url is missing: a stream has exactly one of url and command");
     let error = refused("[cameras.a]\nkind = \"stream\"\nurl = \"http://a/\"\ncommand = [\"b\"]\n", &[]);
-    assert_eq!(error, "r.toml:4: cameras.a.command stands beside cameras.a.url, and only one of them is allowed");
+    assert_eq!(
+        error,
+        "r.toml:4: cameras.a.command stands beside cameras.a.url, and only one of them is allowed"
+    );
 }
 
 #[test]
 fn camera_ids_that_cannot_stand_in_a_topic_are_refused() {
     let error = refused("[cameras.bridge]\n", &[]);
-    assert!(error.starts_with("r.toml:1: camera id \"bridge\"") && error.ends_with("`status` are taken"), "{error}");
-    assert!(refused("[cameras.\"a\\nb\"]\n", &[]).starts_with("r.toml:1: camera id \"a\\nb\" is not allowed"));
-    assert!(refused("", &[("RETINAD__CAMERAS___A__FPS", "5")]).starts_with("RETINAD__CAMERAS___A__FPS: camera id"));
+    assert!(
+        error.starts_with("r.toml:1: camera id \"bridge\"") && error.ends_with("`status` are taken"),
+        "{error}"
+    );
+    assert!(
+        refused("[cameras.\"a\\nb\"]\n", &[]).starts_with("r.toml:1: camera id \"a\\nb\" is not allowed")
+    );
+    assert!(
+        refused("", &[("RETINAD__CAMERAS___A__FPS", "5")])
+            .starts_with("RETINAD__CAMERAS___A__FPS: camera id")
+    );
 }
 
 #[test]
 fn no_error_shows_an_address_or_an_argument() {
     let camera = "[cameras.a]\nkind = \"stream\"\n";
-    for wrong in ["url = \"rtsp://me:secret@host/\"", "command = \"ffmpeg secret\"", "command = [\"secret\", 5]"] {
+    for wrong in
+        ["url = \"rtsp://me:secret@host/\"", "command = \"ffmpeg secret\"", "command = [\"secret\", 5]"]
+    {
         let error = refused(&format!("{camera}{wrong}\n"), &[]);
         assert!(error.contains("<not shown>") && !error.contains("secret"), "{error}");
     }
