@@ -1,4 +1,5 @@
-//! Everything a frame costs but inference: `cargo bench --bench frame`. The model's heads come from one real run.
+//! Everything a frame costs but inference: `cargo bench --bench frame`. The model's heads come from one
+//! real run.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use retinad::contract::{Kind, Topic};

@@ -1,7 +1,8 @@
-//! Inputs and outputs of a quantised model on many pictures, for `agree.py`, which lets other arithmetic compute the same:
-//! `cargo bench --bench heads -- PICTURES OUT [COUNT] [MODEL]`. OUT gets `input.f32` (`[n, 3, h, w]`) and `heads.f32` (of each picture all
-//! outputs in the file's order, each `[c, h, w]`). Without MODEL it is the shipped one; one without a manifest is taken to want 320 x 320
-//! pixels, (byte - 127) / 128.
+//! Inputs and outputs of a quantised model on many pictures, for `agree.py`, which lets other arithmetic
+//! compute the same: `cargo bench --bench heads -- PICTURES OUT [COUNT] [MODEL]`. OUT gets `input.f32`
+//! (`[n, 3, h, w]`) and `heads.f32` (of each picture all outputs in the file's order, each `[c, h, w]`).
+//! Without MODEL it is the shipped one; one without a manifest is taken to want 320 x 320 pixels, (byte -
+//! 127) / 128.
 
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame};

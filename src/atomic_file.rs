@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Writes `bytes` beside `path` and renames, so that whoever reads sees the old file or the new one, also after a power cut.
+/// Writes `bytes` beside `path` and renames, so that whoever reads sees the old file or the new one, also
+/// after a power cut.
 ///
-/// The temporary file is opened anew (`O_EXCL`) and never through a link (`O_NOFOLLOW`), because somebody else may be able
-/// to write into the folder. File and folder are synchronised before this returns.
+/// The temporary file is opened anew (`O_EXCL`) and never through a link (`O_NOFOLLOW`), because somebody
+/// else may be able to write into the folder. File and folder are synchronised before this returns.
 ///
 /// # Errors
 /// What the system says; the file at `path` is then as it was.
@@ -28,7 +29,8 @@ fn write_new(temporary: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(mode);
     let opened = match open(temporary, flags, mode) {
-        // Left by a process that was killed while it wrote; the name holds our process id, so no other one writes it now.
+        // Left by a process that was killed while it wrote; the name holds our process id, so no other one
+        // writes it now.
         Err(rustix::io::Errno::EXIST) => {
             std::fs::remove_file(temporary)?;
             open(temporary, flags, mode)

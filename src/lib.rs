@@ -1,6 +1,7 @@
 //! `retinad`: camera frames in, INT8 RetinaNet in between, MQTT messages out.
 //!
-//! The rooms stand in the order in which a frame meets them; `ARCHITECTURE.md` has the floors and `tests/floors.rs` holds them.
+//! The rooms stand in the order in which a frame meets them; `ARCHITECTURE.md` has the floors and
+//! `tests/floors.rs` holds them.
 
 // Floor 0: the vocabulary.
 pub mod atomic_file;

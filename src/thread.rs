@@ -1,4 +1,5 @@
-//! Named threads whose end is an event: a thread that ends unseen is how a daemon goes on without doing its work.
+//! Named threads whose end is an event: a thread that ends unseen is how a daemon goes on without doing its
+//! work.
 
 use crossbeam_channel::Sender;
 use std::any::Any;

@@ -1,4 +1,5 @@
-//! The floors: a room may use only rooms on floors below its own. This table is the one place where they are listed.
+//! The floors: a room may use only rooms on floors below its own. This table is the one place where they
+//! are listed.
 
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,9 @@ const STRANGERS: [(&str, &str); 6] = [
     ("evaluation", "scene"),
     ("cli", "scene"),
 ];
-/// The only files that may read a clock, outside tests: where frames are taken, the shell's clock, waits of the daemon's end,
-/// durations that are reported, and whoever keeps deadlines of a socket or a child process.
+/// The only files that may read a clock, outside tests: where frames are taken, the shell's clock, waits of
+/// the daemon's end, durations that are reported, and whoever keeps deadlines of a socket or a child
+/// process.
 const CLOCKS: [&str; 11] = [
     "capture/replay.rs",
     "capture/stream.rs",

@@ -4,8 +4,9 @@ use retinad::retinanet::loss::{self, Loss};
 use retinad::retinanet::matching::Match;
 use serde_json::Value;
 
-/// Stable f64 stays within 3e-15 of the exact value; 1e-12 leaves room for another libm. Below 1e-118 the golden numbers are 0, since
-/// they come from ln(1 − tiny) with 120 digits, where ours are right (e^−400 / 4 = 4.8e-175).
+/// Stable f64 stays within 3e-15 of the exact value; 1e-12 leaves room for another libm. Below 1e-118 the
+/// golden numbers are 0, since they come from ln(1 − tiny) with 120 digits, where ours are right (e^−400 /
+/// 4 = 4.8e-175).
 fn close(found: f64, exact: f64) -> bool {
     (found - exact).abs() <= 1e-12 * exact.abs() || (found - exact).abs() <= 1e-118
 }

@@ -1,4 +1,5 @@
-//! The shipped model in INT8: the same codes on every instruction set, and close to tract's float arithmetic on the same quantised graph.
+//! The shipped model in INT8: the same codes on every instruction set, and close to tract's float
+//! arithmetic on the same quantised graph.
 
 use retinad::detection::Heads;
 use retinad::engine::{Arithmetic, Engine, Input};
@@ -73,9 +74,10 @@ fn every_instruction_set_and_number_of_threads_gives_the_same_codes() {
 fn int8_stays_close_to_the_float_evaluation_of_the_same_graph() {
     let file = shipped();
     let (float, int8) = (heads(&file, Arithmetic::Float, 1), heads(&file, Arithmetic::Int8(Isa::best()), 1));
-    // Both follow the same definition, and the first convolution's codes differ in two of a million (f32 against exact sums); but each
-    // flipped code moves its neighbours near a tie, and 60 layers on the mean has grown to 0.13 of a logit. Two float evaluations of this
-    // graph, tract's and onnxruntime's, are 0.10 apart for the same reason.
+    // Both follow the same definition, and the first convolution's codes differ in two of a million (f32
+    // against exact sums); but each flipped code moves its neighbours near a tie, and 60 layers on the mean
+    // has grown to 0.13 of a logit. Two float evaluations of this graph, tract's and onnxruntime's, are
+    // 0.10 apart for the same reason.
     for (output, limit) in [("class", 0.16), ("box", 0.02)] {
         let (mut sum, mut signed, mut count) = (0.0, 0.0, 0.0);
         for (a, b) in float.iter().zip(&int8) {

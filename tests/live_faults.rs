@@ -1,4 +1,5 @@
-//! Faults that happen without a frame, or after it: each was found on a running daemon once, and is tried on one here.
+//! Faults that happen without a frame, or after it: each was found on a running daemon once, and is tried
+//! on one here.
 
 mod mosquitto;
 mod program;

@@ -70,7 +70,8 @@ fn online_comes_last_and_offline_ends_it() {
 fn a_killed_daemon_is_offline_by_its_will() {
     let Some(broker) = Broker::start("") else { return };
     let listener = Listener::start(broker.port);
-    // A second session with the same id makes the broker drop the first, which is what a crash looks like from there.
+    // A second session with the same id makes the broker drop the first, which is what a crash looks like
+    // from there.
     let first = publisher(broker.port, "n", None);
     connected(&first, 5);
     let second = publisher(broker.port, "n", None);

@@ -1,4 +1,5 @@
-//! What systemd sees of the program: a notification socket and a journal stream of our own, and the unit itself.
+//! What systemd sees of the program: a notification socket and a journal stream of our own, and the unit
+//! itself.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -83,12 +84,14 @@ impl Drop for Service {
     }
 }
 
-/// A thread that stands still until this is dropped, while the rest of its process runs. Only ptrace(2) does that; Perl, which
-/// every Debian has, makes the two calls, because a crate for them would have every dependency compiled anew for the tests.
+/// A thread that stands still until this is dropped, while the rest of its process runs. Only ptrace(2)
+/// does that; Perl, which every Debian has, makes the two calls, because a crate for them would have every
+/// dependency compiled anew for the tests.
 struct StoppedThread(Child);
 
 impl StoppedThread {
-    /// PTRACE_SEIZE, PTRACE_INTERRUPT; the kernel lets the thread go on when Perl ends, which it does with its standard input.
+    /// PTRACE_SEIZE, PTRACE_INTERRUPT; the kernel lets the thread go on when Perl ends, which it does with
+    /// its standard input.
     const STOP: &str = r#"
         $| = 1;
         my ($ptrace, $thread) = map { $_ + 0 } @ARGV;

@@ -1,6 +1,6 @@
-//! A swap of the model and a change of another camera lose no frame: 10,000 frames of one camera, and 50 swaps and 50
-//! cameras that come and go meanwhile. The judges are stand-ins, since the order of frames is what is tried; the real model is
-//! swapped in the second test and in `live_faults.rs`.
+//! A swap of the model and a change of another camera lose no frame: 10,000 frames of one camera, and 50
+//! swaps and 50 cameras that come and go meanwhile. The judges are stand-ins, since the order of frames is
+//! what is tried; the real model is swapped in the second test and in `live_faults.rs`.
 
 use retinad::detector::Generation;
 use retinad::frame::{Encoding, RawFrame};
@@ -19,8 +19,8 @@ fn stand_in(number: u64) -> Offer {
     Offer { number, ready, build: Arc::new(build) }
 }
 
-/// Feeds `frames` frames of camera 0, each as soon as the one before was taken, and hands `change` the frame's number.
-/// Returns the generation that judged each frame, in order.
+/// Feeds `frames` frames of camera 0, each as soon as the one before was taken, and hands `change` the
+/// frame's number. Returns the generation that judged each frame, in order.
 fn run(
     frames: u64,
     slot: &Arc<GenerationSlot>,

@@ -1,4 +1,5 @@
-//! Bytes of a stream to frames: concatenated JPEGs (multipart or not), YUV4MPEG2, raw I420. Fed in pieces of any size.
+//! Bytes of a stream to frames: concatenated JPEGs (multipart or not), YUV4MPEG2, raw I420. Fed in pieces
+//! of any size.
 
 use crate::frame::{Encoding, RawFrame};
 use crate::settings::StreamFormat;
@@ -166,7 +167,8 @@ fn y4m_header(header: &[u8]) -> Result<RawShape, FramingError> {
 }
 
 impl JpegScan {
-    /// Walks the markers (ITU-T T.81, annex B), so that a thumbnail's end of image is not taken for the picture's.
+    /// Walks the markers (ITU-T T.81, annex B), so that a thumbnail's end of image is not taken for the
+    /// picture's.
     fn next(&mut self, bytes: &mut Vec<u8>) -> Result<Option<RawFrame>, FramingError> {
         loop {
             if !self.started && !self.find_start(bytes)? {
@@ -245,7 +247,8 @@ impl JpegScan {
 mod tests {
     use super::*;
 
-    /// A JPEG skeleton: a segment that holds a whole thumbnail, a scan with stuffed bytes and a restart, the end.
+    /// A JPEG skeleton: a segment that holds a whole thumbnail, a scan with stuffed bytes and a restart,
+    /// the end.
     fn jpeg(tag: u8) -> Vec<u8> {
         let mut data = vec![0xff, 0xd8, 0xff, 0xe1, 0, 8, 0xff, 0xd8, 0xff, 0xd9, 0, tag];
         data.extend([0xff, 0xda, 0, 3, 0, 1, 2, 0xff, 0x00, 3, 0xff, 0xd0, tag, 0xff, 0xd9]);

@@ -1,4 +1,5 @@
-//! Frames in: cameras behind one trait. A camera knows nothing of models or brokers; its frames leave compressed as they came.
+//! Frames in: cameras behind one trait. A camera knows nothing of models or brokers; its frames leave
+//! compressed as they came.
 
 mod framing;
 mod replay;

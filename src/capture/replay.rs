@@ -1,5 +1,5 @@
-//! A recording as a camera: a folder of JPEG, PNG and WebP pictures by name, a `.y4m` or an `.mjpeg` file; once or repeated, at a
-//! given rate or as fast as taken.
+//! A recording as a camera: a folder of JPEG, PNG and WebP pictures by name, a `.y4m` or an `.mjpeg` file;
+//! once or repeated, at a given rate or as fast as taken.
 
 use super::framing::{Framer, FramingError};
 use super::{Camera, CaptureError};

@@ -73,7 +73,8 @@ impl V4l2 {
 
 impl Camera for V4l2 {
     fn next_frame(&mut self) -> Result<RawFrame, CaptureError> {
-        // After any error the buffer may still be the kernel's: the caller drops the whole camera and opens it anew.
+        // After any error the buffer may still be the kernel's: the caller drops the whole camera and opens
+        // it anew.
         let buffer = self.camera.frame_raw().map_err(|e| CaptureError::Stopped {
             what: self.what.clone(),
             reason: explain(&e.to_string()),
@@ -101,7 +102,8 @@ fn jpeg_length(buffer: &[u8]) -> usize {
     }
 }
 
-/// `0`, `/dev/video0` or a link to one to its number; resolved anew at each open, because numbers change on replugging.
+/// `0`, `/dev/video0` or a link to one to its number; resolved anew at each open, because numbers change on
+/// replugging.
 fn device_number(device: &str) -> Result<u32, String> {
     if let Ok(number) = device.parse() {
         return Ok(number);

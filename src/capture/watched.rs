@@ -1,5 +1,5 @@
-//! A camera on a thread of its own, with a limit on silence. Drivers hang, and neither V4L2's nor a pipe's read can be told to
-//! give up; so the thread that reads is one that can be left behind.
+//! A camera on a thread of its own, with a limit on silence. Drivers hang, and neither V4L2's nor a pipe's
+//! read can be told to give up; so the thread that reads is one that can be left behind.
 
 use super::{Camera, CaptureError, Interrupt, open};
 use crate::frame::RawFrame;
@@ -88,7 +88,8 @@ impl Watched {
         }
     }
 
-    /// Ends the camera where it can be ended, and gives its thread: as long as that runs, the device must not be opened again.
+    /// Ends the camera where it can be ended, and gives its thread: as long as that runs, the device must
+    /// not be opened again.
     #[must_use]
     pub fn abandon(mut self) -> Option<JoinHandle<()>> {
         self.thread.take()

@@ -1,4 +1,5 @@
-//! `retinad bench`: one model, any ONNX, on one or more threads; and which setting of threads and workers suits this machine.
+//! `retinad bench`: one model, any ONNX, on one or more threads; and which setting of threads and workers
+//! suits this machine.
 
 use super::exit::{Exit, Failure};
 use super::print::say;
@@ -16,13 +17,15 @@ pub struct BenchArguments {
     /// The ONNX file; without it the one in the settings
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// Only this many threads for one frame, 1 to 64 (models that run in float use one); without it every setting that fits the cores
+    /// Only this many threads for one frame, 1 to 64 (models that run in float use one); without it every
+    /// setting that fits the cores
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
     /// Timed runs, after three to warm up
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// Instruction set instead of the best: scalar, avx2, avx-vnni, avx512-vnni, neon, neon-dotprod; or `float`
+    /// Instruction set instead of the best: scalar, avx2, avx-vnni, avx512-vnni, neon, neon-dotprod; or
+    /// `float`
     #[arg(long, value_parser = arithmetic)]
     isa: Option<Arithmetic>,
     /// Print one JSON object
@@ -141,7 +144,8 @@ fn best_settings(settings: &[Setting]) -> Option<(&Setting, &Setting)> {
     Some((fastest, busiest))
 }
 
-/// Tries each number of workers that the cores allow, the cores shared evenly among them as `threads = "auto"` does.
+/// Tries each number of workers that the cores allow, the cores shared evenly among them as `threads =
+/// "auto"` does.
 fn each_setting(engine: &Engine, runs: u32) -> Result<Vec<Setting>, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut settings: Vec<Setting> = Vec::new();

@@ -1,7 +1,8 @@
-//! How a command ends: one exit code for each kind of failure, taken from the kind of the error and never from its words.
+//! How a command ends: one exit code for each kind of failure, taken from the kind of the error and never
+//! from its words.
 //!
-//! systemd starts the service again on every code but 78 (`systemd/retinad.service`), so 78 is only for what a restart
-//! cannot mend. The numbers above 64 are those of sysexits(3).
+//! systemd starts the service again on every code but 78 (`systemd/retinad.service`), so 78 is only for
+//! what a restart cannot mend. The numbers above 64 are those of sysexits(3).
 
 use crate::daemon::{DaemonError, RecorderError};
 use crate::detector::DetectError;

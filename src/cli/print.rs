@@ -1,4 +1,5 @@
-//! Lines on stdout. A reader that has seen enough (`retinad bench | head -3`) ends the command without a word, where `println!` panics.
+//! Lines on stdout. A reader that has seen enough (`retinad bench | head -3`) ends the command without a
+//! word, where `println!` panics.
 
 use super::exit::Exit;
 use std::fmt::Arguments;

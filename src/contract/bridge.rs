@@ -1,4 +1,5 @@
-//! `bridge/…`: what the node says of itself. No paths, addresses, user names or secrets stand in any of these.
+//! `bridge/…`: what the node says of itself. No paths, addresses, user names or secrets stand in any of
+//! these.
 
 use super::{Availability, Kind, SCHEMA_VERSION};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ pub struct Info {
     pub schema: u32,
     /// Random text, another one at each start of the daemon.
     pub instance_id: String,
-    /// 8 hex digits, others at each start of the machine. Values of `mono_ms` can be compared while this is the
-    /// same.
+    /// 8 hex digits, others at each start of the machine. Values of `mono_ms` can be compared while this is
+    /// the same.
     pub boot_id: String,
     /// When the daemon was started: RFC 3339, UTC.
     pub started_at: String,
@@ -35,7 +36,8 @@ pub struct Info {
     pub limits: Limits,
     /// For each camera that has any, what was set over MQTT and is in force instead of the settings.
     pub overrides: BTreeMap<String, Overridden>,
-    /// Names of the settings that were changed and take effect only at the next start; empty if there are none.
+    /// Names of the settings that were changed and take effect only at the next start; empty if there are
+    /// none.
     pub restart_required: Vec<String>,
 }
 
@@ -85,8 +87,8 @@ pub struct CameraInfo {
     pub height: Option<u32>,
     /// Frames a second that are asked for; null where the source decides.
     pub fps: Option<f32>,
-    /// For each label the last level of its count's topic; left out in all cameras if the message would be too
-    /// large.
+    /// For each label the last level of its count's topic; left out in all cameras if the message would be
+    /// too large.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -118,11 +120,13 @@ pub struct Overridden {
     pub threshold: Option<f64>,
 }
 
-/// Room for the cameras in `bridge/info`, bytes; the rest of the message is far below the difference to its limit.
+/// Room for the cameras in `bridge/info`, bytes; the rest of the message is far below the difference to its
+/// limit.
 pub const MAX_INFO_CAMERAS_BYTES: usize = 16 << 10;
 
 impl Info {
-    /// The message as JSON within the topic's limit: first the cameras' labels go, then cameras, which are counted.
+    /// The message as JSON within the topic's limit: first the cameras' labels go, then cameras, which are
+    /// counted.
     #[must_use]
     pub fn encode_fitting(mut self) -> Vec<u8> {
         let size = |cameras: &BTreeMap<String, CameraInfo>| {
@@ -206,7 +210,8 @@ pub enum HealthState {
 pub struct Machine {
     /// Temperature of the hottest sensor, degrees Celsius; null if there is no sensor.
     pub cpu_temp_c: Option<f64>,
-    /// Whether the firmware holds the CPU below its speed now; null if the machine has no Raspberry Pi firmware.
+    /// Whether the firmware holds the CPU below its speed now; null if the machine has no Raspberry Pi
+    /// firmware.
     pub throttled: Option<bool>,
     /// Resident memory of the daemon, MiB; null if unknown.
     pub rss_mb: Option<f64>,
@@ -248,8 +253,8 @@ pub struct MqttHealth {
     pub oversize: u64,
     /// Messages that were never sent, by class, since the start.
     pub dropped: Dropped,
-    /// Whether another client seems to use our client id, `retinad-<node>`: three sessions in a row ended within
-    /// 5 s.
+    /// Whether another client seems to use our client id, `retinad-<node>`: three sessions in a row ended
+    /// within 5 s.
     pub suspect_duplicate: bool,
 }
 
@@ -289,8 +294,8 @@ pub struct CameraHealth {
     pub reopens: u64,
     /// Median time from capture to result of the last 256 frames, milliseconds; null before the first.
     pub age_ms_p50: Option<f64>,
-    /// 95 of 100 of the last 256 frames took at most this from capture to result, milliseconds; null before the
-    /// first.
+    /// 95 of 100 of the last 256 frames took at most this from capture to result, milliseconds; null before
+    /// the first.
     pub age_ms_p95: Option<f64>,
     /// Median inference time of the last 256 frames, milliseconds; null before the first.
     pub infer_ms_p50: Option<f64>,
@@ -304,8 +309,8 @@ pub struct CameraHealth {
 const NODE_PROBLEMS: usize = 8;
 
 impl Health {
-    /// The message as JSON within the topic's limit: with hundreds of cameras the last ones are left out, since their
-    /// topics show their status anyway.
+    /// The message as JSON within the topic's limit: with hundreds of cameras the last ones are left out,
+    /// since their topics show their status anyway.
     #[must_use]
     pub fn encode_fitting(mut self) -> Vec<u8> {
         loop {

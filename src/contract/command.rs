@@ -1,4 +1,5 @@
-//! What arrives on a `/set` topic: size first, then UTF-8, then value. Nothing received panics or allocates beyond its limit.
+//! What arrives on a `/set` topic: size first, then UTF-8, then value. Nothing received panics or allocates
+//! beyond its limit.
 
 use super::{Kind, Topic};
 use std::sync::Arc;

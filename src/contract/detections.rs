@@ -1,4 +1,5 @@
-//! `<cam>/detections`: what was found in one frame. Boxes stand in the published frame, after rotation, before letterbox.
+//! `<cam>/detections`: what was found in one frame. Boxes stand in the published frame, after rotation,
+//! before letterbox.
 
 use super::Kind;
 use serde::{Deserialize, Serialize};
@@ -16,13 +17,13 @@ pub struct Detections {
     pub node: String,
     /// The camera's id.
     pub camera: String,
-    /// Number of the frame, from 0 at the camera's start; superseded frames count, too. Begins at 0 again when the
-    /// daemon starts or the camera's settings change.
+    /// Number of the frame, from 0 at the camera's start; superseded frames count, too. Begins at 0 again
+    /// when the daemon starts or the camera's settings change.
     pub seq: u64,
     /// When the frame was taken: RFC 3339, UTC, milliseconds.
     pub captured_at: String,
-    /// When the frame was taken: milliseconds since the machine started, comparable only within one `boot_id` of
-    /// `bridge/info`.
+    /// When the frame was taken: milliseconds since the machine started, comparable only within one
+    /// `boot_id` of `bridge/info`.
     pub mono_ms: u64,
     /// Whether the machine's clock is set by the network, so that `captured_at` can be trusted.
     pub clock_synced: bool,
@@ -89,7 +90,8 @@ pub struct DetectedObject {
     pub box_px: [i64; 4],
 }
 
-/// The message as JSON of at most 100 boxes and the topic's size limit; what does not fit is counted in `truncated`.
+/// The message as JSON of at most 100 boxes and the topic's size limit; what does not fit is counted in
+/// `truncated`.
 ///
 /// `message.detections` must be sorted best first, since those at the end go first.
 #[must_use]

@@ -1,7 +1,8 @@
-//! The MQTT contract, schema v1: topics, their payloads, and what arrives on them. `docs/mqtt.md` says the same for users.
+//! The MQTT contract, schema v1: topics, their payloads, and what arrives on them. `docs/mqtt.md` says the
+//! same for users.
 //!
-//! This room knows names, types and limits. It knows no broker, no thread and no clock: whoever sends or receives looks
-//! up here how a topic is spelled, which payload it carries, and how that is delivered.
+//! This room knows names, types and limits. It knows no broker, no thread and no clock: whoever sends or
+//! receives looks up here how a topic is spelled, which payload it carries, and how that is delivered.
 
 mod bridge;
 mod command;

@@ -1,4 +1,5 @@
-//! Codes of what is wrong, for `bridge/health`. Users write automations on them, so a code never changes its meaning.
+//! Codes of what is wrong, for `bridge/health`. Users write automations on them, so a code never changes
+//! its meaning.
 
 use std::fmt;
 use std::sync::Arc;

@@ -22,8 +22,8 @@ pub const RESERVED_CAMERAS: [&str; 2] = ["bridge", "status"];
 /// Longest slug, characters.
 const MAX_SLUG: usize = 32;
 
-/// Topic names of labels, one each, in order: lower case, runs of other characters become `_`, at most 32 characters
-/// before a number that makes them unique. A label without a letter becomes `class_<id>`.
+/// Topic names of labels, one each, in order: lower case, runs of other characters become `_`, at most 32
+/// characters before a number that makes them unique. A label without a letter becomes `class_<id>`.
 #[must_use]
 pub fn label_slugs(labels: &[String]) -> Vec<String> {
     let mut slugs: Vec<String> = Vec::with_capacity(labels.len());

@@ -1,7 +1,8 @@
-//! Topics: the only file that formats or parses one. [`TOPICS`] is the table that the documentation is compared with.
+//! Topics: the only file that formats or parses one. [`TOPICS`] is the table that the documentation is
+//! compared with.
 //!
-//! A pattern such as `<cam>/<label>` is the one truth about a topic's spelling: formatting fills its placeholders,
-//! parsing matches against it, and a subscription replaces each placeholder by `+`.
+//! A pattern such as `<cam>/<label>` is the one truth about a topic's spelling: formatting fills its
+//! placeholders, parsing matches against it, and a subscription replaces each placeholder by `+`.
 
 use super::slug::{RESERVED_CAMERAS, RESERVED_LABELS};
 use std::fmt;
@@ -77,7 +78,8 @@ impl Class {
 pub enum Way {
     /// retinad publishes, in this class.
     Out(Class),
-    /// retinad subscribes, at this quality of service; retained messages are refused or, for Home Assistant's, allowed.
+    /// retinad subscribes, at this quality of service; retained messages are refused or, for Home
+    /// Assistant's, allowed.
     In(u8),
 }
 

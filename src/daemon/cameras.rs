@@ -1,5 +1,5 @@
-//! One supervisor a camera: open, hand frames to the dispatcher, reopen with back-off. A camera that fails takes no other
-//! down, and one that is added, removed or changed leaves the others alone.
+//! One supervisor a camera: open, hand frames to the dispatcher, reopen with back-off. A camera that fails
+//! takes no other down, and one that is added, removed or changed leaves the others alone.
 
 use crate::backoff::Backoff;
 use crate::capture::{CaptureError, Waited, Watched};
@@ -64,7 +64,8 @@ impl Cameras {
         self.running.iter().map(|(id, camera)| (id.clone(), camera.number)).collect()
     }
 
-    /// Stops cameras that the settings no longer have or have otherwise, and gives each that is to be started a number.
+    /// Stops cameras that the settings no longer have or have otherwise, and gives each that is to be
+    /// started a number.
     ///
     /// The new supervisors are started by [`Cameras::start_pending`] once everybody else knows the numbers.
     pub fn change(&mut self, wanted: &BTreeMap<String, CameraSettings>) -> (CameraChanges, Vec<Pending>) {
@@ -85,7 +86,8 @@ impl Cameras {
             let number = self.next_number;
             self.next_number += 1;
             changes.added.push(number);
-            // Two handles on one device would shut each other out, so the new supervisor waits for the old one.
+            // Two handles on one device would shut each other out, so the new supervisor waits for the old
+            // one.
             pending.push(Pending {
                 number,
                 id: id.clone(),
@@ -128,7 +130,8 @@ impl Cameras {
         Ok(())
     }
 
-    /// Ends all supervisors, which end their child processes; a thread that hangs in a driver is not theirs to wait for.
+    /// Ends all supervisors, which end their child processes; a thread that hangs in a driver is not theirs
+    /// to wait for.
     pub fn end(self) {
         // News that nobody reads must not hold them up.
         drop(self.news);
@@ -149,7 +152,8 @@ pub(super) struct Pending {
     after: Option<JoinHandle<()>>,
 }
 
-/// Lets through at most so many frames a second, without falling below that for a camera whose rate is a multiple of it.
+/// Lets through at most so many frames a second, without falling below that for a camera whose rate is a
+/// multiple of it.
 struct Pace {
     interval: Duration,
     due: Option<Instant>,
@@ -232,8 +236,9 @@ impl Supervisor {
         }
     }
 
-    /// Waits before the next attempt, and until the thread that was left behind in the driver has come back: a second handle
-    /// on a device whose driver hangs would be as dead as the first, and one thread more each time. `false`: not wanted.
+    /// Waits before the next attempt, and until the thread that was left behind in the driver has come
+    /// back: a second handle on a device whose driver hangs would be as dead as the first, and one thread
+    /// more each time. `false`: not wanted.
     fn wait_until_free(
         &self,
         mut wait: Duration,

@@ -14,7 +14,8 @@ const EVERYBODYS_NAMES: [&str; 2] = ["raspberrypi", "localhost"];
 /// Digits of the board's serial number that are added to such a name.
 const SERIAL_DIGITS: usize = 6;
 
-/// The node's name: as set, else from the host name, with the board's serial where the host name is everybody's.
+/// The node's name: as set, else from the host name, with the board's serial where the host name is
+/// everybody's.
 #[must_use]
 pub fn node_name(settings: &Settings) -> String {
     if !settings.node.is_empty() {

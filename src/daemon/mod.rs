@@ -1,7 +1,7 @@
 //! Composition: builds the parts from the settings, joins them, and takes them down again.
 //!
-//! Shutdown order: slots closed, workers drain, cameras end, counts at 0 and cameras `offline`, outbox flushed with
-//! `status` = `offline` last, state written; 2 s in all.
+//! Shutdown order: slots closed, workers drain, cameras end, counts at 0 and cameras `offline`, outbox
+//! flushed with `status` = `offline` last, state written; 2 s in all.
 
 mod cameras;
 mod clock;
@@ -86,7 +86,8 @@ pub enum DaemonError {
     },
 }
 
-/// Time for workers to finish their frame, and for the outbox to be flushed and state to be written: 2 s together.
+/// Time for workers to finish their frame, and for the outbox to be flushed and state to be written: 2 s
+/// together.
 const DRAIN: Duration = Duration::from_millis(800);
 const FLUSH: Duration = Duration::from_millis(1000);
 
@@ -97,7 +98,8 @@ mod signals {
     pub const TERM: i32 = signal_hook::consts::SIGTERM;
 }
 
-/// Runs until SIGTERM or SIGINT, or with `once` until every replay is over. `read_settings` reads them anew on SIGHUP.
+/// Runs until SIGTERM or SIGINT, or with `once` until every replay is over. `read_settings` reads them anew
+/// on SIGHUP.
 ///
 /// # Errors
 /// [`DaemonError`].

@@ -1,7 +1,7 @@
 //! The disk, on a thread of its own: state files, whole or not at all, merged, and only when a value changed.
 //!
-//! [`Recorder::save`] never waits: the newest bytes of each file wait in a table until the thread has time for them. A disk
-//! that takes seconds to synchronise delays state files, and nothing else.
+//! [`Recorder::save`] never waits: the newest bytes of each file wait in a table until the thread has time
+//! for them. A disk that takes seconds to synchronise delays state files, and nothing else.
 
 use crate::atomic_file;
 use crate::scene::StateFile;
@@ -77,9 +77,11 @@ impl StateFile {
 }
 
 impl Recorder {
-    /// Opens the state folder and reads what it holds; without a folder nothing is kept. Its end is told to `ends`.
+    /// Opens the state folder and reads what it holds; without a folder nothing is kept. Its end is told to
+    /// `ends`.
     ///
-    /// A folder that cannot be written to is named in the log and in health, and the daemon goes on without keeping state.
+    /// A folder that cannot be written to is named in the log and in health, and the daemon goes on without
+    /// keeping state.
     ///
     /// # Errors
     /// [`RecorderError`].
@@ -149,7 +151,8 @@ impl Loaded {
         self.texts.get(&file).map(String::as_str)
     }
 
-    /// What `parse` makes of a state file. One that cannot be used is named in the log and set aside, not overwritten.
+    /// What `parse` makes of a state file. One that cannot be used is named in the log and set aside, not
+    /// overwritten.
     pub fn parse<T: Default, E: std::fmt::Display>(
         &self,
         file: StateFile,
@@ -177,7 +180,8 @@ fn run(mut writer: Option<Writer>, work: &Receiver<()>, answer: &Sender<bool>) {
 }
 
 impl Writer {
-    /// Writes each file whose value changed; what cannot be written waits for the next round unless something newer came.
+    /// Writes each file whose value changed; what cannot be written waits for the next round unless
+    /// something newer came.
     fn write_what_waits(&mut self) -> bool {
         let work = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let mut failure = None;

@@ -1,4 +1,5 @@
-//! SIGHUP: the settings are read and checked on a thread of their own, because a file may stand on a slow disk.
+//! SIGHUP: the settings are read and checked on a thread of their own, because a file may stand on a slow
+//! disk.
 
 use super::DaemonError;
 use super::identity::credentials;

@@ -1,5 +1,5 @@
-//! Retained topics that this node may have left on a broker, by full name, so that what vanishes from the settings is taken
-//! off the broker also after a crash or a change of names.
+//! Retained topics that this node may have left on a broker, by full name, so that what vanishes from the
+//! settings is taken off the broker also after a crash or a change of names.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

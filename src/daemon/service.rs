@@ -1,4 +1,5 @@
-//! What systemd is told, where it started us: the only file that names the notification library. Elsewhere every call does nothing.
+//! What systemd is told, where it started us: the only file that names the notification library. Elsewhere
+//! every call does nothing.
 
 use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
@@ -6,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Least time between two status texts that differ only in figures.
 const STATUS_GAP: Duration = Duration::from_secs(5);
 
-/// Start-up is over after this time, though no camera has answered: one whose driver does not even answer an open must not
-/// hold up what waits for us.
+/// Start-up is over after this time, though no camera has answered: one whose driver does not even answer
+/// an open must not hold up what waits for us.
 const LONGEST_START: Duration = Duration::from_secs(15);
 
 /// The daemon's side of the notification socket.
@@ -50,7 +51,8 @@ impl Service {
         }
     }
 
-    /// The reload is over, well or not. Before [`Service::ready`] that is not told, because start-up is not over.
+    /// The reload is over, well or not. Before [`Service::ready`] that is not told, because start-up is not
+    /// over.
     pub fn reloaded(&mut self) {
         if self.ready {
             self.tell(&[NotifyState::Ready]);

@@ -1,5 +1,6 @@
-//! The shell around the scene: the one `select!` of the daemon. It takes inputs from channels, stamps them with the time,
-//! hands them to the scene and carries its effects out. It does no work of its own and waits for nobody.
+//! The shell around the scene: the one `select!` of the daemon. It takes inputs from channels, stamps them
+//! with the time, hands them to the scene and carries its effects out. It does no work of its own and waits
+//! for nobody.
 
 use super::cameras::Cameras;
 use super::clock;
@@ -68,7 +69,8 @@ pub(super) struct Shell {
 type Turn = ControlFlow<Result<(), DaemonError>>;
 
 impl Shell {
-    /// Until a signal, the end of every replay where that was asked for, or a failure that a restart may mend.
+    /// Until a signal, the end of every replay where that was asked for, or a failure that a restart may
+    /// mend.
     ///
     /// # Errors
     /// [`DaemonError`].
@@ -182,7 +184,8 @@ impl Shell {
         turn
     }
 
-    /// Puts new settings in force: what runs is compared with what is wanted, and only the difference is touched.
+    /// Puts new settings in force: what runs is compared with what is wanted, and only the difference is
+    /// touched.
     fn take_settings(&mut self, reloaded: Reloaded) -> Turn {
         let waiting = self.started_with.diff(&reloaded.settings).restart_needed;
         let settings = in_force(&self.started_with, reloaded.settings, &waiting);

@@ -1,7 +1,7 @@
 //! Another model while the daemon runs: loaded and tried beside the one in use, then put in its place.
 //!
-//! The workers' sessions are built here, on a thread of their own, so that no frame waits for one. A file that cannot be
-//! used costs a line in the log; the generation in use stays.
+//! The workers' sessions are built here, on a thread of their own, so that no frame waits for one. A file
+//! that cannot be used costs a line in the log; the generation in use stays.
 
 use crate::detector::{DetectError, Generation, SelfTestError};
 use crate::model::ModelError;

@@ -1,5 +1,5 @@
-//! Whether the daemon does its work: every camera makes progress, the link's loop turns, and the recorder answers. Pure: time
-//! is an argument.
+//! Whether the daemon does its work: every camera makes progress, the link's loop turns, and the recorder
+//! answers. Pure: time is an argument.
 
 use crate::contract::Problem;
 use std::time::{Duration, Instant};

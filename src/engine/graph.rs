@@ -1,7 +1,9 @@
-//! A quantised ONNX graph as integer operations on codes: what `QuantizeLinear` and `DequantizeLinear` around each operator mean.
+//! A quantised ONNX graph as integer operations on codes: what `QuantizeLinear` and `DequantizeLinear`
+//! around each operator mean.
 //!
-//! Every tensor is u8 codes with one scale and zero point; s8 codes are moved up by 128. A node without an integer form runs in float
-//! between the others ([`super::leftover`]), and so does one whose result is read before it is quantised.
+//! Every tensor is u8 codes with one scale and zero point; s8 codes are moved up by 128. A node without an
+//! integer form runs in float between the others ([`super::leftover`]), and so does one whose result is
+//! read before it is quantised.
 
 mod operators;
 mod quantisers;
@@ -199,7 +201,8 @@ impl<T: Into<String>> From<T> for Refusal {
     }
 }
 
-/// Readings of a graph, each with more nodes in float, until none reads what only an integer node has. A shipped model needs one.
+/// Readings of a graph, each with more nodes in float, until none reads what only an integer node has. A
+/// shipped model needs one.
 const MAX_READINGS: usize = 200;
 
 /// Reads the graph; `facts` is asked for types and shapes if a node has to run in float.
@@ -506,7 +509,8 @@ impl<'a, 'f> Reader<'a, 'f> {
     }
 }
 
-/// Codes of `from` to codes of `to` through a function of the real value, as QuantizeLinear defines it: divided, rounded to even, moved.
+/// Codes of `from` to codes of `to` through a function of the real value, as QuantizeLinear defines it:
+/// divided, rounded to even, moved.
 pub fn table(from: &Tensor, to: &Tensor, apply: impl Fn(f32) -> f32) -> Box<[u8; 256]> {
     let code = |code: usize| {
         let real = apply((code as i32 - from.zero) as f32 * from.scale);

@@ -1,4 +1,5 @@
-//! What has no integer form in an otherwise quantised graph: groups of nodes that run in float, on real values, between integer steps.
+//! What has no integer form in an otherwise quantised graph: groups of nodes that run in float, on real
+//! values, between integer steps.
 
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
@@ -82,7 +83,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The part as a model of its own. `used` are the real values that are read outside of it; `shape` tells a tensor's.
+    /// The part as a model of its own. `used` are the real values that are read outside of it; `shape`
+    /// tells a tensor's.
     pub fn model(
         &mut self,
         opsets: &[pb::OperatorSetIdProto],

@@ -169,8 +169,8 @@ impl Plan {
         self.isa.flip()
     }
 
-    /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel. None where it is read in float.
-    /// [`Plan::settle`] ends the writing.
+    /// The picture's plane: its bytes and its geometry. Codes go to the first channels of each pixel. None
+    /// where it is read in float. [`Plan::settle`] ends the writing.
     pub fn input<'a>(&self, memory: &'a mut Memory) -> Option<ViewMut<'a>> {
         let (place, _) = self.input.as_ref()?;
         let plane = &self.planes[place.plane];
@@ -232,10 +232,12 @@ impl Plan {
         }
     }
 
-    /// Runs every step; the input holds a picture. Steps are split over up to `threads` threads of the pool this is called in.
+    /// Runs every step; the input holds a picture. Steps are split over up to `threads` threads of the pool
+    /// this is called in.
     ///
     /// # Errors
-    /// tract's reason if a node without an integer form fails. A graph that runs wholly in INT8 has no errors.
+    /// tract's reason if a node without an integer form fails. A graph that runs wholly in INT8 has no
+    /// errors.
     pub fn run(&self, memory: &mut Memory, threads: usize) -> Result<(), String> {
         for (number, step) in self.steps.iter().enumerate() {
             match step {
@@ -624,7 +626,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Puts planes that live at the same time side by side, each at the lowest place that is free. Returns the arena's length.
+    /// Puts planes that live at the same time side by side, each at the lowest place that is free. Returns
+    /// the arena's length.
     fn arrange(&mut self) -> usize {
         let mut order: Vec<usize> = (0..self.planes.len()).collect();
         let bytes = |plane: &Plane| plane.geometry.bytes().next_multiple_of(LINE);

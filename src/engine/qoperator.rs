@@ -1,5 +1,5 @@
-//! QOperator form (`QLinearConv` and its kin, operators on codes) rewritten as QDQ form, so that one reader knows one form and tract,
-//! which knows few of these operators, can run what is left over.
+//! QOperator form (`QLinearConv` and its kin, operators on codes) rewritten as QDQ form, so that one reader
+//! knows one form and tract, which knows few of these operators, can run what is left over.
 
 use std::collections::HashMap;
 use tract_onnx::pb;
@@ -8,10 +8,11 @@ use tract_onnx::pb::tensor_proto::DataType;
 /// Names of scale and zero point of a value made of codes; no zero point is an empty name.
 type Parameters = (String, String);
 
-/// Rewrites each QOperator node of `graph` as DequantizeLinear nodes, the float operator, and a QuantizeLinear. A graph without any stays
-/// as it is.
+/// Rewrites each QOperator node of `graph` as DequantizeLinear nodes, the float operator, and a
+/// QuantizeLinear. A graph without any stays as it is.
 ///
-/// Sources of the forms: ONNX operator `QLinearConv`, and onnxruntime's `ContribOperators.md` for those of `com.microsoft`.
+/// Sources of the forms: ONNX operator `QLinearConv`, and onnxruntime's `ContribOperators.md` for those of
+/// `com.microsoft`.
 pub fn rewrite(graph: &mut pb::GraphProto) {
     if !graph.node.iter().any(|node| node.op_type.starts_with("QLinear")) {
         return;
@@ -42,7 +43,8 @@ impl Rewriter {
                 }
                 self.nodes.push(node);
             }
-            // x, its scale and zero point, w, its scale and zero point, those of y, and the bias in steps of both scales.
+            // x, its scale and zero point, w, its scale and zero point, those of y, and the bias in steps
+            // of both scales.
             "QLinearConv" if node.input.len() >= 8 => {
                 let (x, w) =
                     (self.dequantised(&input(0), parameters(1)), self.dequantised(&input(3), parameters(4)));

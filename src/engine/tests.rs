@@ -1,4 +1,5 @@
-//! Small graphs in every form that a quantiser may give them: the same codes in each, and those of tract's float evaluation.
+//! Small graphs in every form that a quantiser may give them: the same codes in each, and those of tract's
+//! float evaluation.
 
 use super::{Arithmetic, Engine, Input};
 use crate::detection::{Heads, Tensor};
@@ -18,7 +19,8 @@ struct Form {
     qoperator: bool,
 }
 
-/// Writes a graph node by node. Values are named; each has the scale and zero point (u8) it was quantised with.
+/// Writes a graph node by node. Values are named; each has the scale and zero point (u8) it was quantised
+/// with.
 struct Writer {
     form: Form,
     graph: pb::GraphProto,
@@ -420,7 +422,8 @@ fn faults_name_the_node() {
     assert!(shapes.contains("Conv_"), "{shapes}");
 }
 
-/// Writes the small graphs for `tests/fuzz`: `RETINAD_SEEDS=tests/fuzz/seeds cargo test --release --lib write_fuzz_seeds -- --ignored`.
+/// Writes the small graphs for `tests/fuzz`: `RETINAD_SEEDS=tests/fuzz/seeds cargo test --release --lib
+/// write_fuzz_seeds -- --ignored`.
 #[test]
 #[ignore = "writes files"]
 fn write_fuzz_seeds() {

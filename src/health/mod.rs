@@ -1,4 +1,5 @@
-//! What the machine and the process say of themselves. Reads `/proc` and `/sys`; nothing here waits for a disk.
+//! What the machine and the process say of themselves. Reads `/proc` and `/sys`; nothing here waits for a
+//! disk.
 
 use crate::contract::{Host, Machine, Problem, rounded};
 use std::path::Path;
@@ -43,8 +44,8 @@ fn hottest(folder: &Path) -> Option<f64> {
     degrees.map(|milli| rounded(milli / 1000.0, 1)).max_by(f64::total_cmp)
 }
 
-/// Whether the firmware holds the CPU below its speed now, for heat or for want of power; `None` where there is no such
-/// firmware.
+/// Whether the firmware holds the CPU below its speed now, for heat or for want of power; `None` where
+/// there is no such firmware.
 #[must_use]
 pub fn throttled() -> Option<bool> {
     throttle_bits().map(|bits| bits & THROTTLED_NOW != 0)
@@ -77,7 +78,8 @@ fn in_words(bits: u32) -> Vec<&'static str> {
     found.into_iter().flatten().collect()
 }
 
-/// Bits of the Raspberry Pi firmware's word on its supply and heat (`get_throttled`); the same 16 higher: since the start.
+/// Bits of the Raspberry Pi firmware's word on its supply and heat (`get_throttled`); the same 16 higher:
+/// since the start.
 const UNDERVOLTAGE_NOW: u32 = 1;
 const THROTTLED_NOW: u32 = 1 << 2 | 1 << 3;
 
@@ -127,7 +129,8 @@ pub fn clock_synced() -> bool {
     !folder.exists() || folder.join("synchronized").exists()
 }
 
-/// A number of the kernel's that stays the same until the machine, or with `uuid` anything at all, starts anew.
+/// A number of the kernel's that stays the same until the machine, or with `uuid` anything at all, starts
+/// anew.
 #[must_use]
 pub fn kernel_random(name: &str) -> String {
     read(&format!("/proc/sys/kernel/random/{name}")).map(|text| text.trim().to_owned()).unwrap_or_default()

@@ -1,11 +1,14 @@
-//! Bilinear scaling of RGB bytes with half-pixel centres: two source pixels an axis, however much is scaled down.
+//! Bilinear scaling of RGB bytes with half-pixel centres: two source pixels an axis, however much is scaled
+//! down.
 //!
-//! Own code, because no library does this without fresh memory at each call. fast_image_resize makes the weights of every row and
-//! column anew (some 600 allocations a frame). `resize` and pic-scale keep theirs, but both widen the filter where they scale down:
-//! that gives other pictures, and is slower (`resize` 7 to 34 times, pic-scale 1.1 to 1.5 times).
+//! Own code, because no library does this without fresh memory at each call. fast_image_resize makes the
+//! weights of every row and column anew (some 600 allocations a frame). `resize` and pic-scale keep theirs,
+//! but both widen the filter where they scale down: that gives other pictures, and is slower (`resize` 7 to
+//! 34 times, pic-scale 1.1 to 1.5 times).
 //!
-//! A row's pixels are first picked from the two source rows, then mixed, rows before columns, in 16-bit arithmetic only: compilers
-//! make vector code of it on every CPU. Widened to 32 bits it takes three times as long.
+//! A row's pixels are first picked from the two source rows, then mixed, rows before columns, in 16-bit
+//! arithmetic only: compilers make vector code of it on every CPU. Widened to 32 bits it takes three times
+//! as long.
 
 /// Where a target pixel lies between two source pixels.
 struct Tap {
@@ -23,10 +26,12 @@ fn taps(from: u32, to: u32) -> impl Iterator<Item = Tap> {
     })
 }
 
-/// Bytes of a pixel in what comes out: red, green, blue and one of no meaning, so that pixels move as a whole.
+/// Bytes of a pixel in what comes out: red, green, blue and one of no meaning, so that pixels move as a
+/// whole.
 pub(super) const PIXEL: usize = 4;
 
-/// The weights for one size of source and one of target, with all memory that scaling takes. Kept from frame to frame.
+/// The weights for one size of source and one of target, with all memory that scaling takes. Kept from
+/// frame to frame.
 #[derive(Default)]
 pub(super) struct Bilinear {
     /// Width and height of source and target.
@@ -47,7 +52,8 @@ pub(super) struct Bilinear {
 const READ: usize = 8;
 
 impl Bilinear {
-    /// Makes ready for pictures of `from` pixels (width, height) to be scaled to `to`; no side may be 0. Free where nothing changes.
+    /// Makes ready for pictures of `from` pixels (width, height) to be scaled to `to`; no side may be 0.
+    /// Free where nothing changes.
     pub(super) fn prepare(&mut self, from: (u32, u32), to: (u32, u32)) {
         if self.sizes == [from, to] {
             return;
@@ -67,7 +73,8 @@ impl Bilinear {
         self.scaled.resize(PIXEL * to.0 as usize * to.1 as usize, 0);
     }
 
-    /// Scales `source`, tightly packed RGB of the size last prepared for; what comes out has [`PIXEL`] bytes a pixel.
+    /// Scales `source`, tightly packed RGB of the size last prepared for; what comes out has [`PIXEL`]
+    /// bytes a pixel.
     ///
     /// # Panics
     /// If `source` is not of that size.
@@ -115,7 +122,8 @@ fn pick(row: &[u8], columns: &[u32], [first, second]: &mut [Vec<[u8; PIXEL]>; 2]
 /// Half a code, and about what cutting off four times loses, in 256ths of a code.
 const ROUND: u16 = 128 + 3;
 
-/// A row of the target; the lower source row counts `lower` of 65535. In between, codes are 16 bits with 8 after the point.
+/// A row of the target; the lower source row counts `lower` of 65535. In between, codes are 16 bits with 8
+/// after the point.
 #[inline(never)]
 fn mix(
     out: &mut [u8],

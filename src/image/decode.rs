@@ -97,7 +97,8 @@ fn decode_jpeg(data: &[u8], picture: &mut Picture) -> Result<(), DecodeError> {
     decoder.decode_into(&mut picture.rgb).map_err(|e| bad(format!("{e:?}")))
 }
 
-/// Whether no DHT marker stands before the first scan: usual for MJPEG webcams, which leave the standard tables out.
+/// Whether no DHT marker stands before the first scan: usual for MJPEG webcams, which leave the standard
+/// tables out.
 fn lacks_huffman_tables(data: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xff, marker, high, low]) = data.get(at..at + 4) {

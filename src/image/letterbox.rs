@@ -1,7 +1,7 @@
 //! A picture fitted into the network's fixed input, and boxes mapped back.
 //!
-//! scale = min(H/h, W/w); new side = max(1, round(side·scale)). Back to the picture per axis with the true ratios, because
-//! rounding makes the two differ (`retinanet.md`, section 6).
+//! scale = min(H/h, W/w); new side = max(1, round(side·scale)). Back to the picture per axis with the true
+//! ratios, because rounding makes the two differ (`retinanet.md`, section 6).
 
 use super::bilinear::{Bilinear, PIXEL};
 use crate::frame::Picture;
@@ -28,7 +28,8 @@ pub struct Letterbox {
 }
 
 impl Letterbox {
-    /// For an input of `width` by `height` pixels; `centre` places the picture in the middle, else at the top left.
+    /// For an input of `width` by `height` pixels; `centre` places the picture in the middle, else at the
+    /// top left.
     #[must_use]
     pub fn new(width: u32, height: u32, centre: bool) -> Self {
         Self { width, height, centre, bilinear: Bilinear::default() }
@@ -57,8 +58,8 @@ impl Letterbox {
         Ok((placed, self.bilinear.scale(&picture.rgb)))
     }
 
-    /// Fits `picture` and writes codes `R G B` of each pixel through `table[channel][byte]` into `data`, whose rows are `row` bytes
-    /// apart and pixels `pixel` bytes; the border gets `table[channel][pad]`.
+    /// Fits `picture` and writes codes `R G B` of each pixel through `table[channel][byte]` into `data`,
+    /// whose rows are `row` bytes apart and pixels `pixel` bytes; the border gets `table[channel][pad]`.
     ///
     /// # Errors
     /// As [`Letterbox::fit`].
@@ -96,8 +97,8 @@ impl Letterbox {
         Ok(placed)
     }
 
-    /// Fits `picture` and writes planes `R G B` (each height × width) into `input` through `table[channel][byte]`; the border gets
-    /// `table[channel][pad]`.
+    /// Fits `picture` and writes planes `R G B` (each height × width) into `input` through
+    /// `table[channel][byte]`; the border gets `table[channel][pad]`.
     ///
     /// # Errors
     /// If the picture's bytes do not fit its size.

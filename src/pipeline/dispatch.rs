@@ -1,7 +1,8 @@
 //! One slot a camera, newest wins; workers take from the camera served longest ago.
 //!
-//! Cameras come and go while the daemon runs, each under a number that is never used again. One lock and one condition
-//! serve everybody who waits: workers for a frame, workers that rest, and replays that go as fast as they are taken.
+//! Cameras come and go while the daemon runs, each under a number that is never used again. One lock and
+//! one condition serve everybody who waits: workers for a frame, workers that rest, and replays that go as
+//! fast as they are taken.
 
 use crate::frame::{Frame, RawFrame};
 use std::collections::BTreeMap;
@@ -35,7 +36,8 @@ struct Slot {
 pub struct WorkerLimits {
     /// Workers that may take frames, at least 1; the others rest.
     pub workers: usize,
-    /// Share of the time that a worker may work, percent, 1 to 100; after each frame it rests for the remainder.
+    /// Share of the time that a worker may work, percent, 1 to 100; after each frame it rests for the
+    /// remainder.
     pub share_percent: u32,
 }
 
@@ -133,7 +135,8 @@ impl Dispatcher {
         self.state().limits
     }
 
-    /// Puts a frame into its camera's slot. Returns whether the camera is still wanted. Never waits for a worker.
+    /// Puts a frame into its camera's slot. Returns whether the camera is still wanted. Never waits for a
+    /// worker.
     pub fn offer(&self, camera: usize, raw: RawFrame, captured: Instant, captured_wall: SystemTime) -> bool {
         let mut state = self.state();
         let open = !state.closed;
@@ -157,7 +160,8 @@ impl Dispatcher {
         open
     }
 
-    /// Counts a frame that is left out to keep to the camera's `max_fps`. Returns whether the camera is still wanted.
+    /// Counts a frame that is left out to keep to the camera's `max_fps`. Returns whether the camera is
+    /// still wanted.
     pub fn leave_out(&self, camera: usize) -> bool {
         let mut state = self.state();
         let open = !state.closed;

@@ -24,8 +24,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The generation with `workers` sessions of `threads` threads each. Scores are kept from the manifest's threshold up;
-    /// thresholds of cameras apply later.
+    /// The generation with `workers` sessions of `threads` threads each. Scores are kept from the
+    /// manifest's threshold up; thresholds of cameras apply later.
     ///
     /// # Errors
     /// [`DetectError`] if a session cannot be built.
@@ -78,7 +78,8 @@ impl GenerationSlot {
         self.number.load(Ordering::Acquire)
     }
 
-    /// A session of the generation in use, built already or now; with the generation's number. A panic is an error.
+    /// A session of the generation in use, built already or now; with the generation's number. A panic is
+    /// an error.
     pub fn claim(&self) -> (u64, Result<Judge, DetectError>) {
         let (number, ready, build) = {
             let mut offer = self.offer();

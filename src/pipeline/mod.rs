@@ -1,7 +1,8 @@
-//! What is done with a stream of frames: slots, dispatch, workers, results in each camera's order, and taps on them.
+//! What is done with a stream of frames: slots, dispatch, workers, results in each camera's order, and taps
+//! on them.
 //!
-//! Workers pull; nobody pushes. Capture never waits for inference, inference never waits for the broker. Each thread ends by
-//! its channel being closed.
+//! Workers pull; nobody pushes. Capture never waits for inference, inference never waits for the broker.
+//! Each thread ends by its channel being closed.
 
 mod dispatch;
 mod generation_slot;

@@ -10,8 +10,8 @@ struct Waiting {
     early: BTreeMap<u64, Outcome>,
 }
 
-/// Holds back an outcome until all places before it have come. The window is as wide as the workers, because a worker has
-/// one frame at a time and every taken frame gives one outcome, failed or not.
+/// Holds back an outcome until all places before it have come. The window is as wide as the workers,
+/// because a worker has one frame at a time and every taken frame gives one outcome, failed or not.
 #[derive(Default)]
 pub struct Sequencer {
     cameras: BTreeMap<usize, Waiting>,

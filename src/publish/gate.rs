@@ -1,5 +1,5 @@
-//! How fast commands are let in: a burst, then a rate for each topic. Of what comes faster the newest waits for its turn, so
-//! that whoever drags a slider ends where the finger stopped. Pure: time is an argument.
+//! How fast commands are let in: a burst, then a rate for each topic. Of what comes faster the newest waits
+//! for its turn, so that whoever drags a slider ends where the finger stopped. Pure: time is an argument.
 
 use crate::contract::{Command, Topic};
 use std::collections::BTreeMap;

@@ -18,9 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Largest message that is sent, bytes: Mosquitto 2.1 closes the connection of a client that sends more than 2,000,000.
+/// Largest message that is sent, bytes: Mosquitto 2.1 closes the connection of a client that sends more
+/// than 2,000,000.
 pub const MAX_MESSAGE: usize = 1_900_000;
-/// News of the link that may wait for the daemon. Commands arrive at the speed of a person's finger; 64 is a burst.
+/// News of the link that may wait for the daemon. Commands arrive at the speed of a person's finger; 64 is
+/// a burst.
 const NEWS: usize = 64;
 
 /// Why publishing cannot start. One line.
@@ -163,7 +165,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the link. It keeps trying for as long as it lives; the broker need not be there. Its end is told to `ends`.
+    /// Starts the link. It keeps trying for as long as it lives; the broker need not be there. Its end is
+    /// told to `ends`.
     ///
     /// # Errors
     /// [`PublishError::Thread`].
@@ -197,7 +200,8 @@ impl Publisher {
             return;
         }
         if !known.same_connection(&options) {
-            // What is published from now on is spelled by the new names, so the old connection gets none of it.
+            // What is published from now on is spelled by the new names, so the old connection gets none of
+            // it.
             self.shared.outbox().hold();
         }
         self.orders.send_replace(Wanted::Link(Arc::new(options)));
@@ -272,8 +276,8 @@ impl Publisher {
         LinkStatus { connected: counters.connected.load(Ordering::Relaxed), counted, refused_filters }
     }
 
-    /// Sends what waits, then `offline`, waits for the acknowledgements and disconnects. Returns how many messages were left
-    /// when `budget` ran out.
+    /// Sends what waits, then `offline`, waits for the acknowledgements and disconnects. Returns how many
+    /// messages were left when `budget` ran out.
     pub fn shutdown(self, budget: Duration) -> usize {
         self.orders.send_replace(Wanted::Nothing);
         let _ = self.ended.recv_timeout(budget);

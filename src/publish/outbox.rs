@@ -7,11 +7,12 @@
 //! | event, response | 1,000 or 1 MiB | oldest dropped, counted |
 //! | sample (detections), picture | 2 a topic | newest wins; discarded while disconnected |
 //!
-//! A copy of each QoS 1 message is kept until the broker acknowledged it, and sent again on the next connection: the MQTT
-//! library alone loses messages that it has accepted when the broker restarts (measured, `crates.md`).
+//! A copy of each QoS 1 message is kept until the broker acknowledged it, and sent again on the next
+//! connection: the MQTT library alone loses messages that it has accepted when the broker restarts
+//! (measured, `crates.md`).
 //!
-//! Topics stand here without base and node, so that a change of either only changes how the link spells them. Retained
-//! topics that are to vanish are kept by the full name that they have on the broker.
+//! Topics stand here without base and node, so that a change of either only changes how the link spells
+//! them. Retained topics that are to vanish are kept by the full name that they have on the broker.
 
 use crate::contract::{Class, Dropped, Topic, Way};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -139,7 +140,8 @@ impl Outbox {
         }
     }
 
-    /// A retained topic is not published any more. Clearing it on the broker is asked for by [`Outbox::clear`].
+    /// A retained topic is not published any more. Clearing it on the broker is asked for by
+    /// [`Outbox::clear`].
     pub fn forget(&mut self, topic: &Topic) {
         self.table.remove(topic);
         self.dirty.retain(|waiting| waiting != topic);
@@ -186,8 +188,8 @@ impl Outbox {
         }
     }
 
-    /// A connection stands and its subscriptions are acknowledged: what vanished is cleared, then retained topics, then
-    /// `online`, then what waits.
+    /// A connection stands and its subscriptions are acknowledged: what vanished is cleared, then retained
+    /// topics, then `online`, then what waits.
     pub fn connect(&mut self) {
         self.connected = true;
         self.dirty = self.table.keys().cloned().collect();
@@ -195,7 +197,8 @@ impl Outbox {
         self.announce = Some(Announcement::Online);
     }
 
-    /// The connection is about to be left for another one: nothing more is handed out before [`Outbox::connect`].
+    /// The connection is about to be left for another one: nothing more is handed out before
+    /// [`Outbox::connect`].
     pub fn hold(&mut self) {
         self.connected = false;
     }
@@ -219,7 +222,8 @@ impl Outbox {
         self.announce = Some(Announcement::Offline);
     }
 
-    /// The next message to hand to the connection, or `None` if there is none or 20 await their acknowledgement.
+    /// The next message to hand to the connection, or `None` if there is none or 20 await their
+    /// acknowledgement.
     pub fn take(&mut self) -> Option<Message> {
         if !self.connected {
             return None;

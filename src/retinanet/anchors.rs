@@ -1,7 +1,8 @@
 //! Anchors: the prior boxes that the head's rows refer to.
 //!
-//! Row `r` of a level is cell `(y, x)` and anchor `a` with `r = (y * width + x) * A + a`; boxes are `[x1, y1, x2, y2]` in pixels of
-//! the network input. Built once per model from the manifest; nothing is derived from the input size (`retinanet.md`, section 2).
+//! Row `r` of a level is cell `(y, x)` and anchor `a` with `r = (y * width + x) * A + a`; boxes are `[x1,
+//! y1, x2, y2]` in pixels of the network input. Built once per model from the manifest; nothing is derived
+//! from the input size (`retinanet.md`, section 2).
 
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,8 @@ pub struct Level {
     pub base: Vec<[f32; 4]>,
 }
 
-/// All anchors, per level in `y, x, a` order; `offset` is the first cell's centre, in cells. One f32 addition a coordinate.
+/// All anchors, per level in `y, x, a` order; `offset` is the first cell's centre, in cells. One f32
+/// addition a coordinate.
 #[must_use]
 pub fn anchors(levels: &[Level], offset: f32) -> Vec<Vec<[f32; 4]>> {
     levels

@@ -1,6 +1,8 @@
-//! Classification losses of one logit, value and derivative, in stable f64 (`retinanet.md`, section 5; Lin et al., arXiv 1708.02002).
+//! Classification losses of one logit, value and derivative, in stable f64 (`retinanet.md`, section 5; Lin
+//! et al., arXiv 1708.02002).
 //!
-//! `1 − p` and `pow(1 − p, γ)` are never formed: from x_t = 37 on they are exactly 0 and their derivative is NaN.
+//! `1 − p` and `pow(1 − p, γ)` are never formed: from x_t = 37 on they are exactly 0 and their derivative
+//! is NaN.
 
 use super::matching::Match;
 
@@ -61,8 +63,9 @@ impl Loss {
     }
 }
 
-/// Sum over anchors and classes, and its derivative by each logit, both undivided (divide by the positives, or a moving average of
-/// them). `logits` holds `classes` values an anchor; an anchor's truth has the class `labels[truth]`; ignored anchors add nothing.
+/// Sum over anchors and classes, and its derivative by each logit, both undivided (divide by the positives,
+/// or a moving average of them). `logits` holds `classes` values an anchor; an anchor's truth has the class
+/// `labels[truth]`; ignored anchors add nothing.
 #[must_use]
 pub fn sum(loss: Loss, logits: &[f64], classes: usize, parts: &[Match], labels: &[usize]) -> (f64, Vec<f64>) {
     let mut total = 0.0;
@@ -83,13 +86,15 @@ pub fn sum(loss: Loss, logits: &[f64], classes: usize, parts: &[Match], labels: 
     (total, gradient)
 }
 
-/// Moves a running count of positives towards this batch's: n ← 0.9·n + 0.1·max(positives, 1), from 100 (detectron2 `retinanet.py`).
+/// Moves a running count of positives towards this batch's: n ← 0.9·n + 0.1·max(positives, 1), from 100
+/// (detectron2 `retinanet.py`).
 #[must_use]
 pub fn next_normaliser(running: f64, positives: usize) -> f64 {
     0.9 * running + 0.1 * positives.max(1) as f64
 }
 
-/// Smooth L1 and its derivative by the prediction: ½d²/β below β, |d| − ½β above; |d| for a β below 1e-5, where ½d²/β would be 0/0.
+/// Smooth L1 and its derivative by the prediction: ½d²/β below β, |d| − ½β above; |d| for a β below 1e-5,
+/// where ½d²/β would be 0/0.
 #[must_use]
 pub fn smooth_l1(difference: f64, beta: f64) -> (f64, f64) {
     let size = difference.abs();

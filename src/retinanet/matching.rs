@@ -1,4 +1,5 @@
-//! Which anchor answers for which truth (`retinanet.md`, section 4; torchvision `Matcher`, detectron2 `matcher.py`).
+//! Which anchor answers for which truth (`retinanet.md`, section 4; torchvision `Matcher`, detectron2
+//! `matcher.py`).
 
 use super::nms::iou;
 
@@ -24,8 +25,9 @@ pub struct Limits {
 
 /// Each anchor's part, and how many truths no anchor overlaps.
 ///
-/// Low-quality matches are on: every anchor that ties for a truth's highest IoU becomes positive, for the truth *it* overlaps best.
-/// A truth without any overlap is skipped and counted; the libraries make every anchor at IoU 0 positive for it.
+/// Low-quality matches are on: every anchor that ties for a truth's highest IoU becomes positive, for the
+/// truth *it* overlaps best. A truth without any overlap is skipped and counted; the libraries make every
+/// anchor at IoU 0 positive for it.
 #[must_use]
 pub fn match_anchors(anchors: &[[f32; 4]], truths: &[[f32; 4]], limits: Limits) -> (Vec<Match>, usize) {
     let overlaps: Vec<Vec<f32>> =
@@ -50,7 +52,8 @@ pub fn match_anchors(anchors: &[[f32; 4]], truths: &[[f32; 4]], limits: Limits) 
     ((0..anchors.len()).map(part).collect(), highest.iter().filter(|&&high| high == 0.0).count())
 }
 
-/// Deltas `dx dy dw dh` that decode to `truth` on `anchor`, weights 1 (torchvision and detectron2, the same bits).
+/// Deltas `dx dy dw dh` that decode to `truth` on `anchor`, weights 1 (torchvision and detectron2, the same
+/// bits).
 #[must_use]
 pub fn encode_box(truth: &[f32; 4], anchor: &[f32; 4]) -> [f32; 4] {
     let side = |b: &[f32; 4]| (b[2] - b[0], b[3] - b[1]);

@@ -1,4 +1,5 @@
-//! The arithmetic of RetinaNet: anchors, box coder, decoding of heads, NMS, losses. Pure functions of numbers.
+//! The arithmetic of RetinaNet: anchors, box coder, decoding of heads, NMS, losses. Pure functions of
+//! numbers.
 
 pub mod anchors;
 pub mod decode;

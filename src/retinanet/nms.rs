@@ -11,7 +11,8 @@ pub fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if inter > 0.0 { inter / union } else { 0.0 }
 }
 
-/// Keeps, of `sorted` (best first), the first `limit` that overlap no kept box of their class by more than `threshold` (strict).
+/// Keeps, of `sorted` (best first), the first `limit` that overlap no kept box of their class by more than
+/// `threshold` (strict).
 pub fn nms(sorted: &[Detection], threshold: f32, limit: usize, kept: &mut Vec<Detection>) {
     kept.clear();
     for candidate in sorted {

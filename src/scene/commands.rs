@@ -6,8 +6,8 @@ use crate::contract::{Change, Command, Kind, Topic};
 use std::sync::Arc;
 
 impl Scene {
-    /// Carries out a command, keeps it over a restart, and answers on the topic's `/state` even where nothing changed, so
-    /// that the sender's screen is right.
+    /// Carries out a command, keeps it over a restart, and answers on the topic's `/state` even where
+    /// nothing changed, so that the sender's screen is right.
     pub(super) fn take_command(&mut self, now: Now, command: &Command, effects: &mut Vec<Effect>) {
         let setting = self.settings.detector.min_score;
         let Some(camera) = self.cameras.values_mut().find(|camera| camera.id == command.camera) else {

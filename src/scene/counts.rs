@@ -1,4 +1,5 @@
-//! Objects in view now, by label: a count rises at once and falls only after a delay, also when no frame comes any more.
+//! Objects in view now, by label: a count rises at once and falls only after a delay, also when no frame
+//! comes any more.
 //!
 //! A count that is not known yet is not told: at the start, and for a label that a new model brings.
 

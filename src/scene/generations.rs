@@ -52,7 +52,8 @@ impl Generation {
 
 /// The generation in use and the one before.
 ///
-/// Frames that were begun before a swap come out after it, so the one before is still asked what their classes mean.
+/// Frames that were begun before a swap come out after it, so the one before is still asked what their
+/// classes mean.
 pub(super) struct Generations {
     current: Generation,
     previous: Option<Generation>,
@@ -90,7 +91,8 @@ impl Generations {
         self.previous = Some(std::mem::replace(&mut self.current, next));
     }
 
-    /// A worker failed three times in a row on this generation: back to the one before, or the end where there is none.
+    /// A worker failed three times in a row on this generation: back to the one before, or the end where
+    /// there is none.
     ///
     /// The one that was gone back to has none before it, because the one that failed is no way out.
     pub fn unfit(&mut self, number: u64, reason: String, effects: &mut Vec<Effect>) {

@@ -1,9 +1,10 @@
 //! What is true of cameras and objects now, and what to tell about it: pure state machines.
 //!
-//! [`Scene::handle`] takes one input with the time at which it came and appends effects; [`Scene::next_deadline`] says when
-//! time alone will change something. Nothing here reads a clock, starts a thread, opens a file or a socket, so hours of a
-//! house's life are tested in milliseconds. The thin shell in `daemon/` brings the inputs and carries the effects out.
-//! Modelled after `quinn-proto`, where the protocol is such a machine and the sockets stand outside.
+//! [`Scene::handle`] takes one input with the time at which it came and appends effects;
+//! [`Scene::next_deadline`] says when time alone will change something. Nothing here reads a clock, starts
+//! a thread, opens a file or a socket, so hours of a house's life are tested in milliseconds. The thin
+//! shell in `daemon/` brings the inputs and carries the effects out. Modelled after `quinn-proto`, where
+//! the protocol is such a machine and the sockets stand outside.
 
 mod camera;
 mod commands;
@@ -92,7 +93,8 @@ pub enum Input<'a> {
 pub struct NewSettings {
     /// All of them.
     pub settings: Settings,
-    /// By camera id the camera's number; another number for an id that is known stands for a camera that was restarted.
+    /// By camera id the camera's number; another number for an id that is known stands for a camera that
+    /// was restarted.
     pub numbers: BTreeMap<String, usize>,
     /// Changed settings that wait for the next start, by name.
     pub restart_required: Vec<String>,
@@ -302,7 +304,8 @@ impl Scene {
         }
     }
 
-    /// Takes settings: cameras that are gone are forgotten, those that were restarted begin anew, the others go on.
+    /// Takes settings: cameras that are gone are forgotten, those that were restarted begin anew, the
+    /// others go on.
     fn take_settings(&mut self, now: Now, new: NewSettings, effects: &mut Vec<Effect>) {
         let before = self.retained_topics();
         self.settings = new.settings;

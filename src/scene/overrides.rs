@@ -1,4 +1,5 @@
-//! What was set over MQTT and outlives a restart. A setting that changed since wins over what was set against it.
+//! What was set over MQTT and outlives a restart. A setting that changed since wins over what was set
+//! against it.
 
 use super::{Effect, StateFile};
 use crate::contract::{Overridden, rounded};
@@ -56,7 +57,8 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Reads the state file. What a newer version wrote is preserved; a field of another form counts as not understood.
+    /// Reads the state file. What a newer version wrote is preserved; a field of another form counts as not
+    /// understood.
     ///
     /// # Errors
     /// The parser's words, if it is not a JSON object.

@@ -1,9 +1,11 @@
-//! Whether a camera's share of the pipeline makes progress: the watchdog is fed only while every camera's does.
+//! Whether a camera's share of the pipeline makes progress: the watchdog is fed only while every camera's
+//! does.
 
 use crate::settings::CameraSettings;
 use std::time::{Duration, Instant};
 
-/// Longest time from a frame's capture to its outcome that is not a hang, for each camera that shares the workers.
+/// Longest time from a frame's capture to its outcome that is not a hang, for each camera that shares the
+/// workers.
 const WORK: Duration = Duration::from_secs(10);
 
 /// Until when the next sign of life must come; none after a replay's end.
@@ -13,7 +15,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For one of `cameras` cameras, which share the workers; its first sign must come as soon as any later one.
+    /// For one of `cameras` cameras, which share the workers; its first sign must come as soon as any later
+    /// one.
     pub fn new(settings: &CameraSettings, cameras: usize, now: Instant) -> Self {
         let rates = [settings.replay_fps().unwrap_or(0.0), settings.max_fps];
         let between: f32 = rates.into_iter().filter(|fps| *fps > 0.0).map(|fps| 1.0 / fps).sum();

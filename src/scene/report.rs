@@ -209,8 +209,8 @@ fn camera_info(camera: &CameraSettings, labels: &BTreeMap<String, String>) -> Ca
     }
 }
 
-/// Workers that may take frames, and the percentage of the time that each may work: half of what the settings allow while
-/// the firmware throttles the CPU.
+/// Workers that may take frames, and the percentage of the time that each may work: half of what the
+/// settings allow while the firmware throttles the CPU.
 pub(super) fn worker_limits(workers: usize, quota: u32, throttled: bool) -> (usize, u32) {
     match (throttled, workers) {
         (false, _) => (workers, quota),

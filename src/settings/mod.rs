@@ -13,8 +13,8 @@
 //! merged by the `config` crate, layer over layer, and given its types by serde. The first two steps are our
 //! own because `config` keeps no line numbers and converts between types as it likes (`"5"` to 5).
 //!
-//! The types here are plain data; [`load()`] is the only function that reads. This is the only room that names
-//! the `config` crate.
+//! The types here are plain data; [`load()`] is the only function that reads. This is the only room that
+//! names the `config` crate.
 
 mod camera;
 mod detector;

@@ -1,7 +1,7 @@
 //! The generated parts of `docs/mqtt.md`: the table of topics, and the fields of each payload.
 //!
-//! A part stands between a marker, which names its source, and `<!-- end -->`. Everything else in the document is
-//! written by hand.
+//! A part stands between a marker, which names its source, and `<!-- end -->`. Everything else in the
+//! document is written by hand.
 
 use super::fields::fields_of;
 use super::files::{compare_text, read};

@@ -1,4 +1,5 @@
-//! What each ONNX operator between quantisers means on codes: its operation here, which waits for the quantiser of its result.
+//! What each ONNX operator between quantisers means on codes: its operation here, which waits for the
+//! quantiser of its result.
 
 use super::{
     Conv, Form, Op, Pending, Reader, Refusal, Unary, Value, Waiting, attribute, checked, integers, label,
@@ -148,8 +149,8 @@ impl<'a> Reader<'a, '_> {
         if real.len() != outputs || scales.len() != outputs {
             return Err("biases or scales that are not one an output".into());
         }
-        // A channel with next to no weights has so small a scale that its bias would not fit: then its weights are coarsened until it
-        // does, by less than a hundredth of an output code.
+        // A channel with next to no weights has so small a scale that its bias would not fit: then its
+        // weights are coarsened until it does, by less than a hundredth of an output code.
         let row = per_group * height * width;
         for (output, scale) in scales.iter_mut().enumerate() {
             let mut halvings = 0;
@@ -262,7 +263,8 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    /// `[1, c, h, w]` to `[1, 2, c / 2, h, w]`, the middle two turned, and back: two groups of channels in turn.
+    /// `[1, c, h, w]` to `[1, 2, c / 2, h, w]`, the middle two turned, and back: two groups of channels in
+    /// turn.
     fn shuffle(&mut self, node: &'a pb::NodeProto) -> Result<(), String> {
         let (tensor, form) = self.coded(node, 0)?;
         let [channels, height, width] = self.tensors[tensor].shape;

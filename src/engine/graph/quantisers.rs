@@ -1,4 +1,5 @@
-//! `QuantizeLinear` and `DequantizeLinear`: where codes begin, and where an operation that waits learns the scale of its result.
+//! `QuantizeLinear` and `DequantizeLinear`: where codes begin, and where an operation that waits learns the
+//! scale of its result.
 
 use super::{
     Form, Node, Op, Pending, Reader, Refusal, Tensor, Unary, Value, Waiting, attribute, checked, integers,
@@ -9,7 +10,8 @@ use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 
 impl<'a> Reader<'a, '_> {
-    /// Scale (finite, above 0) and zero point (in the range of its type, moved to 0..=255) of a (de)quantiser.
+    /// Scale (finite, above 0) and zero point (in the range of its type, moved to 0..=255) of a
+    /// (de)quantiser.
     fn parameters(&self, node: &pb::NodeProto) -> Result<(Vec<f32>, Vec<i32>, bool), Refusal> {
         let scales = self.floats(node.input.get(1).ok_or("no scale")?)?;
         if scales.is_empty() || !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
@@ -84,7 +86,8 @@ impl<'a> Reader<'a, '_> {
                     Waiting::Same if self.same(inputs[0], scale, zero) => (inputs[0], form),
                     Waiting::Same => return Err("a channel shuffle between different scales".into()),
                     Waiting::Unary(unary) => (self.table(&name, unary, inputs[0], scale, zero, shape), form),
-                    // A maximum is taken on codes as they are; what follows moves them to the other scale, as two roundings of one value.
+                    // A maximum is taken on codes as they are; what follows moves them to the other scale,
+                    // as two roundings of one value.
                     Waiting::Op(op @ Op::MaxPool(_)) if !self.same(inputs[0], scale, zero) => {
                         let Tensor { scale: own, zero: own_zero, .. } = self.tensors[inputs[0]];
                         let output = self.tensor(own, own_zero, shape);

@@ -29,7 +29,8 @@ impl SubscribeOptions {
     }
 }
 
-/// Listens and hands each message on, until `on_message` returns false. Waits for a broker that is not there yet.
+/// Listens and hands each message on, until `on_message` returns false. Waits for a broker that is not
+/// there yet.
 ///
 /// # Errors
 /// [`PublishError::Refused`] if the broker refuses the client or the filter.

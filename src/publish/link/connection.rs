@@ -10,8 +10,8 @@ const MAX_INCOMING: usize = 12 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Longest wait for the broker's first answer.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests that the library may hold; more than the outbox lets be in flight, so that `try_publish` fails only on a burst
-/// of samples.
+/// Requests that the library may hold; more than the outbox lets be in flight, so that `try_publish` fails
+/// only on a burst of samples.
 pub(super) const REQUESTS: usize = 64;
 
 /// A connection's client, its events, and the task that runs it; dropping it ends the connection.
@@ -46,7 +46,8 @@ pub(super) fn options(
 }
 
 impl Connection {
-    /// Starts to connect. The event loop is never cancelled half-way, because it runs by itself and only passes events on.
+    /// Starts to connect. The event loop is never cancelled half-way, because it runs by itself and only
+    /// passes events on.
     pub fn start(mqtt: MqttOptions) -> Self {
         let (client, mut event_loop) = AsyncClient::new(mqtt, REQUESTS);
         let mut network = event_loop.network_options();

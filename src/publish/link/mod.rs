@@ -1,7 +1,7 @@
 //! The connection to the broker: the only folder that names the MQTT library.
 //!
-//! One thread, one single-threaded runtime. A new connection gets a new client, so nothing that the library may have kept
-//! is sent twice or lost unseen.
+//! One thread, one single-threaded runtime. A new connection gets a new client, so nothing that the library
+//! may have kept is sent twice or lost unseen.
 
 mod clients;
 mod connection;
@@ -77,7 +77,8 @@ async fn wait(shared: &Shared, orders: &mut watch::Receiver<Wanted>, pause: Dura
 }
 
 impl Attempts {
-    /// How long to wait after a session that failed; `connected_for` is how long its connection stood, if it did.
+    /// How long to wait after a session that failed; `connected_for` is how long its connection stood, if
+    /// it did.
     fn after_failure(
         &mut self,
         options: &PublisherOptions,

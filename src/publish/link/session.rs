@@ -1,6 +1,7 @@
 //! One session with the broker, from CONNECT to its end.
 //!
-//! Order on every connect: CONNACK, SUBSCRIBE to exact filters, SUBACK, retained topics, `status` = `online`, then what waits.
+//! Order on every connect: CONNACK, SUBSCRIBE to exact filters, SUBACK, retained topics, `status` =
+//! `online`, then what waits.
 
 use super::connection::{Connection, REQUESTS, options, words};
 use crate::contract::{Command, Kind, Names, TOPICS, Topic, Way};
@@ -317,7 +318,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Counts and logs a refused command; the sender's switch snaps back, unless that is what a flood would ask for.
+    /// Counts and logs a refused command; the sender's switch snaps back, unless that is what a flood would
+    /// ask for.
     fn refuse(&mut self, topic: Topic, reason: &str, answered: bool) {
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         if self.warned.insert(topic.clone()) {

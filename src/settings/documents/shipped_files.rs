@@ -1,5 +1,5 @@
-//! Files of the repository that belong to the settings: the generated ones are as the program writes them, and every shipped
-//! settings file loads.
+//! Files of the repository that belong to the settings: the generated ones are as the program writes them,
+//! and every shipped settings file loads.
 
 use super::{documented_toml, json_schema};
 use crate::settings::{Settings, load};
