@@ -32,13 +32,16 @@ def annotations(path):
 
 
 class Pictures(torch.utils.data.Dataset):
-    """The training pictures of several sets. Items: u8 `[3, side, side]`, boxes `[n, 5]` (class -1: ignored)."""
+    """The training pictures of several sets. Items: u8 `[3, side, side]`, boxes `[n, 5]` (class -1: ignored).
 
-    def __init__(self, root, sets=SETS, side=320, augment=True, seed=0):
-        self.root, self.side, self.augment, self.seed = pathlib.Path(root), side, augment, seed
+    An item is asked for by its index, or by `(index, draw, side)`: the draw seeds its augmentation. Of the augmented
+    pictures the share `stretch` is stretched to the square, the others keep their aspect.
+    """
+
+    def __init__(self, root, sets=SETS, side=320, augment=True, stretch=0.0, seed=0):
+        self.root, self.side, self.augment, self.stretch, self.seed = pathlib.Path(root), side, augment, stretch, seed
         self.items = [(name, *item) for name in sets for item in annotations(self.root / f"{name}.json")]
         self.zips = None
-        self.epoch = 0
 
     def weights(self):
         """How often to draw each picture: those with thin classes more often, by the root of the class's rarity."""
@@ -64,13 +67,13 @@ class Pictures(torch.utils.data.Dataset):
         return picture, boxes.copy()
 
     def __getitem__(self, key):
-        index, draw = key if isinstance(key, tuple) else (key, 0)
+        index, draw, side = key if isinstance(key, tuple) else (key, 0, self.side)
         picture, boxes = self.read(index)
         rng = random.Random(self.seed * 1_000_003 + draw)
         if self.augment:
-            canvas, boxes = augmented(picture, boxes, self.side, rng)
+            canvas, boxes = augmented(picture, boxes, side, rng, self.stretch)
         else:
-            canvas, boxes = letterboxed(picture, boxes, self.side)
+            canvas, boxes = letterboxed(picture, boxes, side)
         return torch.from_numpy(canvas).permute(2, 0, 1).contiguous(), torch.from_numpy(boxes)
 
 
@@ -92,17 +95,21 @@ def coloured(picture, rng):
     return picture.convert("L").convert("RGB") if rng.random() < 0.03 else picture
 
 
-def augmented(picture, boxes, side, rng):
-    """Colour (before the padding, which stays 127), flip, aspect, scale 0.6 to 1.7 with a crop or a place at random."""
+def augmented(picture, boxes, side, rng, stretch=0.0):
+    """Colour (before the padding, which stays 127), flip, aspect, scale 0.6 to 1.7 with a crop or a place at random.
+
+    The scale is relative to a picture that fills the square (the share `stretch`) or just fits into it (the others).
+    """
     picture = coloured(picture, rng)
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         boxes[:, [0, 2]] = picture.width - boxes[:, [2, 0]]
-    fit = min(side / picture.width, side / picture.height)
+    fill = side / picture.width, side / picture.height
+    fit_x, fit_y = fill if rng.random() < stretch else (min(fill), min(fill))
     zoom = rng.uniform(0.6, 1.0) if rng.random() < 0.4 else rng.uniform(1.0, 1.7) if rng.random() < 0.6 else 1.0
     aspect = rng.uniform(0.85, 1.18)
-    w = max(1, round(picture.width * fit * zoom * aspect**0.5))
-    h = max(1, round(picture.height * fit * zoom / aspect**0.5))
+    w = max(1, round(picture.width * fit_x * zoom * aspect**0.5))
+    h = max(1, round(picture.height * fit_y * zoom / aspect**0.5))
     picture_now = np.asarray(picture.resize((w, h), Image.Resampling.BILINEAR))
     boxes[:, [0, 2]] *= w / picture.width
     boxes[:, [1, 3]] *= h / picture.height

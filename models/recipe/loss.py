@@ -60,3 +60,31 @@ def quality_focal(logits, targets, gamma=2.0):
     """Quality focal loss, elementwise: |target - p|^gamma BCE, the target being an IoU (arXiv 2006.04388, equation 5)."""
     p = logits.sigmoid()
     return (targets - p).abs() ** gamma * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def opinion(scores, boxes, truths):
+    """What the teacher thinks of each truth of a picture: its highest score for the truth's class among its boxes with
+    IoU >= 0.6, on whichever level they are; 0 where it does not see the thing."""
+    overlap = iou(truths[:, :4], boxes)
+    return (scores[:, truths[:, 4].long()].T * (overlap >= 0.6)).amax(dim=1)
+
+
+def paired_iou(a, b):
+    """IoU of boxes one to one, over leading dimensions that broadcast."""
+    inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    area_a, area_b = (a[..., 2:] - a[..., :2]).prod(-1), (b[..., 2:] - b[..., :2]).prod(-1)
+    return inter / (area_a + area_b - inter).clamp(min=1e-9)
+
+
+def taught(scores, boxes, anchors):
+    """The anchors to which the teacher's cells speak: `(picture, cell, anchor)` indices.
+
+    A cell speaks when one of its scores is at least 0.05, and to those of its anchors that would be matched to its box
+    if that box were a truth (IoU >= 0.5). The other anchors of the cell are for things of another shape: the one answer
+    of the cell is no statement about them, neither of a thing nor of background.
+    """
+    per_cell = len(anchors) // scores.shape[1]
+    picture, cell = (scores.amax(dim=-1) >= 0.05).nonzero(as_tuple=True)
+    overlap = paired_iou(anchors.view(-1, per_cell, 4)[cell], boxes[picture, cell][:, None])
+    row, which = (overlap >= POSITIVE).nonzero(as_tuple=True)
+    return picture[row], cell[row], cell[row] * per_cell + which

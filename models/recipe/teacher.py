@@ -1,0 +1,89 @@
+"""The start net with its own head, as a teacher: its 20 class scores and its box for every cell of the four levels."""
+
+import pathlib
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from network import STRIDES, WIDTH, Backbone, GhostPan, SeparableConv, pointwise
+from start import CLASSES, COCO, rewrite_stem
+
+HEAD = pathlib.Path(__file__).parent.parent / "start" / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors"
+BINS = 8
+
+
+def points(height, width):
+    """The point `[cells, 2]` (x y, network pixels) and the stride `[cells, 1]` of each cell, in the order level, y, x."""
+    where, strides = [], []
+    for stride in STRIDES:
+        h, w = -(-height // stride), -(-width // stride)
+        y, x = torch.meshgrid(torch.arange(h) * float(stride), torch.arange(w) * float(stride), indexing="ij")
+        where.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
+        strides.append(torch.full((h * w, 1), float(stride)))
+    return torch.cat(where), torch.cat(strides)
+
+
+class Teacher(nn.Module):
+    """NanoDet-Plus-m-1.5x: one tower a level, 80 class rows of which 20 are kept, then 4 x 8 distance bins."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+        self.fpn = GhostPan("bilinear")
+        self.towers = nn.ModuleList(nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES)
+        self.outs = nn.ModuleList(pointwise(WIDTH, len(CLASSES) + 4 * BINS) for _ in STRIDES)
+
+    def forward(self, image):
+        """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to scores `[n, cells, 20]` and boxes `[n, cells, 4]`."""
+        levels = self.fpn(self.backbone(image))
+        rows = [out(tower(x)).flatten(2).transpose(1, 2) for out, tower, x in zip(self.outs, self.towers, levels)]
+        rows = torch.cat(rows, dim=1).float()
+        where, strides = (t.to(rows.device) for t in points(*image.shape[2:]))
+        bins = rows[..., len(CLASSES) :].unflatten(-1, (4, BINS)).softmax(-1)
+        sides = (bins * torch.arange(BINS, device=rows.device)).sum(-1) * strides
+        boxes = torch.cat((where - sides[..., :2], where + sides[..., 2:]), dim=-1)
+        return rows[..., : len(CLASSES)].sigmoid(), boxes
+
+
+def load():
+    """The teacher, from the two start files, without gradients."""
+    tensors = {k: v.float() for k, v in load_file(COCO).items() if k.startswith(("backbone.", "fpn."))}
+    stem = rewrite_stem(tensors["backbone.conv1.0.weight"], tensors["backbone.conv1.0.bias"])
+    tensors["backbone.conv1.0.weight"], tensors["backbone.conv1.0.bias"] = stem
+    tensors |= {k: v.float() for k, v in load_file(HEAD).items()}
+    net = Teacher()
+    net.load_state_dict(tensors)
+    return net.eval().requires_grad_(False)
+
+
+def extract(source, target):
+    """All four towers, the 20 class rows of each and its distance rows from the ONNX file, as fp16."""
+    import onnx
+    from onnx import numpy_helper
+    from safetensors.torch import save_file
+
+    rows = [*CLASSES.values(), *range(80, 80 + 4 * BINS)]
+    tensors = {}
+    for init in onnx.load(source).graph.initializer:
+        if not init.name.startswith("head."):
+            continue
+        value = torch.from_numpy(numpy_helper.to_array(init).copy())
+        if init.name.startswith("head.gfl_cls."):
+            value = value[rows]
+        name = init.name.replace("head.cls_convs.", "towers.").replace("head.gfl_cls.", "outs.")
+        tensors[name] = value.half().contiguous()
+    about = {
+        "origin": "NanoDet-Plus-m-1.5x 416, RangiLyu/nanodet, COCO 2017",
+        "licence": "Apache-2.0",
+        "changes": "batch norm folded; fp16; the whole head, of its 80 classes the 20 of VOC in alphabetical order",
+    }
+    save_file(tensors, target, metadata=about)
+
+
+if __name__ == "__main__":
+    import sys
+
+    if len(sys.argv) != 3:
+        sys.exit(__doc__ + "\n    python teacher.py COCO.onnx OUT.safetensors     # how the head in models/start was made")
+    extract(sys.argv[1], sys.argv[2])
