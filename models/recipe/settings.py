@@ -1,12 +1,12 @@
 """The settings of a training run: everything that decides its result, in one place.
 
-They are kept in the run's checkpoint. A run that is resumed with other settings is refused, since its result would be
-neither that of the old settings nor that of the new ones. Paths, threads and how often to save are no settings.
+They are kept in the run's checkpoint. A run that is resumed with other settings is refused, since its result
+would be neither that of the old settings nor that of the new ones. Paths, threads and how often to save are
+no settings.
 """
 
 import argparse
 import dataclasses
-
 from dataclasses import dataclass, field
 
 
@@ -17,13 +17,16 @@ def setting(default, about, **more):
 @dataclass(frozen=True)
 class Settings:
     start: str = setting("coco", '"coco", or a .safetensors file with all weights')
+    head: str = setting("anchors", "nine anchors a cell, or distance bins", choices=("anchors", "bins"))
     sets: str = setting("train,train-more,train-extra,train-coco", "training sets")
     steps: int = setting(1856, "optimiser steps in all")
     batch: int = setting(16, "pictures a step")
     side: int = setting(320, "input size in pixels")
     first_side: int = setting(256, "input size during the first part of the steps")
     first_part: float = setting(0.45, "share of the steps at the first size")
-    stretch: float = setting(0.65, "share of the pictures stretched to the square; the others keep their aspect")
+    stretch: float = setting(
+        0.65, "share of the pictures stretched to the square; the others keep their aspect"
+    )
     lr: float = setting(8e-4, "learning rate of the subnets")
     body_lr: float = setting(0.15, "the body's share of the learning rate")
     heads_only: float = setting(0.06, "share of the steps with the body frozen")
@@ -39,7 +42,9 @@ def add_arguments(parser):
     for f in dataclasses.fields(Settings):
         about = f"{f.metadata['about']} (default: {f.default})"
         option = "--" + f.name.replace("_", "-")
-        parser.add_argument(option, type=type(f.default), default=f.default, choices=f.metadata.get("choices"), help=about)
+        parser.add_argument(
+            option, type=type(f.default), default=f.default, choices=f.metadata.get("choices"), help=about
+        )
 
 
 def from_arguments(args: argparse.Namespace):
@@ -47,9 +52,15 @@ def from_arguments(args: argparse.Namespace):
 
 
 def difference(saved: dict, now: Settings):
-    """One line that names the first setting in which a saved run differs from this one, or None."""
+    """One line that names the first setting in which a saved run differs from this one, or None.
+
+    A setting that the saved run does not know is newer than the run, and had its default's effect.
+    """
     mine = dataclasses.asdict(now)
-    for key in sorted(saved.keys() | mine.keys()):
-        if saved.get(key) != mine.get(key):
-            return f"{key}: the run has {saved.get(key)!r}, this command {mine.get(key)!r}"
+    theirs = dataclasses.asdict(Settings()) | saved
+    for key in sorted(theirs):
+        if key not in mine:
+            return f"{key}: the run has {theirs[key]!r}, this version of the recipe has no such setting"
+        if theirs[key] != mine[key]:
+            return f"{key}: the run has {theirs[key]!r}, this command {mine[key]!r}"
     return None

@@ -1,4 +1,5 @@
-"""The start net with its own head, as a teacher: its 20 class scores and its box for every cell of the four levels."""
+"""The start net with its own head, as a teacher: its 20 class scores and its box for every cell of the four
+levels."""
 
 import pathlib
 
@@ -6,44 +7,46 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from network import STRIDES, WIDTH, Backbone, GhostPan, SeparableConv, pointwise
+from files import whole
+from network import (
+    BINS,
+    STRIDES,
+    WIDTH,
+    Backbone,
+    GhostPan,
+    SeparableConv,
+    decode_bins,
+    points_for,
+    pointwise,
+)
 from start import CLASSES, COCO, rewrite_stem
 
 HEAD = pathlib.Path(__file__).parent.parent / "start" / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors"
-BINS = 8
-
-
-def points(height, width):
-    """The point `[cells, 2]` (x y, network pixels) and the stride `[cells, 1]` of each cell, in the order level, y, x."""
-    where, strides = [], []
-    for stride in STRIDES:
-        h, w = -(-height // stride), -(-width // stride)
-        y, x = torch.meshgrid(torch.arange(h) * float(stride), torch.arange(w) * float(stride), indexing="ij")
-        where.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
-        strides.append(torch.full((h * w, 1), float(stride)))
-    return torch.cat(where), torch.cat(strides)
 
 
 class Teacher(nn.Module):
-    """NanoDet-Plus-m-1.5x: one tower a level, 80 class rows of which 20 are kept, then 4 x 8 distance bins."""
+    """NanoDet-Plus-m-1.5x: one tower a level, 80 class rows of which 20 are kept, then 4 x 8 distance
+    bins."""
 
     def __init__(self):
         super().__init__()
         self.backbone = Backbone()
         self.fpn = GhostPan("bilinear")
-        self.towers = nn.ModuleList(nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES)
+        self.towers = nn.ModuleList(
+            nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES
+        )
         self.outs = nn.ModuleList(pointwise(WIDTH, len(CLASSES) + 4 * BINS) for _ in STRIDES)
 
     def forward(self, image):
-        """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to scores `[n, cells, 20]` and boxes `[n, cells, 4]`."""
+        """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to scores `[n, cells, 20]`, boxes `[n, cells, 4]`, and the
+        logits of the bins `[n, cells, 32]` behind the boxes."""
         levels = self.fpn(self.backbone(image))
-        rows = [out(tower(x)).flatten(2).transpose(1, 2) for out, tower, x in zip(self.outs, self.towers, levels)]
-        rows = torch.cat(rows, dim=1).float()
-        where, strides = (t.to(rows.device) for t in points(*image.shape[2:]))
-        bins = rows[..., len(CLASSES) :].unflatten(-1, (4, BINS)).softmax(-1)
-        sides = (bins * torch.arange(BINS, device=rows.device)).sum(-1) * strides
-        boxes = torch.cat((where - sides[..., :2], where + sides[..., 2:]), dim=-1)
-        return rows[..., : len(CLASSES)].sigmoid(), boxes
+        rows = [
+            out(tower(x)).flatten(2).transpose(1, 2) for out, tower, x in zip(self.outs, self.towers, levels)
+        ]
+        scores, bins = torch.cat(rows, dim=1).float().split((len(CLASSES), 4 * BINS), dim=-1)
+        points, strides = (t.to(bins.device) for t in points_for(*image.shape[2:]))
+        return scores.sigmoid(), decode_bins(bins, points, strides), bins
 
 
 def load():
@@ -76,14 +79,18 @@ def extract(source, target):
     about = {
         "origin": "NanoDet-Plus-m-1.5x 416, RangiLyu/nanodet, COCO 2017",
         "licence": "Apache-2.0",
-        "changes": "batch norm folded; fp16; the whole head, of its 80 classes the 20 of VOC in alphabetical order",
+        "changes": "batch norm folded; fp16; the whole head, of its 80 classes the 20 of VOC",
     }
-    save_file(tensors, target, metadata=about)
+    with whole(target) as beside:
+        save_file(tensors, beside, metadata=about)
 
 
 if __name__ == "__main__":
     import sys
 
     if len(sys.argv) != 3:
-        sys.exit(__doc__ + "\n    python teacher.py COCO.onnx OUT.safetensors     # how the head in models/start was made")
+        sys.exit(
+            __doc__
+            + "\n    python teacher.py COCO.onnx OUT.safetensors     # how the head in models/start was made"
+        )
     extract(sys.argv[1], sys.argv[2])
