@@ -10,6 +10,7 @@ import math
 import pathlib
 import random
 import zipfile
+import zlib
 
 import numpy as np
 import torch
@@ -147,6 +148,9 @@ class Pictures(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.items)
 
+    def last_class(self):
+        return max(int(boxes[:, 4].max(initial=-1)) for _, _, boxes in self.items)
+
     def archive(self, name):
         return archive_of(
             self.root / "images" / f"{name}.zip", (file for item, file, _ in self.items if item == name)
@@ -162,7 +166,7 @@ class Pictures(torch.utils.data.Dataset):
             picture = Image.open(io.BytesIO(archive.read(members[pathlib.PurePosixPath(file).name]))).convert(
                 "RGB"
             )
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error) as error:
             raise BadData(f"{archive.filename}: picture {file} cannot be read: {error}") from error
         return picture, boxes.copy()
 

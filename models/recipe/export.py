@@ -136,7 +136,7 @@ def save(model, path):
 
 
 def export(args):
-    net = starts.load(args.weights).eval()
+    net = starts.load(args.weights, head="anchors").eval()
     names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
     sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
     with tempfile.TemporaryDirectory() as folder:

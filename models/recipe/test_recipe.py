@@ -1,6 +1,6 @@
 """Tests of the recipe on generated pictures, on one thread in under a minute.
 
-    python -m unittest test_recipe
+python -m unittest test_recipe
 """
 
 import copy
@@ -164,6 +164,21 @@ class Recipe(unittest.TestCase):
         archive.unlink()
         with self.assertRaisesRegex(BadData, "train.zip: No such file"):
             Pictures(self.root, ("train",))
+
+    def test_a_class_too_many_and_a_spoilt_picture(self):
+        coco = copy.deepcopy(self.coco)
+        coco["categories"].append({"id": 21, "name": "zebra"})
+        coco["annotations"][0]["category_id"] = 21
+        (self.root / "train.json").write_text(json.dumps(coco))
+        with self.assertRaisesRegex(BadData, "category number 21, but the net has 20"):
+            train(small(), self.root, self.root / "run")
+        write_set(self.root)
+        archive = self.root / "images" / "train.zip"
+        data = bytearray(archive.read_bytes())
+        data[100:140] = bytes(40)
+        archive.write_bytes(data)
+        with self.assertRaisesRegex(BadData, "picture 1.png cannot be read"):
+            Pictures(self.root, ("train",), SIDE)[0]
 
     def test_bins_decode_and_their_loss(self):
         points, strides = network.points_for(SIDE, SIDE)

@@ -190,6 +190,10 @@ def train(chosen, data, out, device="cpu", save_minutes=8.0, stop=lambda step: F
     out.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(data, chosen.sets.split(","), chosen.side, stretch=chosen.stretch, seed=chosen.seed)
     run = Run(chosen, out, device)
+    if (row := pictures.last_class()) >= run.net.classes:
+        raise BadData(
+            f"{data}: a box of category number {row + 1}, but the net has {run.net.classes} classes"
+        )
     run.resume()
     log = Log(out / "log.csv", run.step, chosen)
     loader = torch.utils.data.DataLoader(
@@ -242,7 +246,8 @@ def main():
             lambda _: bool(stopped),
         )
     except (BadData, OSError) as error:
-        sys.exit(f"train: {error}")
+        # An error of the reading process comes with its traceback; the last line is the message.
+        sys.exit(f"train: {str(error).strip().splitlines()[-1]}")
     print(f"{run.step} of {run.chosen.steps} steps done, averaged weights in {run.out / 'float.safetensors'}")
 
 
