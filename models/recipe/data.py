@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 
+from corrupt import corrupted
+
 SETS = ("train", "train-more", "train-extra", "train-coco")
 PAD = 127
 
@@ -116,17 +118,15 @@ class Pictures(torch.utils.data.Dataset):
     """The training pictures of several sets. Items: u8 `[3, side, side]`, boxes `[n, 5]` (class -1: ignored).
 
     An item is asked for by its index, or by `(index, draw, side)`: the draw seeds its augmentation. Of the
-    augmented pictures the share `stretch` is stretched to the square, the others keep their aspect.
+    augmented pictures the share `stretch` is stretched to the square, the others keep their aspect; the share
+    `corrupt` looks as from a bad camera; they are scaled down to `zoom_out`.
     """
 
-    def __init__(self, root, sets=SETS, side=320, augment=True, stretch=0.0, seed=0):
-        self.root, self.side, self.augment, self.stretch, self.seed = (
-            pathlib.Path(root),
-            side,
-            augment,
-            stretch,
-            seed,
-        )
+    def __init__(
+        self, root, sets=SETS, side=320, augment=True, stretch=0.0, corrupt=0.0, zoom_out=0.6, seed=0
+    ):
+        self.root, self.side, self.augment, self.seed = pathlib.Path(root), side, augment, seed
+        self.stretch, self.corrupt, self.zoom_out = stretch, corrupt, zoom_out
         self.items = [(name, *item) for name in sets for item in annotations(self.root / f"{name}.json")]
         if not any((boxes[:, 4] >= 0).any() for _, _, boxes in self.items):
             raise BadData(f"{self.root}: no box to train on in {', '.join(sets) or 'an empty list of sets'}")
@@ -136,8 +136,7 @@ class Pictures(torch.utils.data.Dataset):
         self.zips = None  # opened anew in each process that reads
 
     def weights(self):
-        """How often to draw each picture: those with thin classes more often, by the root of the class's
-        rarity."""
+        """How often to draw each picture: thin classes more often, by the root of the class's rarity."""
         counts = np.zeros(64)
         for _, _, boxes in self.items:
             counts[np.unique(boxes[boxes[:, 4] >= 0, 4]).astype(int)] += 1
@@ -163,9 +162,8 @@ class Pictures(torch.utils.data.Dataset):
             self.zips[name] = self.archive(name)
         archive, members = self.zips[name]
         try:
-            picture = Image.open(io.BytesIO(archive.read(members[pathlib.PurePosixPath(file).name]))).convert(
-                "RGB"
-            )
+            content = archive.read(members[pathlib.PurePosixPath(file).name])
+            picture = Image.open(io.BytesIO(content)).convert("RGB")
         except (OSError, zipfile.BadZipFile, zlib.error) as error:
             raise BadData(f"{archive.filename}: picture {file} cannot be read: {error}") from error
         return picture, boxes.copy()
@@ -175,15 +173,16 @@ class Pictures(torch.utils.data.Dataset):
         picture, boxes = self.read(index)
         rng = random.Random(self.seed * 1_000_003 + draw)
         if self.augment:
-            canvas, boxes = augmented(picture, boxes, side, rng, self.stretch)
+            if self.corrupt and rng.random() < self.corrupt:
+                picture = corrupted(picture, rng)
+            canvas, boxes = augmented(picture, boxes, side, rng, self.stretch, self.zoom_out)
         else:
             canvas, boxes = letterboxed(picture, boxes, side)
         return torch.from_numpy(canvas).permute(2, 0, 1).contiguous(), torch.from_numpy(boxes)
 
 
 def resized(picture, width, height):
-    """Bilinear between pixel centres and without smoothing, as at run time. PIL would smooth where it
-    shrinks."""
+    """Bilinear between pixel centres, as at run time: without the smoothing of PIL where it shrinks."""
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
     pixels = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False)
     return pixels[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
@@ -218,9 +217,9 @@ def coloured(picture, rng):
     return picture.convert("L").convert("RGB") if rng.random() < 0.03 else picture
 
 
-def augmented(picture, boxes, side, rng, stretch=0.0):
-    """Colour (before the padding, which stays 127), flip, aspect, scale 0.6 to 1.7 with a crop or a place at
-    random.
+def augmented(picture, boxes, side, rng, stretch=0.0, zoom_out=0.6):
+    """Colour (before the padding, which stays 127), flip, aspect, scale `zoom_out` to 1.7 with a crop or a
+    place at random.
 
     The scale is relative to a picture that fills the square (the share `stretch`) or just fits into it (the
     others).
@@ -231,9 +230,8 @@ def augmented(picture, boxes, side, rng, stretch=0.0):
         boxes[:, [0, 2]] = picture.width - boxes[:, [2, 0]]
     fill = side / picture.width, side / picture.height
     fit_x, fit_y = fill if rng.random() < stretch else (min(fill), min(fill))
-    zoom = (
-        rng.uniform(0.6, 1.0) if rng.random() < 0.4 else rng.uniform(1.0, 1.7) if rng.random() < 0.6 else 1.0
-    )
+    low, high = (zoom_out, 1.0) if rng.random() < 0.4 else (1.0, 1.7) if rng.random() < 0.6 else (1.0, 1.0)
+    zoom = rng.uniform(low, high) if low < high else 1.0
     aspect = rng.uniform(0.85, 1.18)
     w = max(1, round(picture.width * fit_x * zoom * aspect**0.5))
     h = max(1, round(picture.height * fit_y * zoom / aspect**0.5))

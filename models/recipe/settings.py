@@ -27,6 +27,8 @@ class Settings:
     stretch: float = setting(
         0.65, "share of the pictures stretched to the square; the others keep their aspect"
     )
+    zoom_out: float = setting(0.6, "the smallest scale of the augmentation")
+    corrupt: float = setting(0.0, "share of the pictures that look as from a bad camera")
     lr: float = setting(8e-4, "learning rate of the subnets")
     body_lr: float = setting(0.15, "the body's share of the learning rate")
     heads_only: float = setting(0.06, "share of the steps with the body frozen")

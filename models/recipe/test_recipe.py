@@ -180,6 +180,23 @@ class Recipe(unittest.TestCase):
         with self.assertRaisesRegex(BadData, "picture 1.png cannot be read"):
             Pictures(self.root, ("train",), SIDE)[0]
 
+    def test_augmented_boxes_stay_on_their_things(self):
+        pictures = Pictures(self.root, ("train",), SIDE, stretch=0.5, corrupt=0.3, zoom_out=0.3)
+        for draw in range(60):
+            canvas, boxes = pictures[draw % 12, draw, SIDE]
+            self.assertEqual(canvas.shape, (3, SIDE, SIDE))
+            again, _ = pictures[draw % 12, draw, SIDE]
+            self.assertTrue(torch.equal(canvas, again))
+            for x0, y0, x1, y1, _ in boxes.tolist():
+                self.assertTrue(0 <= x0 < x1 <= SIDE and 0 <= y0 < y1 <= SIDE)
+        plain = Pictures(self.root, ("train",), SIDE, stretch=0.5)
+        for draw in range(30):
+            canvas, boxes = plain[draw % 12, draw, SIDE]
+            for x0, y0, x1, y1, row in boxes[boxes[:, 4] >= 0].tolist()[-1:]:
+                middle = canvas[:, int(y0 + y1) // 2, int(x0 + x1) // 2].float()
+                if middle.max() - middle.min() > 40:
+                    self.assertEqual(int(middle.argmax()), int(row))
+
     def test_bins_decode_and_their_loss(self):
         points, strides = network.points_for(SIDE, SIDE)
         self.assertEqual(len(points), sum((SIDE // s) ** 2 for s in network.STRIDES))

@@ -188,7 +188,15 @@ def train(chosen, data, out, device="cpu", save_minutes=8.0, stop=lambda step: F
     """Train or resume until the last step, or until `stop(steps done)` says so; saved in either case."""
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = Pictures(data, chosen.sets.split(","), chosen.side, stretch=chosen.stretch, seed=chosen.seed)
+    pictures = Pictures(
+        data,
+        chosen.sets.split(","),
+        chosen.side,
+        stretch=chosen.stretch,
+        corrupt=chosen.corrupt,
+        zoom_out=chosen.zoom_out,
+        seed=chosen.seed,
+    )
     run = Run(chosen, out, device)
     if (row := pictures.last_class()) >= run.net.classes:
         raise BadData(
