@@ -24,6 +24,7 @@ class Settings:
     side: int = setting(320, "input size in pixels")
     first_side: int = setting(256, "input size during the first part of the steps")
     first_part: float = setting(0.45, "share of the steps at the first size")
+    last_sides: str = setting("", "sizes to draw from after the first part, such as 256,320,416; empty: side")
     stretch: float = setting(
         0.65, "share of the pictures stretched to the square; the others keep their aspect"
     )
@@ -34,9 +35,33 @@ class Settings:
     heads_only: float = setting(0.06, "share of the steps with the body frozen")
     loss: str = setting("quality_focal", "loss of the classes", choices=("quality_focal", "focal"))
     distil: float = setting(1.0, "weight of the distillation from the start net; 0 is none")
+    mirrored: bool = setting(False, "distil from the mean of a picture's and its mirror image's answers")
     ema: float = setting(0.998, "how much of the averaged weights each step keeps")
     precision: str = setting("float32", "arithmetic of the network", choices=("float32", "bfloat16"))
     seed: int = setting(0, "of the draws, the augmentation and the new weights")
+
+    def __post_init__(self):
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        for name in ("first_part", "stretch", "corrupt", "heads_only", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be a share from 0 to 1, not {getattr(self, name)}")
+        for name, sides in (
+            ("side", [self.side]),
+            ("first_side", [self.first_side]),
+            ("last_sides", self.later()),
+        ):
+            for side in sides:
+                if side < 64 or side % 32:
+                    raise ValueError(f"{name}: must be a multiple of 32 from 64 on, not {side}")
+
+    def later(self):
+        """The input sizes after the first part of the steps."""
+        try:
+            return [int(side) for side in self.last_sides.split(",")] if self.last_sides else [self.side]
+        except ValueError:
+            raise ValueError(f"last_sides: must be sizes between commas, not {self.last_sides!r}") from None
 
 
 def add_arguments(parser):
@@ -44,6 +69,9 @@ def add_arguments(parser):
     for f in dataclasses.fields(Settings):
         about = f"{f.metadata['about']} (default: {f.default})"
         option = "--" + f.name.replace("_", "-")
+        if isinstance(f.default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=f.default, help=about)
+            continue
         parser.add_argument(
             option, type=type(f.default), default=f.default, choices=f.metadata.get("choices"), help=about
         )

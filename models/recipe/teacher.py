@@ -49,7 +49,39 @@ class Teacher(nn.Module):
         return scores.sigmoid(), decode_bins(bins, points, strides), bins
 
 
-def load():
+class Mirrored(nn.Module):
+    """The mean of a teacher's answers to a picture and to its mirror image.
+
+    A cell's point is x * stride, so column i of the picture is column w - i of the mirror image; column 0 has
+    no partner there and keeps its own answer.
+    """
+
+    def __init__(self, teacher):
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, image):
+        scores, _, bins = self.teacher(image)
+        their_scores, _, their_bins = self.teacher(image.flip(-1))
+        their_bins = their_bins.unflatten(-1, (4, BINS))[..., [2, 1, 0, 3], :].flatten(-2)
+        height, width = image.shape[2:]
+        sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+        scores, bins = with_mirror(scores, their_scores, sizes), with_mirror(bins, their_bins, sizes)
+        points, strides = (t.to(bins.device) for t in points_for(height, width))
+        return scores, decode_bins(bins, points, strides), bins
+
+
+def with_mirror(rows, theirs, sizes):
+    """The mean of rows `[n, cells, k]` and the mirror image's, level by level, where a cell has a partner."""
+    levels, counts = [], [h * w for h, w in sizes]
+    for mine, other, size in zip(rows.split(counts, 1), theirs.split(counts, 1), sizes):
+        mine, other = mine.unflatten(1, size), other.unflatten(1, size)
+        both = (mine[:, :, 1:] + other[:, :, 1:].flip(2)) / 2
+        levels.append(torch.cat((mine[:, :, :1], both), dim=2).flatten(1, 2))
+    return torch.cat(levels, dim=1)
+
+
+def load(mirrored=False):
     """The teacher, from the two start files, without gradients."""
     tensors = {k: v.float() for k, v in load_file(COCO).items() if k.startswith(("backbone.", "fpn."))}
     stem = rewrite_stem(tensors["backbone.conv1.0.weight"], tensors["backbone.conv1.0.bias"])
@@ -57,7 +89,8 @@ def load():
     tensors |= {k: v.float() for k, v in load_file(HEAD).items()}
     net = Teacher()
     net.load_state_dict(tensors)
-    return net.eval().requires_grad_(False)
+    net = net.eval().requires_grad_(False)
+    return Mirrored(net) if mirrored else net
 
 
 def extract(source, target):

@@ -24,7 +24,7 @@ import start as starts
 import teacher as teachers
 from data import BadData, Pictures, annotations, collate
 from evaluate import detections
-from train import rate_at, train
+from train import rate_at, side_at, train
 
 SIDE = 128
 
@@ -242,11 +242,37 @@ class Recipe(unittest.TestCase):
         truth = torch.cat((boxes[0, 7], torch.tensor([3.0])))[None]
         self.assertAlmostEqual(loss.opinion(scores[0], boxes[0], truth).item(), 0.6, places=5)
 
+    def test_mirrored_teacher_is_symmetric(self):
+        torch.manual_seed(0)
+        image = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), SIDE, mode="bilinear")
+        teacher = teachers.load(mirrored=True)
+        scores, boxes, _ = teacher(image)
+        their_scores, their_boxes, _ = teacher(image.flip(-1))
+        width = SIDE // 8
+        for row, column in ((3, 5), (8, 1), (10, 12)):
+            here, there = row * width + column, row * width + width - column
+            self.assertTrue(torch.allclose(scores[0, here], their_scores[0, there], atol=1e-5))
+            x0, y0, x1, y1 = their_boxes[0, there].tolist()
+            flipped = torch.tensor([SIDE - x1, y0, SIDE - x0, y1])
+            self.assertTrue(torch.allclose(boxes[0, here], flipped, atol=1e-3))
+
     def test_settings(self):
         saved = {"sets": "train", "steps": 10, "batch": 4, "side": SIDE, "first_side": 64, "lr": 1e-3}
         self.assertIsNone(settings.difference(saved, small()))
         self.assertIn("lr: the run has 0.001, this command 0.002", settings.difference(saved, small(lr=2e-3)))
         self.assertIn("no such setting", settings.difference(saved | {"old": 1}, small()))
+        drawn = [side_at(step, small(last_sides="128,192")) for step in range(10)]
+        self.assertEqual(drawn[:5], [64] * 5)
+        self.assertLessEqual(set(drawn[5:]), {128, 192})
+        for bad in (
+            {"side": 300},
+            {"stretch": 1.5},
+            {"steps": 0},
+            {"last_sides": "320;416"},
+            {"last_sides": "330"},
+        ):
+            with self.assertRaisesRegex(ValueError, f"^{next(iter(bad))}: must be [^\n]*$"):
+                small(**bad)
         rates = [rate_at(step, small()) for step in range(10)]
         self.assertTrue(rates[0] < rates[1] > rates[-1] > 0)
 

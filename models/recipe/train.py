@@ -53,17 +53,17 @@ class Draws(torch.utils.data.Sampler):
 
 
 def side_at(step, chosen):
-    return chosen.first_side if step < chosen.first_part * chosen.steps else chosen.side
+    """The input size of a step."""
+    if step < chosen.first_part * chosen.steps:
+        return chosen.first_side
+    return random.Random(f"{chosen.seed}/side/{step}").choice(chosen.later())
 
 
 def rate_at(step, chosen):
     """A linear start, then half a cosine down to a fiftieth."""
     warm = min(200, chosen.steps // 10 + 1)
-    return (
-        chosen.lr
-        * min(1.0, (step + 1) / warm)
-        * (0.02 + 0.98 * (1 + math.cos(math.pi * step / chosen.steps)) / 2)
-    )
+    fall = 0.02 + 0.98 * (1 + math.cos(math.pi * step / chosen.steps)) / 2
+    return chosen.lr * min(1.0, (step + 1) / warm) * fall
 
 
 def body_and_groups(net, chosen):
@@ -74,15 +74,11 @@ def body_and_groups(net, chosen):
             p.requires_grad_(False)
     body = [p for n, p in net.named_parameters() if n.startswith(("backbone.", "fpn.")) and p.requires_grad]
     heads = [p for n, p in net.named_parameters() if n.startswith(("cls.", "box."))]
-    groups = [
-        {
-            "params": [p for p in ps if (p.dim() > 1) == decays],
-            "weight_decay": 0.05 if decays else 0.0,
-            "share": share,
-        }
-        for ps, share in ((body, chosen.body_lr), (heads, 1.0))
-        for decays in (True, False)
-    ]
+    groups = []
+    for parameters, share in ((body, chosen.body_lr), (heads, 1.0)):
+        flat, deep = ([p for p in parameters if (p.dim() > 1) == decays] for decays in (False, True))
+        groups.append({"params": deep, "weight_decay": 0.05, "share": share})
+        groups.append({"params": flat, "weight_decay": 0.0, "share": share})
     return body, groups
 
 
@@ -98,7 +94,11 @@ class Run:
         self.average = copy.deepcopy(self.net)
         self.body, groups = body_and_groups(self.net, chosen)
         self.optimiser = torch.optim.AdamW(groups, lr=chosen.lr, betas=(0.9, 0.99))
-        teacher = teachers.load().to(device, memory_format=torch.channels_last) if chosen.distil > 0 else None
+        teacher = (
+            teachers.load(chosen.mirrored).to(device, memory_format=torch.channels_last)
+            if chosen.distil > 0
+            else None
+        )
         self.objective = OBJECTIVES[chosen.head](chosen, teacher)
 
     def resume(self):
@@ -253,7 +253,7 @@ def main():
             args.save_minutes,
             lambda _: bool(stopped),
         )
-    except (BadData, OSError) as error:
+    except (ValueError, OSError) as error:
         # An error of the reading process comes with its traceback; the last line is the message.
         sys.exit(f"train: {str(error).strip().splitlines()[-1]}")
     print(f"{run.step} of {run.chosen.steps} steps done, averaged weights in {run.out / 'float.safetensors'}")
