@@ -23,6 +23,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 import start as starts
 from data import SETS, Pictures
+from files import whole
 from network import DELTA_CLAMP, STRIDES, anchors_for, base_boxes
 
 LEVELS = ("p3", "p4", "p5", "p6")
@@ -129,15 +130,13 @@ def manifest(args, sizes):
 
 
 def save(model, path):
-    """Written beside and renamed, so that a cut leaves the old file whole."""
-    temporary = f"{path}.tmp"
     onnx.checker.check_model(model)
-    onnx.save(model, temporary)
-    os.replace(temporary, path)
+    with whole(path) as beside:
+        onnx.save(model, beside)
 
 
 def export(args):
-    net = starts.load(args.weights).eval()
+    net = starts.load(args.weights, head="anchors").eval()
     names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
     sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,13 @@
 """The detector `m`: ShuffleNetV2 1.5x, Ghost-PAN, RetinaNet class and box subnets shared by four levels.
 
-Batch norm is folded everywhere: each layer is a convolution with bias, as in the start weights, whose parameter names
-these modules keep. Sources: ShuffleNetV2 (arXiv 1807.11164), NanoDet-Plus (github.com/RangiLyu/nanodet, Apache-2.0) for
-the body's shape and weights, RetinaNet (arXiv 1708.02002) for subnets and anchors.
+Two heads: "anchors" is RetinaNet's, nine anchors a cell and four deltas an anchor; "bins" has one answer a
+cell, and for each side of the box the distance from the cell's point as a distribution over eight bins (arXiv
+2006.04388).
+
+Batch norm is folded everywhere: each layer is a convolution with bias, as in the start weights, whose
+parameter names these modules keep. Sources: ShuffleNetV2 (arXiv 1807.11164), NanoDet-Plus
+(github.com/RangiLyu/nanodet, Apache-2.0) for the body's shape and weights, RetinaNet (arXiv 1708.02002) for
+subnets and anchors.
 """
 
 import math
@@ -14,6 +19,7 @@ from torch import nn
 STRIDES = (8, 16, 32, 64)
 WIDTH = 128
 ANCHORS = 9
+BINS = 8
 # Largest log-ratio a box delta may ask for: ln(1000 / 16), as torchvision and detectron2 clamp it.
 DELTA_CLAMP = math.log(1000 / 16)
 
@@ -23,7 +29,8 @@ def leaky(x):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution; its own class so that the optimiser and the tests can tell it from the others."""
+    """A depthwise convolution; its own class so that the optimiser and the tests can tell it from the
+    others."""
 
     def __init__(self, channels, kernel, stride=1):
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels)
@@ -40,7 +47,8 @@ def shuffle(x):
 
 
 class ShuffleUnit(nn.Module):
-    """One ShuffleNetV2 unit: with stride 2 both branches see the input, with stride 1 one half passes untouched."""
+    """One ShuffleNetV2 unit: with stride 2 both branches see the input, with stride 1 one half passes
+    untouched."""
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
@@ -84,7 +92,8 @@ class Backbone(nn.Module):
 
 
 class Ghost(nn.Module):
-    """Half of the channels from a 1x1 conv, the other half from a 3x3 depthwise conv of the first (GhostNet)."""
+    """Half of the channels from a 1x1 conv, the other half from a 3x3 depthwise conv of the first
+    (GhostNet)."""
 
     def __init__(self, inputs, outputs, act):
         super().__init__()
@@ -109,7 +118,8 @@ class GhostBlock(nn.Module):
 
 
 class GhostBlocks(nn.Module):
-    """Ghost-PAN groups its blocks; here each group has one. The nesting keeps the names of the start weights."""
+    """Ghost-PAN groups its blocks; here each group has one. The nesting keeps the names of the start
+    weights."""
 
     def __init__(self, inputs, outputs):
         super().__init__()
@@ -181,15 +191,19 @@ class Subnet(nn.Module):
 
 
 class RetinaNet(nn.Module):
-    """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to class logits `[n, 9K, h, w]` and deltas `[n, 36, h, w]` per level."""
+    """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to per-level class logits and box outputs.
 
-    def __init__(self, classes=20, upsample="nearest"):
+    With anchors these are `[n, 9K, h, w]` and deltas `[n, 36, h, w]`, with bins `[n, K, h, w]` and `[n, 32,
+    h, w]`, the bins of the left side first, then top, right and bottom.
+    """
+
+    def __init__(self, classes=20, head="anchors", upsample="nearest"):
         super().__init__()
-        self.classes = classes
+        self.classes, self.head = classes, head
         self.backbone = Backbone()
         self.fpn = GhostPan(upsample)
-        self.cls = Subnet(ANCHORS * classes)
-        self.box = Subnet(ANCHORS * 4)
+        self.cls = Subnet((ANCHORS if head == "anchors" else 1) * classes)
+        self.box = Subnet(ANCHORS * 4 if head == "anchors" else 4 * BINS)
 
     def forward(self, x):
         levels = self.fpn(self.backbone(x))
@@ -202,7 +216,8 @@ def flatten(heads, last):
 
 
 def base_boxes(stride):
-    """Nine boxes around 0, scale outer and ratio (height / width) inner, 3 * stride the smallest; no rounding."""
+    """Nine boxes around 0, scale outer and ratio (height / width) inner, 3 * stride the smallest; no
+    rounding."""
     boxes = []
     for octave in range(3):
         side = 3.0 * stride * 2 ** (octave / 3)
@@ -229,3 +244,23 @@ def decode(deltas, anchors):
     centre = anchors[..., :2] + size / 2 + deltas[..., :2] * size
     half = size * deltas[..., 2:].clamp(max=DELTA_CLAMP).exp() / 2
     return torch.cat((centre - half, centre + half), dim=-1)
+
+
+def points_for(height, width):
+    """Of each cell the point `[cells, 2]` (x y, network pixels) and the stride `[cells, 1]`, in the order
+    level, y, x."""
+    where, strides = [], []
+    for stride in STRIDES:
+        h, w = -(-height // stride), -(-width // stride)
+        y, x = torch.meshgrid(torch.arange(h) * float(stride), torch.arange(w) * float(stride), indexing="ij")
+        where.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
+        strides.append(torch.full((h * w, 1), float(stride)))
+    return torch.cat(where), torch.cat(strides)
+
+
+def decode_bins(logits, points, strides):
+    """Bin logits `[..., cells, 32]` to boxes: softmax per side, expected bin times stride, from the cell's
+    point."""
+    steps = torch.arange(BINS, device=logits.device, dtype=logits.dtype)
+    sides = (logits.unflatten(-1, (4, BINS)).softmax(-1) * steps).sum(-1) * strides
+    return torch.cat((points - sides[..., :2], points + sides[..., 2:]), dim=-1)

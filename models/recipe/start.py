@@ -1,8 +1,8 @@
 """Weights to start from.
 
-`load("coco")` reads `models/start/nanodet-plus-m-1.5x-coco.fp16.safetensors` and turns it into a RetinaNet: the stem is
-rewritten for RGB and (byte - 127) / 128, both towers begin as the old head's stride-16 tower, the class output as the
-twenty matching class rows repeated for the nine anchors, the box output as N(0, 0.01^2).
+`load("coco")` reads `models/start/nanodet-plus-m-1.5x-coco.fp16.safetensors` and turns it into a RetinaNet:
+the stem is rewritten for RGB and (byte - 127) / 128, both towers begin as the old head's stride-16 tower, the
+class output as the twenty matching class rows repeated for the nine anchors, the box output as N(0, 0.01^2).
 
     python start.py COCO.onnx OUT.safetensors     # how the file in models/start was made
 """
@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from files import whole
 from network import ANCHORS, RetinaNet
 
 COCO = pathlib.Path(__file__).parent.parent / "start" / "nanodet-plus-m-1.5x-coco.fp16.safetensors"
@@ -29,7 +30,8 @@ STD_BGR = torch.tensor([57.375, 57.12, 58.395])
 
 
 def rewrite_stem(weight, bias):
-    """BGR with ImageNet mean and std to RGB with 127 and 128: exact away from the border, where padding differs."""
+    """BGR with ImageNet mean and std to RGB with 127 and 128: exact away from the border, where padding
+    differs."""
     bias = bias + (weight * ((127.0 - MEAN_BGR) / STD_BGR).view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
     weight = weight * (128.0 / STD_BGR).view(1, 3, 1, 1)
     return weight.flip(1).contiguous(), bias
@@ -48,18 +50,27 @@ def from_coco(tensors, seed=0):
     state["cls.out.weight"] = tensors["head.cls.weight"].float()[rows].repeat(ANCHORS, 1, 1, 1)
     state["cls.out.bias"] = tensors["head.cls.bias"].float()[rows].repeat(ANCHORS)
     generator = torch.Generator().manual_seed(seed)
-    state["box.out.weight"] = torch.randn(ANCHORS * 4, state["cls.out.weight"].shape[1], 1, 1, generator=generator) * 0.01
+    state["box.out.weight"] = (
+        torch.randn(ANCHORS * 4, state["cls.out.weight"].shape[1], 1, 1, generator=generator) * 0.01
+    )
     state["box.out.bias"] = torch.zeros(ANCHORS * 4)
     return state
 
 
-def load(start, seed=0):
-    """A RetinaNet ready to train: `start` is "coco" or the path of a .safetensors file with all of its weights."""
-    net = RetinaNet(len(CLASSES))
+def load(start, seed=0, head=None):
+    """A RetinaNet ready to train: `start` is "coco" or the path of a .safetensors file with all of its
+    weights.
+
+    The head is the one that the weights have; one that is asked for and not had is an error.
+    """
     if start == "coco":
         state = from_coco(load_file(COCO), seed)
     else:
         state = {k: v.float() for k, v in load_file(start).items()}
+    found = "bins" if len(state["cls.out.bias"]) == len(CLASSES) else "anchors"
+    if head not in (None, found):
+        raise ValueError(f"{start}: has the head {found!r}, not {head!r}")
+    net = RetinaNet(len(CLASSES), found)
     net.load_state_dict(state)
     return net
 
@@ -87,7 +98,8 @@ def extract(source, target):
         "licence": "Apache-2.0",
         "changes": "batch norm folded; fp16; of the head only the stride-16 tower and its 80 class rows",
     }
-    save_file(tensors, target, metadata=about)
+    with whole(target) as beside:
+        save_file(tensors, beside, metadata=about)
 
 
 if __name__ == "__main__":

@@ -1,155 +1,262 @@
 """Train the detector `m`. Resumable: run the same command again and it goes on from the last checkpoint.
 
-    python train.py --data DATA --out run --start coco --steps 9000
-    python train.py --data DATA --out run --start float.safetensors --steps 4000 --lr 2e-4
+    python train.py --data DATA --out RUN
+    python train.py --data DATA --out RUN --start float.safetensors --steps 4000 --lr 2e-4
 
-Writes RUN/checkpoint.pt every --save steps, RUN/log.csv, and at the end RUN/float.safetensors (the averaged weights).
+Writes RUN/checkpoint.pt every few minutes and when it is stopped, RUN/log.csv once a minute, and with each
+checkpoint RUN/float.safetensors (the averaged weights) and RUN/curves.svg. The checkpoint holds the settings
+of the run; resuming it with others is refused.
 """
 
 import argparse
 import copy
 import csv
+import dataclasses
 import math
 import os
 import pathlib
 import random
+import signal
+import sys
 import time
 
 import torch
 from safetensors.torch import save_file
 
+import curves
 import depthwise
+import settings
 import start as starts
-from data import SETS, Pictures, collate
-from loss import focal, giou, match, quality_focal
-from network import anchors_for, decode, flatten
+import teacher as teachers
+from data import BadData, Pictures, collate
+from files import whole
+from objective import LOSSES, OBJECTIVES
 
-
-def arguments():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True, help="folder with train.json, train-more.json, ... and images/*.zip")
-    p.add_argument("--out", required=True, type=pathlib.Path, help="folder for checkpoints and the result")
-    p.add_argument("--start", default="coco", help='"coco", or a .safetensors file with all weights (default: coco)')
-    p.add_argument("--sets", default=",".join(SETS), help="training sets (default: all four)")
-    p.add_argument("--steps", type=int, default=9000, help="optimiser steps in all (default: 9000)")
-    p.add_argument("--batch", type=int, default=16)
-    p.add_argument("--side", type=int, default=320, help="input size in pixels (default: 320)")
-    p.add_argument("--lr", type=float, default=8e-4, help="of the subnets (default: 8e-4)")
-    p.add_argument("--body-lr", type=float, default=0.2, help="the body's share of --lr (default: 0.2)")
-    p.add_argument("--heads-only", type=float, default=0.06, help="share of the steps with the body frozen (default: 0.06)")
-    p.add_argument("--loss", choices=("quality_focal", "focal"), default="quality_focal")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--save", type=int, default=250, help="checkpoint every so many steps (default: 250)")
-    p.add_argument("--threads", type=int, default=os.cpu_count())
-    return p.parse_args()
+COLUMNS = ("step", "pictures", "side", "rate", *LOSSES, "positives", "pictures_per_second")
 
 
 class Draws(torch.utils.data.Sampler):
-    """An endless weighted draw of pictures, the same for the same seed; starts anew at any step."""
+    """A weighted draw of pictures for each step, the same for the same seed; starts anew at any step."""
 
-    def __init__(self, weights, batch, steps, first, seed):
-        self.weights, self.batch, self.steps, self.first, self.seed = weights, batch, steps, first, seed
+    def __init__(self, weights, chosen, first):
+        self.weights, self.chosen, self.first = weights, chosen, first
 
     def __iter__(self):
-        for step in range(self.first, self.steps):
-            rng = random.Random(f"{self.seed}/{step}")
-            chosen = rng.choices(range(len(self.weights)), self.weights, k=self.batch)
-            yield [(index, step * self.batch + i) for i, index in enumerate(chosen)]
+        for step in range(self.first, self.chosen.steps):
+            rng = random.Random(f"{self.chosen.seed}/{step}")
+            picked = rng.choices(range(len(self.weights)), self.weights, k=self.chosen.batch)
+            side = side_at(step, self.chosen)
+            yield [(index, step * self.chosen.batch + i, side) for i, index in enumerate(picked)]
 
     def __len__(self):
-        return self.steps - self.first
+        return self.chosen.steps - self.first
 
 
-def losses(net, pictures, boxes, anchors, kind):
-    """Classification and box loss of a batch, both summed over anchors and divided by the positives of the batch."""
-    classes, deltas = net((pictures.float() - 127) / 128)
-    logits, deltas = flatten(classes, net.classes).float(), flatten(deltas, 4).float()
-    matched = torch.stack([match(anchors, b) for b in boxes]).to(logits.device)
-    picture, anchor = (matched >= 0).nonzero(as_tuple=True)
-    truths = [b[b[:, 4] >= 0].to(logits.device) for b in boxes]
-    first = torch.tensor([0] + [len(t) for t in truths]).cumsum(0)[:-1].to(logits.device)
-    truth = torch.cat(truths)[first[picture] + matched[picture, anchor]]
-    positives = max(1, len(picture))
-    predicted = decode(deltas[picture, anchor], anchors.to(logits.device)[anchor])
-    overlap, quality = giou(predicted, truth[:, :4])
-    targets = torch.zeros_like(logits)
-    value = quality.detach().clamp(0, 1) if kind == "quality_focal" else torch.ones_like(quality)
-    targets[picture, anchor, truth[:, 4].long()] = value
-    each = quality_focal(logits, targets) if kind == "quality_focal" else focal(logits, targets)
-    weight = 2.0 if kind == "quality_focal" else 1.0
-    class_loss = weight * (each.sum(-1) * (matched != -2)).sum() / positives
-    return class_loss, 2.0 * (1 - overlap).sum() / positives, positives
+def side_at(step, chosen):
+    """The input size of a step."""
+    if step < chosen.first_part * chosen.steps:
+        return chosen.first_side
+    return random.Random(f"{chosen.seed}/side/{step}").choice(chosen.later())
 
 
-def main():
-    args = arguments()
-    args.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = starts.load(args.start, args.seed).to(device, memory_format=torch.channels_last)
-    if device == "cpu":
-        depthwise.install()
-    average = copy.deepcopy(net)
+def rate_at(step, chosen):
+    """A linear start, then half a cosine down to a fiftieth."""
+    warm = min(200, chosen.steps // 10 + 1)
+    fall = 0.02 + 0.98 * (1 + math.cos(math.pi * step / chosen.steps)) / 2
+    return chosen.lr * min(1.0, (step + 1) / warm) * fall
+
+
+def body_and_groups(net, chosen):
+    """The body's parameters, and the optimiser's groups: body and subnets, with and without weight decay."""
     for name, p in net.named_parameters():
         # The stem and the first stage have seen 118,000 pictures; a few thousand more only blur them.
         if name.startswith(("backbone.conv1", "backbone.stage2")):
             p.requires_grad_(False)
     body = [p for n, p in net.named_parameters() if n.startswith(("backbone.", "fpn.")) and p.requires_grad]
     heads = [p for n, p in net.named_parameters() if n.startswith(("cls.", "box."))]
-    groups = [
-        {"params": [p for p in ps if (p.dim() > 1) == decays], "weight_decay": 0.05 if decays else 0.0, "share": share}
-        for ps, share in ((body, args.body_lr), (heads, 1.0))
-        for decays in (True, False)
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))
-    first, checkpoint = 0, args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        net.load_state_dict(saved["net"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        first = saved["step"]
-        print(f"resumed at step {first} of {args.steps}")
+    groups = []
+    for parameters, share in ((body, chosen.body_lr), (heads, 1.0)):
+        flat, deep = ([p for p in parameters if (p.dim() > 1) == decays] for decays in (False, True))
+        groups.append({"params": deep, "weight_decay": 0.05, "share": share})
+        groups.append({"params": flat, "weight_decay": 0.0, "share": share})
+    return body, groups
 
-    data = Pictures(args.data, args.sets.split(","), args.side, seed=args.seed)
-    draws = Draws(data.weights(), args.batch, args.steps, first, args.seed)
-    loader = torch.utils.data.DataLoader(data, batch_sampler=draws, collate_fn=collate, num_workers=2 if device == "cuda" else 1)
-    anchors = anchors_for(args.side, args.side)
-    warm = min(200, args.steps // 10 + 1)
-    began, seen = time.time(), [0.0, 0.0, 0]
-    log = csv.writer(open(args.out / "log.csv", "a", buffering=1))
-    for step, (pictures, boxes) in enumerate(loader, first):
-        rate = args.lr * min(1.0, (step + 1) / warm) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / args.steps)) / 2)
-        frozen = step < args.heads_only * args.steps
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        for p in body:
+
+class Run:
+    """The state of a training: the net, its running average, the optimiser and the steps done."""
+
+    def __init__(self, chosen, out, device):
+        self.chosen, self.out, self.device, self.step = chosen, pathlib.Path(out), device, 0
+        torch.manual_seed(chosen.seed)
+        self.net = starts.load(chosen.start, chosen.seed, chosen.head).to(
+            device, memory_format=torch.channels_last
+        )
+        self.average = copy.deepcopy(self.net)
+        self.body, groups = body_and_groups(self.net, chosen)
+        self.optimiser = torch.optim.AdamW(groups, lr=chosen.lr, betas=(0.9, 0.99))
+        teacher = (
+            teachers.load(chosen.mirrored).to(device, memory_format=torch.channels_last)
+            if chosen.distil > 0
+            else None
+        )
+        self.objective = OBJECTIVES[chosen.head](chosen, teacher)
+
+    def resume(self):
+        """Go on from the checkpoint where there is one; refuse one that was made with other settings."""
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        if differs := settings.difference(saved["settings"], self.chosen):
+            raise BadData(f"{path}: begun with other settings: {differs}")
+        self.net.load_state_dict(saved["net"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step = saved["step"]
+
+    def save(self):
+        """The checkpoint, and the averaged weights alone."""
+        parts = {"net": self.net, "average": self.average, "optimiser": self.optimiser}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        with whole(self.out / "checkpoint.pt") as path:
+            torch.save(state | {"step": self.step, "settings": dataclasses.asdict(self.chosen)}, path)
+        weights = {k: v.contiguous().cpu() for k, v in self.average.state_dict().items()}
+        with whole(self.out / "float.safetensors") as path:
+            save_file(weights, path, metadata={"start": self.chosen.start, "steps": str(self.step)})
+
+    def update(self, pictures, boxes):
+        """One step. Returns its losses and the number of positives."""
+        frozen = self.step < self.chosen.heads_only * self.chosen.steps
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, self.chosen) * group["share"]
+        for p in self.body:
             p.requires_grad_(not frozen)
-        pictures = pictures.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device, torch.bfloat16):
-            class_loss, box_loss, positives = losses(net, pictures, boxes, anchors, args.loss)
-        optimiser.zero_grad(set_to_none=True)
-        (class_loss + box_loss).backward()
-        torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], 10.0)
-        optimiser.step()
-        keep = min(0.998, (step + 1) / (step + 10))
+        image = (pictures.to(self.device, memory_format=torch.channels_last).float() - 127) / 128
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.chosen.precision == "bfloat16"):
+            parts, positives = self.objective.losses(self.net, image, boxes)
+        self.optimiser.zero_grad(set_to_none=True)
+        sum(parts).backward()
+        torch.nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.grad is not None], 10.0)
+        self.optimiser.step()
+        keep = min(self.chosen.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
-            for mean, p in zip(average.parameters(), net.parameters()):
+            for mean, p in zip(self.average.parameters(), self.net.parameters()):
                 mean.lerp_(p.detach(), 1 - keep)
-        seen = [seen[0] + class_loss.item(), seen[1] + box_loss.item(), seen[2] + 1]
-        done = step + 1
-        if done % 50 == 0:
-            speed = (done - first) * args.batch / (time.time() - began)
-            log.writerow([done, f"{rate:.2e}", f"{seen[0] / seen[2]:.4f}", f"{seen[1] / seen[2]:.4f}", positives, f"{speed:.1f}"])
-            seen = [0.0, 0.0, 0]
-        if done % args.save == 0 or done == args.steps:
-            state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": done}
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-            weights = {k: v.contiguous().cpu() for k, v in average.state_dict().items()}
-            save_file(weights, args.out / "float.safetensors", metadata={"start": str(args.start), "steps": str(done)})
-    print(f"done: {args.steps} steps, weights in {args.out / 'float.safetensors'}")
+        self.step += 1
+        return [part.item() for part in parts], positives
+
+
+class Log:
+    """RUN/log.csv: a row a minute with the means since the last one. Rows after the step resumed from are cut
+    off."""
+
+    def __init__(self, path, first, chosen):
+        self.chosen = chosen
+        kept = []
+        if path.exists():
+            with open(path, newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= first]
+        with whole(path) as beside, open(beside, "w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *kept])
+        self.file = open(path, "a", buffering=1, newline="")
+        self.clear()
+
+    def clear(self):
+        self.sums, self.count, self.since = [0.0] * (len(LOSSES) + 1), 0, time.monotonic()
+
+    def add(self, step, parts, positives, last):
+        self.sums = [a + b for a, b in zip(self.sums, [*parts, positives])]
+        self.count += 1
+        passed = time.monotonic() - self.since
+        if passed < 60 and not last:
+            return
+        means = [f"{s / self.count:.4f}" for s in self.sums]
+        speed = self.count * self.chosen.batch / max(passed, 1e-9)
+        where = [
+            step,
+            step * self.chosen.batch,
+            side_at(step - 1, self.chosen),
+            f"{rate_at(step - 1, self.chosen):.2e}",
+        ]
+        row = [*where, *means, f"{speed:.1f}"]
+        csv.writer(self.file).writerow(row)
+        print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row)), flush=True)
+        self.clear()
+
+
+def train(chosen, data, out, device="cpu", save_minutes=8.0, stop=lambda step: False):
+    """Train or resume until the last step, or until `stop(steps done)` says so; saved in either case."""
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = Pictures(
+        data,
+        chosen.sets.split(","),
+        chosen.side,
+        stretch=chosen.stretch,
+        corrupt=chosen.corrupt,
+        zoom_out=chosen.zoom_out,
+        seed=chosen.seed,
+    )
+    run = Run(chosen, out, device)
+    if (row := pictures.last_class()) >= run.net.classes:
+        raise BadData(
+            f"{data}: a box of category number {row + 1}, but the net has {run.net.classes} classes"
+        )
+    run.resume()
+    log = Log(out / "log.csv", run.step, chosen)
+    loader = torch.utils.data.DataLoader(
+        pictures,
+        batch_sampler=Draws(pictures.weights(), chosen, run.step),
+        collate_fn=collate,
+        num_workers=2 if device == "cuda" else 1,
+    )
+    saved_at = time.monotonic()
+    for batch in loader:
+        parts, positives = run.update(*batch)
+        last = run.step == chosen.steps or stop(run.step)
+        log.add(run.step, parts, positives, last)
+        if last or time.monotonic() - saved_at > 60 * save_minutes:
+            run.save()
+            curves.draw(out)
+            saved_at = time.monotonic()
+        if last:
+            break
+    log.file.close()
+    return run
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "--data", required=True, help="folder with train.json, train-more.json, ... and images/*.zip"
+    )
+    p.add_argument("--out", required=True, help="folder for checkpoints and the result")
+    p.add_argument(
+        "--save-minutes", type=float, default=8.0, help="a checkpoint every so many minutes (default: 8)"
+    )
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    settings.add_arguments(p)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        depthwise.install()
+    stopped = []
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopped.append(True))
+    try:
+        run = train(
+            settings.from_arguments(args),
+            args.data,
+            args.out,
+            device,
+            args.save_minutes,
+            lambda _: bool(stopped),
+        )
+    except (ValueError, OSError) as error:
+        # An error of the reading process comes with its traceback; the last line is the message.
+        sys.exit(f"train: {str(error).strip().splitlines()[-1]}")
+    print(f"{run.step} of {run.chosen.steps} steps done, averaged weights in {run.out / 'float.safetensors'}")
 
 
 if __name__ == "__main__":
