@@ -7,7 +7,7 @@ pub use generation::Generation;
 pub use self_test::SelfTestError;
 
 use crate::detection::{Detection, Heads, Times};
-use crate::engine::{Input, Session};
+use crate::engine::{Input, Session, caught};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
 use crate::model::{Channels, ClipOrder, Head, Placement};
@@ -86,7 +86,7 @@ impl Detector {
         times: &mut Times,
     ) -> Result<Vec<Detection>, DetectError> {
         let start = Instant::now();
-        image::decode(raw, &mut self.picture)?;
+        self.decode(raw)?;
         times.decode = start.elapsed();
         let (letterbox, picture, generation) = (&mut self.letterbox, &self.picture, &self.generation);
         let mut filled = start;
@@ -150,6 +150,20 @@ impl Detector {
     #[must_use]
     pub fn heads(&self) -> &Heads {
         self.session.heads()
+    }
+
+    /// Decodes the frame. A decoder that panics on it has found it damaged, and the model is not to blame.
+    fn decode(&mut self, raw: &RawFrame) -> Result<(), DetectError> {
+        let picture = &mut self.picture;
+        let decoded = caught(|| image::decode(raw, picture)).unwrap_or_else(|reason| {
+            // It may be half-written.
+            self.picture = Picture::default();
+            Err(image::DecodeError::Content {
+                kind: "picture",
+                reason: format!("the decoder panicked: {reason}"),
+            })
+        });
+        Ok(decoded?)
     }
 
     /// The picture decoded last.
