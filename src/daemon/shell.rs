@@ -19,10 +19,12 @@ use crate::detector::Generation;
 use crate::health;
 use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
 use crate::publish::{LinkNews, LinkStatus, Publisher, PublisherOptions};
-use crate::scene::{Effect, Facts, Flow, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile};
+use crate::scene::{
+    CameraNews, Effect, Facts, Flow, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
+};
 use crate::settings::Settings;
 use crate::thread::EndNotice;
-use crossbeam_channel::{Receiver, at, never, select, tick};
+use crossbeam_channel::{Receiver, RecvError, at, never, select, tick};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -79,30 +81,15 @@ impl Shell {
         loop {
             let deadline = self.scene.next_deadline().map_or_else(never, at);
             let turn = select! {
-                recv(self.workers.news) -> news => match news {
-                    Ok(news) => self.take_worker_news(news),
-                    Err(_) => ControlFlow::Break(Err(DaemonError::ThreadEnded { thread: "workers".into(), how: "ended".into() })),
-                },
-                recv(self.cameras.news()) -> news => news.map_or(ControlFlow::Continue(()), |(number, news)| {
-                    self.service.ready();
-                    self.handle(Input::Camera(number, news))?;
-                    self.show_status(true);
-                    if self.once && self.scene.all_ended() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
-                }),
-                recv(self.publisher.news()) -> news => match news {
-                    Ok(LinkNews::Command(command)) => self.handle(Input::Command(command)),
-                    Ok(LinkNews::Changed) => self.look_at_link(),
-                    // How the link's thread ended comes as a notice.
-                    Err(_) => ControlFlow::Continue(()),
-                },
-                recv(self.signal) -> number => self.take_signal(number.ok()),
-                recv(self.reload.results()) -> result => result.map_or(ControlFlow::Continue(()), |result| self.take_reload(result)),
-                recv(self.swap.results()) -> swapped => swapped.map_or(ControlFlow::Continue(()), |swapped| self.take_swap(swapped)),
-                recv(self.recorder.answers()) -> well => {
-                    self.watchdog.recorder_answered(well.unwrap_or(false));
-                    ControlFlow::Continue(())
-                },
-                recv(self.ends) -> notice => notice.map_or(ControlFlow::Continue(()), |notice| self.take_end(notice)),
+                // A channel that closes says nothing of itself: the thread behind it is told of by `ends`.
+                recv(self.workers.news) -> news => on(news, |news| self.take_worker_news(news)),
+                recv(self.cameras.news()) -> news => on(news, |(number, news)| self.take_camera_news(number, news)),
+                recv(self.publisher.news()) -> news => on(news, |news| self.take_link_news(news)),
+                recv(self.signal) -> number => on(number, |number| self.take_signal(number)),
+                recv(self.reload.results()) -> result => on(result, |result| self.take_reload(result)),
+                recv(self.swap.results()) -> swapped => on(swapped, |swapped| self.take_swap(swapped)),
+                recv(self.recorder.answers()) -> well => on(well, |well| self.take_recorder_answer(well)),
+                recv(self.ends) -> notice => on(notice, |notice| self.take_end(notice)),
                 recv(clock) -> _ => self.take_tick(),
                 recv(deadline) -> _ => self.handle(Input::Tick),
             };
@@ -161,8 +148,30 @@ impl Shell {
         });
     }
 
-    fn take_signal(&mut self, number: Option<i32>) -> Turn {
-        if number != Some(signals::HUP) {
+    fn take_camera_news(&mut self, number: usize, news: CameraNews) -> Turn {
+        self.service.ready();
+        self.handle(Input::Camera(number, news))?;
+        self.show_status(true);
+        if self.once && self.scene.all_ended() {
+            return ControlFlow::Break(Ok(()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take_link_news(&mut self, news: LinkNews) -> Turn {
+        match news {
+            LinkNews::Command(command) => self.handle(Input::Command(command)),
+            LinkNews::Changed => self.look_at_link(),
+        }
+    }
+
+    fn take_recorder_answer(&mut self, well: bool) -> Turn {
+        self.watchdog.recorder_answered(well);
+        ControlFlow::Continue(())
+    }
+
+    fn take_signal(&mut self, number: i32) -> Turn {
+        if number != signals::HUP {
             return ControlFlow::Break(Ok(()));
         }
         self.service.reloading();
@@ -327,6 +336,11 @@ impl Shell {
             self.recorder.save(StateFile::RetainedTopics, bytes);
         }
     }
+}
+
+/// What `take` makes of a message; nothing where the channel has closed.
+fn on<T>(message: Result<T, RecvError>, take: impl FnOnce(T) -> Turn) -> Turn {
+    message.map_or(ControlFlow::Continue(()), take)
 }
 
 /// The new settings, with the keys that wait for a restart as they run.
