@@ -5,7 +5,7 @@ use super::generations::Generation;
 use super::overrides::InForce;
 use super::progress::Progress;
 use super::report::Flow;
-use super::samples::{self, Sender};
+use super::samples::{self, Origin, Sender};
 use super::tally::Tally;
 use super::{Effect, Log, Now};
 use crate::contract::{Availability, CameraHealth, Kind, Problem, Topic, on_off, threshold_text};
@@ -243,8 +243,9 @@ impl Camera {
             return;
         }
         self.last_sample = Some(now.mono);
+        let origin = Origin { camera: &self.id, threshold: self.threshold };
         let topic = Topic::of_camera(Kind::Detections, &self.id);
-        effects.push(Effect::Publish(topic, samples::encode(now, outcome, found, self, sender)));
+        effects.push(Effect::Publish(topic, samples::encode(now, outcome, found, &origin, sender)));
     }
 
     /// What time alone changes: counts fall, lasting damage becomes offline.

@@ -1,7 +1,6 @@
 //! `<cam>/detections`: what one frame showed, as a message.
 
 use super::Now;
-use super::camera::Camera;
 use super::generations::GenerationFacts;
 use crate::contract::{
     DetectedObject, Detections, Latency, ModelReference, SCHEMA_VERSION, encode_fitting, milliseconds,
@@ -11,9 +10,16 @@ use crate::detection::{Detection, Outcome};
 use crate::settings::DetectionsMode;
 
 /// Who sends, and by which model's words.
+#[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
     pub node: &'a str,
     pub judge: &'a GenerationFacts,
+}
+
+/// Which camera showed it, and above which score it is told.
+pub(super) struct Origin<'a> {
+    pub camera: &'a str,
+    pub threshold: f32,
 }
 
 /// Whether the settings want a message for a frame that showed this.
@@ -30,7 +36,7 @@ pub(super) fn encode(
     now: Now,
     outcome: &Outcome,
     found: &[Detection],
-    camera: &Camera,
+    origin: &Origin<'_>,
     sender: &Sender<'_>,
 ) -> Vec<u8> {
     let age = now.mono.saturating_duration_since(outcome.captured);
@@ -39,7 +45,7 @@ pub(super) fn encode(
     encode_fitting(Detections {
         v: SCHEMA_VERSION,
         node: sender.node.to_owned(),
-        camera: camera.id.to_string(),
+        camera: origin.camera.to_owned(),
         seq: outcome.seq,
         captured_at: rfc3339(outcome.captured_wall),
         mono_ms: u64::try_from(now.boot.saturating_sub(age).as_millis()).unwrap_or(u64::MAX),
@@ -56,7 +62,7 @@ pub(super) fn encode(
             total: milliseconds(age),
         },
         model: ModelReference { sha256: sender.judge.short_sha256(), generation: sender.judge.number },
-        threshold: rounded(f64::from(camera.threshold), 2),
+        threshold: rounded(f64::from(origin.threshold), 2),
         truncated: 0,
         detections: found.iter().map(|detection| object(detection, sides, &sender.judge.labels)).collect(),
     })
