@@ -6,6 +6,7 @@ mod program;
 
 use mosquitto::{Broker, Listener, free_port, wait_for};
 use program::{Daemon, PICTURES, ROOT, config, folder, output, retinad};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -114,7 +115,8 @@ fn a_slow_disk_delays_no_frame() {
         listener.until("n/album/detections", 10);
         longest = longest.max(from.elapsed());
     }
-    // Frames come every 200 ms; the disk takes 3 s for each file and each folder.
+    println!("longest gap between two frames: {longest:?}, frames come every 200 ms");
+    // The disk takes 3 s for each file and each folder.
     assert!(longest < Duration::from_secs(1), "{longest:?} between two frames");
     let took = daemon.terminate();
     assert!(took < Duration::from_secs(3), "{took:?} to the end, with a disk that takes longer");
@@ -272,5 +274,32 @@ fn a_second_daemon_on_one_state_folder_says_so_and_ends() {
     let again = retinad(&["run", "--config", &path.display().to_string()]);
     let daemon = Daemon::of(again);
     daemon.logged("started", 20);
+    daemon.terminate();
+}
+
+#[test]
+fn a_changed_password_is_in_force_after_a_reload() {
+    let folder = folder();
+    let known = folder.path().join("passwords");
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&known).args(["pi", "right"]).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: mosquitto_passwd is not installed (apt-get install mosquitto)");
+        return;
+    }
+    let Some(broker) = Broker::start(&format!("password_file {}", known.display())) else { return };
+    let secret = folder.path().join("secret");
+    let keep = |password: &str| {
+        std::fs::write(&secret, password).expect("written");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("0600");
+    };
+    keep("wrong");
+    let path = config(folder.path(), broker.port, &person(folder.path()));
+    let user = format!("[mqtt]\nusername = \"pi\"\npassword_file = \"{}\"\n", secret.display());
+    replace(&path, "[mqtt]\n", &user);
+    let daemon = Daemon::start(&path);
+    daemon.logged("broker not reachable", 10);
+    keep("right");
+    daemon.signal("-HUP");
+    daemon.logged("connected to the broker", 10);
     daemon.terminate();
 }
