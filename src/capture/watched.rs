@@ -27,7 +27,7 @@ struct Wake {
     interrupt: Option<Interrupt>,
 }
 
-/// See the module's words. Dropping it ends the camera where it can be ended.
+/// A camera that is read on a thread of its own. Dropping it ends the camera where it can be ended.
 pub struct Watched {
     what: String,
     timeout: Duration,

@@ -26,7 +26,7 @@ fn taps(from: u32, to: u32) -> impl Iterator<Item = Tap> {
     })
 }
 
-/// Bytes of a pixel in what comes out: red, green, blue and one of no meaning, so that pixels move as a
+/// Bytes of a pixel in what comes out: red, green, blue and one padding byte, so that pixels move as a
 /// whole.
 pub(super) const PIXEL: usize = 4;
 
