@@ -52,6 +52,15 @@ pub struct Frame {
     pub raw: Arc<RawFrame>,
 }
 
+/// Frames that a camera gave, counted from its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Frames.
+    pub given: u64,
+    /// Of these, left out to keep to `max_fps`.
+    pub paced: u64,
+}
+
 /// A decoded picture: packed RGB, `3 * width * height` bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Picture {

@@ -26,6 +26,7 @@ use crate::publish::{PublishError, Publisher};
 use crate::scene::{Input, NewSettings, Overrides, Scene, StateFile};
 use crate::settings::Settings;
 use cameras::Cameras;
+use clock::Clock;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rate::{DetectedFrames, Rate};
 use recorder::Recorder;
@@ -148,7 +149,8 @@ fn start(
         dispatcher.add(number);
         sequencer.add(number);
     }
-    let now = clock::now();
+    let clock = Clock::new();
+    let now = clock.now();
     let new = NewSettings {
         settings: settings.clone(),
         numbers: cameras.numbers_with(&pending),
@@ -181,6 +183,7 @@ fn start(
         reload: Reload::new(read_settings),
         service: Service::new(now.mono),
         watchdog: Watchdog::new(now.mono),
+        clock,
         signal,
         ends,
         once,

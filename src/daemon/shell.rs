@@ -3,7 +3,7 @@
 //! for nobody.
 
 use super::cameras::Cameras;
-use super::clock;
+use super::clock::Clock;
 use super::identity::broker_host;
 use super::journal;
 use super::rate::Rate;
@@ -20,7 +20,7 @@ use crate::health;
 use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
 use crate::publish::{LinkNews, LinkStatus, Publisher, PublisherOptions};
 use crate::scene::{
-    CameraNews, Effect, Facts, Flow, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
+    CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
 };
 use crate::settings::Settings;
 use crate::thread::EndNotice;
@@ -57,6 +57,7 @@ pub(super) struct Shell {
     pub service: Service,
     pub rate: Rate,
     pub watchdog: Watchdog,
+    pub clock: Clock,
     pub signal: Receiver<i32>,
     /// Threads that ended.
     pub ends: Receiver<EndNotice>,
@@ -101,7 +102,7 @@ impl Shell {
 
     /// Hands one input to the scene and carries out what follows.
     pub fn handle(&mut self, input: Input<'_>) -> Turn {
-        self.scene.handle(clock::now(), input, &mut self.effects);
+        self.scene.handle(self.clock.now(), input, &mut self.effects);
         self.carry_out()
     }
 
@@ -142,9 +143,10 @@ impl Shell {
     /// Passes outcomes on that are in order now: first to the taps, then to the scene.
     pub fn release(&mut self, place: u64, outcome: crate::detection::Outcome) {
         let (scene, taps, effects) = (&mut self.scene, &mut self.taps, &mut self.effects);
+        let clock = &self.clock;
         self.sequencer.accept(place, outcome, |outcome| {
             taps.iter_mut().for_each(|tap| tap.see(&outcome));
-            scene.handle(clock::now(), Input::Outcome(&outcome), effects);
+            scene.handle(clock.now(), Input::Outcome(&outcome), effects);
         });
     }
 
@@ -278,7 +280,8 @@ impl Shell {
     }
 
     fn take_tick(&mut self) -> Turn {
-        let now = clock::now();
+        self.clock.look();
+        let now = self.clock.now();
         self.look_at_link()?;
         self.look_at_machine()?;
         self.handle(Input::Tick)?;
@@ -307,15 +310,13 @@ impl Shell {
             busy: self.workers.counted.busy.load(Ordering::Relaxed),
             restarts: self.workers.counted.restarts.load(Ordering::Relaxed),
         };
-        let flows = self.dispatcher.flows().into_iter();
-        let flows =
-            flows.map(|(number, flow)| (number, Flow { given: flow.given, paced: flow.paced })).collect();
+        let flows = self.dispatcher.flows();
         let problems = health::machine_problems().into_iter().chain(self.watchdog.problem()).collect();
         Facts { machine: health::machine(), problems, workers, flows }
     }
 
     fn show_status(&mut self, changed: bool) {
-        let now = clock::now().mono;
+        let now = self.clock.now().mono;
         let (scene, rate) = (&self.scene, &mut self.rate);
         self.service.status(now, changed, || scene.status_line(rate.look(now)));
     }

@@ -4,19 +4,10 @@
 //! one condition serve everybody who waits: workers for a frame, workers that rest, and replays that go as
 //! fast as they are taken.
 
-use crate::frame::{Frame, RawFrame};
+use crate::frame::{Flow, Frame, RawFrame};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-
-/// Frames that a camera gave since it was added.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Flow {
-    /// Frames.
-    pub given: u64,
-    /// Of these, left out to keep to `max_fps`.
-    pub paced: u64,
-}
 
 struct Slot {
     waiting: Option<Frame>,

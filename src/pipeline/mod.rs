@@ -10,7 +10,7 @@ mod sequence;
 mod tap;
 mod worker;
 
-pub use dispatch::{Dispatcher, Flow, Taken, WorkerLimits};
+pub use dispatch::{Dispatcher, Taken, WorkerLimits};
 pub use generation_slot::{Found, GenerationSlot, Judge, Offer};
 pub use sequence::Sequencer;
 pub use tap::FrameTap;

@@ -21,7 +21,7 @@ mod tests;
 pub use camera::CameraNews;
 pub use generations::GenerationFacts;
 pub use overrides::Overrides;
-pub use report::{Facts, Flow, Identity};
+pub use report::{Facts, Identity};
 
 use crate::contract::{Availability, Command, Kind, MqttHealth, Problem, Topic};
 use crate::detection::Outcome;
@@ -278,12 +278,14 @@ impl Scene {
         let before = camera.status();
         camera.take_outcome(now, outcome, effects);
         if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
-            let Some(judge) = self.generations.find(outcome.generation) else { return };
             // Best first, so those above the threshold are a prefix.
             let found = &found[..found.partition_point(|detection| detection.score > camera.threshold)];
-            camera.count(now, found, judge, effects);
-            let sender = samples::Sender { node: &self.identity.node, judge: &judge.facts };
-            camera.publish_sample(now, outcome, found, &sender, &self.settings.mqtt, effects);
+            // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
+            if let Some(judge) = self.generations.find(outcome.generation) {
+                camera.count(now, found, judge, effects);
+                let sender = samples::Sender { node: &self.identity.node, judge: &judge.facts };
+                camera.publish_sample(now, outcome, found, &sender, &self.settings.mqtt, effects);
+            }
         }
         self.after_camera_change(outcome.camera, before, effects);
     }

@@ -5,6 +5,7 @@ use crate::contract::{
     Availability, CameraHealth, CameraInfo, Health, HealthState, Host, Info, Kind, Limits, Machine,
     ModelInfo, Overridden, Problem, SCHEMA_VERSION, Topic, WorkerHealth, rfc3339,
 };
+use crate::frame::Flow;
 use crate::settings::{CameraSettings, DetectorSettings, Settings};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,15 +24,6 @@ pub struct Identity {
     pub boot_id: String,
     /// The machine.
     pub host: Host,
-}
-
-/// Frames that a camera gave, counted by its supervisor from its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Flow {
-    /// Frames.
-    pub given: u64,
-    /// Of these, left out to keep to `max_fps`.
-    pub paced: u64,
 }
 
 /// What the machine and the process say of themselves.

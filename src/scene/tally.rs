@@ -1,9 +1,9 @@
 //! What is counted of one camera, for `bridge/health`.
 
 use super::Now;
-use super::report::Flow;
 use crate::contract::{Availability, CameraHealth, milliseconds, rfc3339, rounded};
 use crate::detection::{Outcome, Verdict};
+use crate::frame::Flow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 

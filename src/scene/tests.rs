@@ -3,6 +3,7 @@
 use super::*;
 use crate::contract::{Change, Detections, Health, HealthState, Info, ModelState};
 use crate::detection::{Detection, Verdict};
+use crate::frame::Flow;
 use crate::settings::DetectionsMode;
 use std::time::UNIX_EPOCH;
 
