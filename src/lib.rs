@@ -4,10 +4,12 @@
 //! `tests/floors.rs` holds them.
 
 // Floor 0: the vocabulary.
+pub mod address;
 pub mod atomic_file;
 pub mod backoff;
 pub mod detection;
 pub mod frame;
+pub mod secret;
 pub mod settings;
 pub mod thread;
 // Floor 1: the public interface, pictures, model files, INT8 arithmetic.

@@ -211,6 +211,43 @@ fn check_tries_cameras_and_broker() {
     );
 }
 
+#[test]
+fn children_do_not_outlive_a_daemon_that_is_killed() {
+    let folder = folder();
+    let pid = folder.path().join("pid");
+    let more = format!(
+        "[cameras.a]\nkind = \"stream\"\ncommand = [\"sh\", \"-c\", \"echo $$ > {}; exec sleep 600\"]\n",
+        pid.display()
+    );
+    let daemon = Daemon::start(&config(folder.path(), mosquitto::free_port(), &more));
+    let number = || std::fs::read_to_string(&pid).ok().filter(|text| text.ends_with('\n'));
+    wait_for(20, "the child", || number().is_some());
+    let child = Path::new("/proc").join(number().expect("written").trim());
+    assert!(child.exists());
+    daemon.signal("-KILL");
+    wait_for(5, "the child's end", || !child.exists());
+}
+
+#[test]
+fn check_tells_of_a_taken_port_and_a_state_folder_that_cannot_be() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let path = folder.path().join("retinad.toml");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    let text = format!(
+        "state_dir = \"{}\"\n[mqtt]\nport = {}\n{PICTURES}",
+        file.join("state").display(),
+        taken.local_addr().expect("bound").port()
+    );
+    std::fs::write(&path, text).expect("written");
+    let (code, out, error) = output(&["check", "--config", &path.display().to_string()]);
+    assert_eq!(code, Some(71), "{out}{error}");
+    assert!(out.contains("broker  --") && out.contains("is not free") && out.contains("mqtt.host"), "{out}");
+    assert!(out.contains("state   --") && error.contains("broker, state"), "{out}{error}");
+    assert!(!out.contains("[mqtt]"), "settings are shown only where they are asked for: {out}");
+}
+
 /// CRC-32 of a PNG chunk (ISO 3309).
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {

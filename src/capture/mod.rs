@@ -1,13 +1,16 @@
 //! Frames in: cameras behind one trait. A camera knows nothing of models or brokers; its frames leave
 //! compressed as they came.
 
+mod child;
 mod framing;
+mod http;
 mod replay;
 mod stream;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 mod watched;
 
+pub use child::{exec_with_parent, guard_children};
 pub use replay::{Replay, read_picture};
 pub use stream::Stream;
 #[cfg(feature = "v4l2")]

@@ -1,29 +1,24 @@
-//! Cameras behind a stream: multipart MJPEG over HTTP, or a child process that writes frames to its stdout.
+//! Cameras behind a stream: multipart MJPEG or single pictures over HTTP, or a child process that writes
+//! frames to its stdout.
 
+use super::child::ChildProcess;
 use super::framing::{Framer, FramingError};
+use super::http::{Http, HttpOptions};
 use super::{Camera, CaptureError, Interrupt};
+use crate::address::HttpAddress;
 use crate::frame::RawFrame;
-use crate::settings::{StreamSource, without_credentials};
-use base64::Engine as _;
-use crossbeam_channel::{Receiver, bounded};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
-use rustix::process::{Pid, Signal, kill_process_group};
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-const PIECE: usize = 64 << 10;
+use crate::secret;
+use crate::settings::StreamSource;
+use std::time::Duration;
 
 /// What a stream's bytes come from.
-trait Source: Send {
+pub(super) trait Source: Send {
     /// The next piece; empty at the end.
     fn read(&mut self, piece: &mut Vec<u8>) -> Result<(), String>;
     /// Why it ended, once it did.
     fn ended(&mut self) -> String;
+    /// Makes a pending `read` return.
+    fn interrupt(&self) -> Interrupt;
 }
 
 /// A stream, cut into frames.
@@ -32,7 +27,6 @@ pub struct Stream {
     source: Box<dyn Source>,
     framer: Framer,
     piece: Vec<u8>,
-    interrupt: Option<Interrupt>,
 }
 
 impl Stream {
@@ -42,208 +36,57 @@ impl Stream {
     /// [`CaptureError::Open`]. It calls the stream `what`, which must not hold a password.
     pub fn open(what: String, settings: &StreamSource, timeout: Duration) -> Result<Self, CaptureError> {
         let framer = Framer::new(settings.format, settings.width, settings.height);
-        let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
-        if let Some((program, arguments)) = settings.command.split_first() {
-            let child = ChildProcess::start(program, arguments).map_err(failed)?;
-            let interrupt = Some(child.killer());
-            return Ok(Self { what, source: Box::new(child), framer, piece: Vec::new(), interrupt });
-        }
-        let http = Http::connect(&settings.url, timeout).map_err(failed)?;
-        Ok(Self { what, source: Box::new(http), framer, piece: Vec::new(), interrupt: None })
+        let source = open_source(settings, timeout).map_err(|reason| CaptureError::Open {
+            what: what.clone(),
+            reason: secret::redacted(&reason).into_owned(),
+        })?;
+        Ok(Self { what, source, framer, piece: Vec::new() })
     }
+
+    fn stopped(&self, reason: &str) -> CaptureError {
+        CaptureError::Stopped { what: self.what.clone(), reason: secret::redacted(reason).into_owned() }
+    }
+}
+
+fn open_source(settings: &StreamSource, timeout: Duration) -> Result<Box<dyn Source>, String> {
+    let resolve = |text: &String| secret::resolve(text).map_err(|error| error.to_string());
+    if let Some((program, arguments)) = settings.command.split_first() {
+        let arguments: Vec<String> = arguments.iter().map(resolve).collect::<Result<_, _>>()?;
+        // What it is told in secret it may repeat.
+        let _ = secret::redacted_arguments(&arguments);
+        return Ok(Box::new(ChildProcess::start(program, &arguments)?));
+    }
+    let options = HttpOptions {
+        address: HttpAddress::parse(&resolve(&settings.url)?).map_err(|error| error.to_string())?,
+        ca_file: Some(settings.ca_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+        poll: (settings.poll_s > 0.0).then(|| Duration::from_secs_f32(settings.poll_s)),
+        timeout,
+    };
+    Ok(Box::new(Http::connect(options)?))
 }
 
 impl Camera for Stream {
     fn next_frame(&mut self) -> Result<RawFrame, CaptureError> {
-        let what = || self.what.clone();
         loop {
             match self.framer.next_frame() {
                 Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => {}
                 Err(FramingError::Damaged(reason)) => {
-                    return Err(CaptureError::Damaged { what: what(), reason });
+                    return Err(CaptureError::Damaged { what: self.what.clone(), reason });
                 }
-                Err(FramingError::Broken(reason)) => {
-                    return Err(CaptureError::Stopped { what: what(), reason });
-                }
+                Err(FramingError::Broken(reason)) => return Err(self.stopped(&reason)),
             }
-            self.source
-                .read(&mut self.piece)
-                .map_err(|reason| CaptureError::Stopped { what: what(), reason })?;
+            self.source.read(&mut self.piece).map_err(|reason| self.stopped(&reason))?;
             if self.piece.is_empty() {
-                return Err(CaptureError::Stopped { what: what(), reason: self.source.ended() });
+                let reason = self.source.ended();
+                return Err(self.stopped(&reason));
             }
             self.framer.push(&self.piece);
         }
     }
 
     fn interrupt(&self) -> Option<Interrupt> {
-        self.interrupt.clone()
-    }
-}
-
-/// A child in a process group of its own, so that a shell's children end with it.
-struct ChildProcess {
-    child: Child,
-    stdout: ChildStdout,
-    /// Its last word on stderr, for the error; sent once stderr is closed.
-    last_line: Receiver<String>,
-    /// Once it is reaped, its process group's number may be somebody else's.
-    reaped: bool,
-}
-
-/// How long a child may take to end, or its stderr to close, once its stdout is closed.
-const GRACE: Duration = Duration::from_millis(300);
-
-impl ChildProcess {
-    fn start(program: &str, arguments: &[String]) -> Result<Self, String> {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|e| format!("cannot be started: {e}"))?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err("its stdout cannot be read".into());
-        };
-        let (to, last_line) = bounded(1);
-        // Read to the end, or the child would stop at a full pipe; in bounded lines, whatever it writes.
-        let drain = move || {
-            let mut stderr = BufReader::new(stderr);
-            let (mut line, mut last) = (Vec::new(), String::new());
-            while stderr.by_ref().take(4096).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&line);
-                if !text.trim().is_empty() {
-                    last = text.trim().chars().take(200).collect();
-                }
-                line.clear();
-            }
-            let _ = to.send(last);
-        };
-        std::thread::Builder::new().name("cam-stderr".into()).spawn(drain).map_err(|e| e.to_string())?;
-        Ok(Self { child, stdout, last_line, reaped: false })
-    }
-
-    fn killer(&self) -> Interrupt {
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        Arc::new(move || {
-            if let Some(group) = group {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-        })
-    }
-}
-
-impl Source for ChildProcess {
-    fn read(&mut self, piece: &mut Vec<u8>) -> Result<(), String> {
-        piece.resize(PIECE, 0);
-        let read = self.stdout.read(piece).map_err(|e| e.to_string())?;
-        piece.truncate(read);
-        Ok(())
-    }
-
-    fn ended(&mut self) -> String {
-        // A child that lives on without a stdout is of no use.
-        let until = Instant::now() + GRACE;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        (self.killer())();
-        let status = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
-        self.reaped = true;
-        let line = self.last_line.recv_timeout(GRACE).unwrap_or_default();
-        if line.is_empty() { format!("ended with {status}") } else { format!("ended with {status}: {line}") }
-    }
-}
-
-impl Drop for ChildProcess {
-    fn drop(&mut self) {
-        if !self.reaped {
-            (self.killer())();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// A GET whose body never ends. Silence is an error after the timeout.
-struct Http {
-    runtime: tokio::runtime::Runtime,
-    body: Incoming,
-    timeout: Duration,
-}
-
-impl Http {
-    fn connect(url: &str, timeout: Duration) -> Result<Self, String> {
-        let uri: hyper::Uri = url.parse().map_err(|e| format!("not an address: {e}"))?;
-        let authority = uri.authority().ok_or("an address without host")?.as_str();
-        let (credentials, _) =
-            authority.rsplit_once('@').map_or((None, authority), |(c, host)| (Some(c.to_owned()), host));
-        let (host, port) = (
-            uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-            uri.port_u16().unwrap_or(80),
-        );
-        let mut request = hyper::Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
-            .header("host", if port == 80 { host.clone() } else { format!("{host}:{port}") })
-            .header("user-agent", concat!("retinad/", env!("CARGO_PKG_VERSION")));
-        if let Some(credentials) = credentials {
-            request = request.header(
-                "authorization",
-                format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(credentials)),
-            );
-        }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-        let response = runtime.block_on(async {
-            let answer = async {
-                let socket = tokio::net::TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
-                let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
-                    .await
-                    .map_err(|e| e.to_string())?;
-                tokio::spawn(connection);
-                sender.send_request(request).await.map_err(|e| e.to_string())
-            };
-            tokio::time::timeout(timeout, answer)
-                .await
-                .map_err(|_| format!("no answer in {} s", timeout.as_secs_f32()))?
-        })?;
-        match response.status().as_u16() {
-            200 => Ok(Self { runtime, body: response.into_body(), timeout }),
-            401 => Err("answers 401: user and password go into the address (http://user:password@host/); digest needs ffmpeg".into()),
-            code @ (301 | 302 | 303 | 307 | 308) => {
-                let to = response.headers().get("location").and_then(|v| v.to_str().ok()).map(without_credentials);
-                Err(format!("answers {code}: moved to {}", to.unwrap_or_default()))
-            }
-            code => Err(format!("answers {code}")),
-        }
-    }
-}
-
-impl Source for Http {
-    fn read(&mut self, piece: &mut Vec<u8>) -> Result<(), String> {
-        piece.clear();
-        let (body, timeout) = (&mut self.body, self.timeout);
-        self.runtime.block_on(async {
-            loop {
-                let frame = tokio::time::timeout(timeout, body.frame());
-                match frame.await.map_err(|_| format!("silent for {} s", timeout.as_secs_f32()))? {
-                    None => return Ok(()),
-                    Some(Err(error)) => return Err(error.to_string()),
-                    Some(Ok(frame)) => {
-                        if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
-                            piece.extend_from_slice(data);
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        })
-    }
-
-    fn ended(&mut self) -> String {
-        "the server closed the stream".into()
+        Some(self.source.interrupt())
     }
 }
 
@@ -251,7 +94,7 @@ impl Source for Http {
 mod tests {
     use super::*;
     use crate::settings::{CameraSettings, Source as CameraSource, StreamFormat};
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     fn open(source: StreamSource, timeout_s: f32) -> Result<Stream, CaptureError> {

@@ -66,8 +66,7 @@ impl Watched {
         let mut name = format!("cam-{id}");
         name.truncate(15);
         let thread = std::thread::Builder::new().name(name).spawn(body)?;
-        let between = settings.replay_fps().filter(|fps| *fps > 0.0).map_or(0.0, |fps| 1.0 / fps);
-        let timeout = Duration::from_secs_f32(settings.timeout_s + between);
+        let timeout = Duration::from_secs_f32(settings.timeout_s) + settings.between_frames();
         Ok(Self { what, timeout, frames, wake, thread: Some(thread) })
     }
 

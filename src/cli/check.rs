@@ -1,69 +1,98 @@
-//! `retinad check`: all that `run` needs, tried once.
+//! `retinad check`: all that `run` needs, tried once; what failed, and what to do about it.
 
 use super::exit::{Exit, Failure};
 use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
 use crate::daemon;
 use crate::detector::Generation;
+use crate::frame::Picture;
 use crate::health;
 use crate::image;
 use crate::publish;
-use crate::settings::{self, CameraSettings, Settings};
+use crate::settings::{self, CameraSettings, Settings, Source};
+use clap::Args;
 
-/// Prints the effective settings, then one line each for model, cameras and broker.
-pub fn check(settings: &Settings) -> Result<(), Failure> {
-    print::write(format_args!("{}", settings::masked_toml(settings)));
+/// Arguments of `retinad check`.
+#[derive(Args)]
+pub struct CheckArguments {
+    #[command(flatten)]
+    pub(super) model: super::ModelArgument,
+    /// Print the effective settings, too, with logins masked
+    #[arg(long)]
+    settings: bool,
+}
+
+/// Prints a line for each thing that was tried, and what to do where one failed.
+pub fn check(settings: &Settings, arguments: &CheckArguments) -> Result<(), Failure> {
+    check_model(settings)?;
+    let mut failed = Failures::default();
+    check_cameras(settings, &mut failed);
+    check_broker(settings, &mut failed)?;
+    check_state_folder(settings, &mut failed);
+    check_machine();
+    if arguments.settings {
+        say!("\n{}", settings::masked_toml(settings).trim_end());
+    }
+    failed.into_result()
+}
+
+/// What did not work.
+#[derive(Default)]
+struct Failures {
+    names: Vec<String>,
+    exit: Option<Exit>,
+}
+
+impl Failures {
+    /// Prints what failed and what to do next.
+    fn add(&mut self, kind: &str, exit: Exit, name: &str, error: &str, next: &str) {
+        print::result(kind, false, error);
+        if !next.is_empty() {
+            say!("            {next}");
+        }
+        self.names.push(if name.is_empty() { kind.to_owned() } else { format!("{kind} {name}") });
+        self.exit.get_or_insert(exit);
+    }
+
+    fn into_result(self) -> Result<(), Failure> {
+        match self.exit {
+            None => Ok(()),
+            Some(exit) => Err(Failure::new(exit, format!("not well: {}", self.names.join(", ")))),
+        }
+    }
+}
+
+fn check_model(settings: &Settings) -> Result<(), Failure> {
     let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
     let manifest = &model.manifest;
-    say!(
-        "\nmodel   ok  {} {}: {} classes, sha256 {}",
+    let words = format!(
+        "{} {}: {} classes, sha256 {}",
         manifest.name,
         manifest.version,
         model.labels.len(),
         &model.sha256[..12]
     );
-    say!("        runs in {}", model.arithmetic());
+    print::result("model", true, &words);
+    say!("            runs in {}", model.arithmetic());
     for node in model.leftovers() {
-        say!("        in float: {node}");
+        say!("            in float: {node}");
     }
-    let credentials = daemon::credentials(settings)?;
-    let mut failed = Vec::new();
+    Ok(())
+}
+
+fn check_cameras(settings: &Settings, failed: &mut Failures) {
+    if settings.cameras.is_empty() {
+        let next = "add a section [cameras.<name>]; config/retinad.toml shows every kind";
+        failed.add("camera", Exit::Unusable, "", "none in the settings", next);
+    }
     for (id, camera) in &settings.cameras {
         match first_frame(id, camera) {
-            Ok(found) => say!("camera  ok  {id}: {found}"),
+            Ok(found) => print::result("camera", true, &format!("{id}: {found}")),
             Err(error) => {
-                say!("camera  --  {id}: {error}");
-                failed.push(format!("camera {id}"));
+                let next = next_for_camera(camera);
+                failed.add("camera", Exit::Unreachable, id, &format!("{id}: {error}"), &next);
             }
         }
-    }
-    if settings.cameras.is_empty() {
-        say!("camera  --  none: add a section [cameras.<name>], see config/retinad.toml");
-        failed.push("cameras".into());
-    }
-    let (host, port) = (daemon::broker_host(settings), settings.mqtt.port);
-    if settings.mqtt.host.is_empty() {
-        say!("broker  ok  none set: `retinad run` starts one on 127.0.0.1:{port}");
-    } else {
-        match publish::probe(&host, port, credentials.as_ref()) {
-            Ok(()) => say!("broker  ok  {host}:{port}"),
-            Err(error) => {
-                say!("broker  --  {error}");
-                failed.push("broker".into());
-            }
-        }
-    }
-    let words = health::supply_and_heat();
-    let temperature =
-        health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
-    say!("machine {}  {temperature}", if words.is_empty() { "ok" } else { "--" });
-    for word in words {
-        say!("        {word}");
-    }
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Unreachable, format!("not reachable: {}", failed.join(", "))))
     }
 }
 
@@ -73,7 +102,7 @@ fn first_frame(id: &str, settings: &CameraSettings) -> Result<String, CaptureErr
     let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
     let camera = Watched::start(id, settings).map_err(|e| failed(e.to_string()))?;
     let Waited::Frame(grabbed) = camera.next_frame(None)? else { return Err(failed("stopped".into())) };
-    let mut picture = crate::frame::Picture::default();
+    let mut picture = Picture::default();
     image::decode(&grabbed.raw, &mut picture).map_err(|e| failed(e.to_string()))?;
     Ok(format!(
         "{what}: {} x {}, {} bytes as {:?}",
@@ -82,4 +111,78 @@ fn first_frame(id: &str, settings: &CameraSettings) -> Result<String, CaptureErr
         grabbed.raw.data.len(),
         grabbed.raw.encoding
     ))
+}
+
+/// What a person can try by hand where a camera does not answer.
+fn next_for_camera(settings: &CameraSettings) -> String {
+    match &settings.source {
+        Source::V4l2(_) => {
+            "v4l2-ctl --list-devices (package v4l-utils) lists cameras; the Pi's own ribbon camera: \
+                            pi-camera.toml among the examples"
+                .into()
+        }
+        Source::Stream(stream) if stream.command.is_empty() => {
+            format!("try the address by hand: curl -v {} | head -c 1000", settings.name())
+        }
+        Source::Stream(stream) => {
+            format!(
+                "try the command by hand, its output into a file: {} ... > /tmp/frames",
+                stream.command[0]
+            )
+        }
+        Source::Replay(_) => String::new(),
+    }
+}
+
+fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failure> {
+    let (host, port) = (daemon::broker_host(settings), settings.mqtt.port);
+    if settings.mqtt.host.is_empty() {
+        match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => {
+                print::result(
+                    "broker",
+                    true,
+                    &format!("none set: `retinad run` starts one on 127.0.0.1:{port}"),
+                );
+            }
+            Err(error) => {
+                let words = format!("none set, and 127.0.0.1:{port} is not free for our own: {error}");
+                let next = "a broker that runs there: set mqtt.host = \"127.0.0.1\"; else set another mqtt.port; \
+                            a retinad that runs holds it, too";
+                failed.add("broker", Exit::Refused, "", &words, next);
+            }
+        }
+        return Ok(());
+    }
+    let credentials = daemon::credentials(settings)?;
+    match publish::probe(&host, port, credentials.as_ref()) {
+        Ok(()) => print::result("broker", true, &format!("{host}:{port}")),
+        Err(error) => {
+            let user =
+                if settings.mqtt.username.is_empty() { String::new() } else { " -u USER -P PASSWORD".into() };
+            let next = format!("try it by hand: mosquitto_sub -h {host} -p {port}{user} -t '#' -v -W 5");
+            failed.add("broker", Exit::Unreachable, "", &error.to_string(), &next);
+        }
+    }
+    Ok(())
+}
+
+fn check_state_folder(settings: &Settings, failed: &mut Failures) {
+    match daemon::try_state_folder(settings) {
+        Ok(words) => print::result("state", true, &words),
+        Err(error) => {
+            let next = "give it to the user that runs the daemon, or set another state_dir";
+            failed.add("state", Exit::Refused, "", &error, next);
+        }
+    }
+}
+
+fn check_machine() {
+    let words = health::supply_and_heat();
+    let temperature =
+        health::temperature().map_or_else(|| "no temperature sensor".to_owned(), |t| format!("{t:.1} °C"));
+    print::result("machine", words.is_empty(), &temperature);
+    for word in words {
+        say!("            {word}");
+    }
 }

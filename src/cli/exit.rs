@@ -25,6 +25,8 @@ pub enum Exit {
     Internal = 70,
     /// The system refused a thread, memory, a port, a folder that another daemon uses.
     Refused = 71,
+    /// A child's program cannot be started: what a shell says of it.
+    NotStarted = 127,
     /// Settings, model or password cannot be used, which a restart cannot mend.
     Unusable = 78,
 }

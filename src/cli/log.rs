@@ -24,7 +24,7 @@ impl Log {
     /// Writes a line to stderr after all that was logged before; where nobody reads that, there is nobody
     /// to tell.
     pub fn complain(&self, message: &str) {
-        self.queue.push(format!("{}{message}\n", self.prefix).as_bytes());
+        self.queue.push(format!("{}{}\n", self.prefix, super::print::shown(message)).as_bytes());
     }
 }
 

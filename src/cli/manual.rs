@@ -35,6 +35,6 @@ pub fn man(command: Command, arguments: &ManArguments) -> Result<(), Failure> {
 pub fn completions(mut command: Command, arguments: &CompletionsArguments) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "retinad", &mut script);
-    print::write(format_args!("{}", String::from_utf8_lossy(&script)));
+    print::write(&String::from_utf8_lossy(&script));
     Ok(())
 }

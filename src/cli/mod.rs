@@ -9,11 +9,12 @@ mod manual;
 mod print;
 mod watch;
 
+use crate::capture;
 use crate::daemon;
 use crate::detector::Generation;
 use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use exit::Failure;
+use exit::{Exit, Failure};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,11 +47,11 @@ enum Command {
         after_help = "Examples:\n  retinad detect examples/pictures/*.jpg\n  retinad detect --draw out pictures/\n  retinad detect --format coco --annotations val.json --images val/ -o results.json"
     )]
     Detect(detect::DetectArguments),
-    /// Check settings, model, cameras and broker, and print the effective settings
+    /// Try all that `run` needs: settings, model, cameras, broker, state folder
     #[command(
-        after_help = "Example: retinad check --config config/retinad.toml\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
+        after_help = "Examples:\n  retinad check\n  sudo retinad check --config /etc/retinad/retinad.toml --settings\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
     )]
-    Check(ModelArgument),
+    Check(check::CheckArguments),
     /// Time a model, any ONNX file
     #[command(
         after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json"
@@ -59,6 +60,9 @@ enum Command {
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
+    /// Become a command that the kernel ends when the thread that started this process ends
+    #[command(hide = true)]
+    ExecWithParent(ExecArguments),
     /// Print the completions of a shell
     #[command(
         after_help = "Example: retinad completions bash > ~/.local/share/bash-completion/completions/retinad"
@@ -74,6 +78,14 @@ struct RunArguments {
     /// End once every replay is over
     #[arg(long)]
     once: bool,
+}
+
+/// Arguments of `retinad exec-with-parent`, by which cameras start their child processes.
+#[derive(Args)]
+struct ExecArguments {
+    /// Program and arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    words: Vec<String>,
 }
 
 /// `--model`, which wins over the settings.
@@ -99,6 +111,7 @@ pub fn run() -> ExitCode {
         settings::load(config.as_deref(), &environment, &flags)
     };
     let log = log::start();
+    capture::guard_children();
     match carry_out(arguments.command, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
@@ -124,11 +137,15 @@ fn carry_out(
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
         Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
-        Command::Check(model) => check::check(&load(&model)?),
+        Command::Check(arguments) => check::check(&load(&arguments.model)?, &arguments),
         Command::Bench(arguments) => match &arguments.model {
             Some(model) => bench::bench(model, &arguments),
             None => bench::bench(&load(&none)?.detector.model_file(), &arguments),
         },
+        Command::ExecWithParent(ExecArguments { words }) => {
+            let error = capture::exec_with_parent(&words);
+            Err(Failure::new(Exit::NotStarted, format!("{}: cannot be started: {error}", words[0])))
+        }
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }

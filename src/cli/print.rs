@@ -1,18 +1,22 @@
-//! Lines on stdout. A reader that has seen enough (`retinad bench | head -3`) ends the command without a
-//! word, where `println!` panics.
+//! Lines on stdout and stderr, without secrets and without control characters: file names, settings and
+//! what comes over the network must not steer a terminal. A reader that has seen enough (`retinad bench |
+//! head -3`) ends the command without a word, where `println!` panics.
 
 use super::exit::Exit;
+use crate::secret;
+use std::borrow::Cow;
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::exit;
 
 /// What a shell says of a program that SIGPIPE ended; Rust programs ignore that signal.
 const NOBODY_READS: i32 = 128 + 13;
 
-/// Writes to stdout; ends the program where that fails.
-pub fn write(words: Arguments<'_>) {
+/// Writes a document of our own making (a completion script) to stdout as it is; ends the program where
+/// that fails.
+pub fn write(document: &str) {
     let mut stdout = std::io::stdout().lock();
-    if let Err(error) = stdout.write_fmt(words).and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout.write_all(document.as_bytes()).and_then(|()| stdout.flush()) {
         if error.kind() == ErrorKind::BrokenPipe {
             exit(NOBODY_READS);
         }
@@ -21,13 +25,59 @@ pub fn write(words: Arguments<'_>) {
     }
 }
 
-/// Writes a line to stderr; where nobody reads that, there is nobody to tell.
-pub fn complain(words: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{words}");
+/// Writes a line to stdout.
+pub fn line(words: Arguments<'_>) {
+    write(&format!("{}\n", shown(&words.to_string())));
 }
 
-/// `println!` by [`write()`].
+/// Writes a line about something that was tried: what, whether it is well, and in words how it is.
+pub fn result(what: &str, well: bool, words: &str) {
+    let mark = if well { "ok" } else { "--" };
+    let mark = match std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true if well => format!("\u{1b}[32m{mark}\u{1b}[0m"),
+        true => format!("\u{1b}[31m{mark}\u{1b}[0m"),
+        false => mark.to_owned(),
+    };
+    write(&format!("{what:<7} {mark}  {}\n", shown(words)));
+}
+
+/// Writes a line to stderr; where nobody reads that, there is nobody to tell.
+pub fn complain(words: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", shown(&words.to_string()));
+}
+
+/// A text as it may be shown: secrets are masked, control characters but newlines and tabs are written as
+/// `\u{1b}`.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let text = secret::redacted(text);
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(steers) {
+        return text;
+    }
+    let escaped = text.chars().fold(String::new(), |mut out, c| {
+        if steers(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
+        out
+    });
+    Cow::Owned(escaped)
+}
+
+/// `println!` by [`line()`].
 macro_rules! say {
-    ($($words:tt)*) => { $crate::cli::print::write(format_args!("{}\n", format_args!($($words)*))) };
+    ($($words:tt)*) => { $crate::cli::print::line(format_args!($($words)*)) };
 }
 pub(super) use say;
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_text_does_not_steer_a_terminal() {
+        assert_eq!(shown("a\u{1b}[2J\u{9b}0m\u{7f}\r\tb\n"), "a\\u{1b}[2J\\u{9b}0m\\u{7f}\\r\tb\n");
+        assert_eq!(shown("Grüße 你好 1 °C"), "Grüße 你好 1 °C");
+    }
+}

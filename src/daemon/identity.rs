@@ -1,9 +1,10 @@
 //! Who this node is, and by which name and password it comes to the broker.
 
-use super::DaemonError;
+use super::{DaemonError, recorder};
 use crate::contract::slug;
 use crate::health;
 use crate::scene::Identity;
+use crate::secret;
 use crate::settings::{Settings, is_id};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +45,15 @@ pub(super) fn identity(node: String) -> Identity {
     }
 }
 
-/// User name and password, if any: from `mqtt.password_file`, or the systemd credential `mqtt-password`.
+/// From where the unit hands the password to the service. Whoever may read it there is asked by the broker
+/// for the same password as the service.
+const SERVICE_PASSWORD: &str = "/etc/retinad/mqtt-password";
+
+/// Where the unit's StateDirectory lies.
+const SERVICE_STATE: &str = "/var/lib/retinad";
+
+/// User name and password, if any: from `mqtt.password_file`, or the systemd credential `mqtt-password`,
+/// or, for a command outside of the service, from the file that the service gets it from.
 ///
 /// # Errors
 /// [`DaemonError::Password`] if the file cannot be read or others may read it.
@@ -55,25 +64,32 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     }
     let credential =
         std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("mqtt-password"));
+    let of_service = PathBuf::from(SERVICE_PASSWORD);
     let (path, ours) = match (mqtt.password_file.as_os_str().is_empty(), credential) {
         (false, _) => (mqtt.password_file.clone(), true),
         (true, Some(path)) if path.exists() => (path, false),
+        (true, None) if of_service.exists() => (of_service, false),
         _ => return Ok(Some((mqtt.username.clone(), String::new()))),
     };
     let failed = |reason: String| DaemonError::Password { path: path.display().to_string(), reason };
-    let mode = std::fs::metadata(&path).map_err(|e| failed(unreadable(&e)))?.permissions().mode() & 0o777;
+    let mode =
+        std::fs::metadata(&path).map_err(|e| failed(unreadable(&e, &path)))?.permissions().mode() & 0o777;
     if ours && mode & 0o077 != 0 {
         return Err(failed(format!(
             "mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)"
         )));
     }
-    let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e)))?;
-    Ok(Some((mqtt.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
+    let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e, &path)))?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    secret::remember(&password);
+    Ok(Some((mqtt.username.clone(), password)))
 }
 
 /// The error, and the way out where the service's own user may not read the file.
-fn unreadable(error: &std::io::Error) -> String {
-    if error.kind() == ErrorKind::PermissionDenied {
+fn unreadable(error: &std::io::Error, path: &Path) -> String {
+    if error.kind() == ErrorKind::PermissionDenied && path == Path::new(SERVICE_PASSWORD) {
+        format!("{error}; it is the service's, for which this is to be run as root (sudo)")
+    } else if error.kind() == ErrorKind::PermissionDenied {
         format!(
             "{error}; for the service leave it empty and put the password into /etc/retinad/mqtt-password"
         )
@@ -86,6 +102,20 @@ fn unreadable(error: &std::io::Error) -> String {
 pub(super) fn state_folder(settings: &Settings) -> Option<PathBuf> {
     let set = Some(settings.state_dir.clone()).filter(|path| !path.as_os_str().is_empty());
     set.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
+}
+
+/// Whether state can be kept where the settings say, in words.
+///
+/// # Errors
+/// In words, naming the folder.
+pub fn try_state_folder(settings: &Settings) -> Result<String, String> {
+    match state_folder(settings) {
+        Some(folder) => recorder::try_folder(&folder),
+        None if Path::new(SERVICE_STATE).exists() => Ok(format!("the service keeps it in {SERVICE_STATE}")),
+        None => {
+            Ok("none set: what is set over MQTT is forgotten at the end; the service has a folder".into())
+        }
+    }
 }
 
 /// Host of the broker: the settings', or loopback for the embedded one.

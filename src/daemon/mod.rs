@@ -16,7 +16,7 @@ mod shell;
 mod swap;
 mod watchdog;
 
-pub use identity::{broker_host, credentials, node_name};
+pub use identity::{broker_host, credentials, node_name, try_state_folder};
 pub use recorder::RecorderError;
 pub use reload::ReadSettings;
 

@@ -168,6 +168,25 @@ impl Loaded {
     }
 }
 
+/// Whether state can be kept in this folder, in words: it is made, locked and written to, as a daemon would.
+///
+/// # Errors
+/// In words, naming the folder.
+pub(super) fn try_folder(folder: &Path) -> Result<String, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    match lock_folder(folder) {
+        Err(RecorderError::InUse { .. }) => {
+            return Ok(format!("{}: in use by a retinad that runs", folder.display()));
+        }
+        Err(error) => return Err(failed(&error)),
+        Ok(_lock) => {}
+    }
+    let probe = folder.join("probe");
+    atomic_file::write(&probe, b"written by retinad check\n", FILE_MODE).map_err(|error| failed(&error))?;
+    std::fs::remove_file(&probe).map_err(|error| failed(&error))?;
+    Ok(format!("{}: can be written", folder.display()))
+}
+
 fn run(mut writer: Option<Writer>, work: &Receiver<()>, answer: &Sender<bool>) {
     while work.recv().is_ok() {
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);

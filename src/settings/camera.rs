@@ -2,8 +2,11 @@
 
 use super::keys::{section, words};
 use super::value::{TextRule, ValueType};
+use crate::address::HttpAddress;
+use crate::secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 words! {
     /// What kind of camera.
@@ -115,14 +118,33 @@ words! {
 section! {
     /// A stream of bytes: exactly one of `url` and `command` says where it comes from.
     pub struct StreamSource {
-        /// `http://...` address of a multipart MJPEG stream. Empty: use `command`.
+        /// `http://...` or `https://...` address of a multipart MJPEG stream or of a still picture, with
+        /// user and password (`http://me:{secret:front}@camera/`; a secret is kept in
+        /// `/etc/retinad/secrets/front`). Empty: use `command`.
         url: String {
-            value: ValueType::Text(TextRule::HttpOrEmpty),
+            value: ValueType::Text(TextRule::AddressOrEmpty),
             default: "\"\"",
             unit: "",
             takes_effect: RestartsCamera,
         }
-        /// A child process and its arguments; it writes frames to its stdout. Empty: use `url`.
+        /// Certificates (PEM) that an `https://` address is checked against; the camera's own is trusted as
+        /// it is. Empty: the system's.
+        ca_file: PathBuf {
+            value: ValueType::Path,
+            default: "\"\"",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// Time from one picture to the next where each is asked for. 0: once a second where the server
+        /// answers with single pictures; a stream keeps its own time.
+        poll_s: f32 {
+            value: ValueType::Number { min: 0.0, max: 3600.0 },
+            default: "0.0",
+            unit: "seconds",
+            takes_effect: RestartsCamera,
+        }
+        /// A child process and its arguments, in which `{secret:NAME}` may stand; it writes frames to its
+        /// stdout. Empty: use `url`.
         command: Vec<String> {
             value: ValueType::Texts,
             default: "[]",
@@ -193,6 +215,15 @@ section! {
     }
 }
 
+impl StreamSource {
+    /// The address without user, password and query.
+    fn shown_address(&self) -> String {
+        // A secret may also stand in the path or be the whole query, and is not known here.
+        let masked = secret::masked_placeholders(&self.url);
+        HttpAddress::parse(&masked).map_or_else(|_| "its address".into(), |address| address.to_string())
+    }
+}
+
 impl Default for Source {
     fn default() -> Self {
         Self::V4l2(V4l2Source::default())
@@ -250,9 +281,19 @@ impl CameraSettings {
             Source::V4l2(v4l2) if v4l2.device.parse::<u32>().is_ok() => format!("/dev/video{}", v4l2.device),
             Source::V4l2(v4l2) => v4l2.device.clone(),
             Source::Stream(stream) => {
-                stream.command.first().cloned().unwrap_or_else(|| without_credentials(&stream.url))
+                stream.command.first().cloned().unwrap_or_else(|| stream.shown_address())
             }
         }
+    }
+
+    /// Longest time from one frame to the next of a camera that is well, where the settings say it.
+    #[must_use]
+    pub fn between_frames(&self) -> Duration {
+        Duration::from_secs_f32(match &self.source {
+            Source::Replay(replay) if replay.fps > 0.0 => 1.0 / replay.fps,
+            Source::Stream(stream) => stream.poll_s,
+            Source::Replay(_) | Source::V4l2(_) => 0.0,
+        })
     }
 
     /// Frames a second of a replay, 0: as fast as they are taken. None for a camera that keeps its own time.
@@ -263,13 +304,4 @@ impl CameraSettings {
             Source::V4l2(_) | Source::Stream(_) => None,
         }
     }
-}
-
-/// `http://user:secret@host/path?token=1` to `http://host/path`: a query may hold a secret too.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
 }

@@ -100,7 +100,7 @@ mod tests {
     /// Another allowed value than the default, as TOML.
     fn other_value(key: &Key) -> String {
         match &key.value {
-            ValueType::Text(TextRule::HttpOrEmpty) => "\"http://other/\"".into(),
+            ValueType::Text(TextRule::AddressOrEmpty) => "\"http://other/\"".into(),
             ValueType::Text(_) | ValueType::Path | ValueType::GivenPath => "\"other\"".into(),
             ValueType::Word(words) => {
                 let other =

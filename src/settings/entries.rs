@@ -44,6 +44,10 @@ impl Entry<'_> {
         if !key.value.may_be_shown() {
             return "<not shown>".into();
         }
+        if let Given::Toml(DeValue::Array(_), _) = self.given {
+            // No key that may be shown is a list, so that somebody meant something else by it.
+            return "a list".into();
+        }
         let (written, quoted) = match self.given {
             Given::Section | Given::Toml(DeValue::Table(_), _) => return "a section".into(),
             Given::Toml(_, written) => (written, false),

@@ -31,7 +31,6 @@ pub mod value;
 
 pub use camera::{
     CameraKind, CameraSettings, ReplaySource, Source, StreamFormat, StreamSource, V4l2Format, V4l2Source,
-    without_credentials,
 };
 pub use detector::{DetectorSettings, Threads, shared};
 pub use diff::SettingsDiff;

@@ -2,6 +2,8 @@
 //! it is text.
 
 use super::keys::Word;
+use crate::address::HttpAddress;
+use crate::secret;
 use config::ValueKind;
 use toml::de::DeValue;
 
@@ -58,8 +60,8 @@ pub enum TextRule {
     IdOrEmpty,
     /// The first levels of a topic.
     TopicLevels,
-    /// An `http://` address, or empty. It may hold a password, so no error shows it.
-    HttpOrEmpty,
+    /// An address that HTTP can be spoken to, or empty. It may hold a password, so no error shows it.
+    AddressOrEmpty,
 }
 
 impl TextRule {
@@ -75,7 +77,11 @@ impl TextRule {
                 let is_level = |level: &str| !level.is_empty() && !level.contains(['+', '#', '$', ' ', '\0']);
                 text.split('/').count() <= 3 && text.split('/').all(is_level)
             }
-            Self::HttpOrEmpty => text.is_empty() || text.starts_with("http://"),
+            Self::AddressOrEmpty => {
+                let filled = || secret::masked_placeholders(text);
+                text.is_empty()
+                    || secret::check_placeholders(text).is_ok() && HttpAddress::parse(&filled()).is_ok()
+            }
         }
     }
 
@@ -89,7 +95,10 @@ impl TextRule {
                 "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`"
             }
             Self::TopicLevels => "1 to 3 levels without `+`, `#`, `$` or spaces",
-            Self::HttpOrEmpty => "an http:// address; for RTSP use `command` with ffmpeg",
+            Self::AddressOrEmpty => {
+                "an http:// or https:// address, in whose password `/` is written %2F, `#` %23, `?` %3F, `@` %40, \
+                 or {secret:NAME}; for RTSP use `command` with ffmpeg"
+            }
         }
     }
 
@@ -102,7 +111,7 @@ impl TextRule {
             Self::Id => Some("^[a-z0-9][a-z0-9_-]{0,31}$"),
             Self::IdOrEmpty => Some("^([a-z0-9][a-z0-9_-]{0,31})?$"),
             Self::TopicLevels => Some("^[^/+#$ \\u0000]+(/[^/+#$ \\u0000]+){0,2}$"),
-            Self::HttpOrEmpty => Some("^(http://.*)?$"),
+            Self::AddressOrEmpty => Some("^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
         }
     }
 }
@@ -122,14 +131,17 @@ impl ValueType {
             Self::WholeOr { min, max, word } => format!("{min} to {max}, or \"{word}\""),
             Self::Number { min, max } => format!("{min} to {max}"),
             Self::Switch => "true or false".to_owned(),
-            Self::Texts => "a list of texts such as [\"ffmpeg\", \"-i\", \"...\"]".to_owned(),
+            Self::Texts => {
+                "a list of texts such as [\"ffmpeg\", \"-i\", \"rtsp://me:{secret:NAME}@camera/\"]".to_owned()
+            }
         }
     }
 
-    /// Whether an error may show a value of this type: addresses and arguments may hold a password.
+    /// Whether an error may show a value of this type: addresses and arguments may hold a password, and a
+    /// password may have been written where a path or another text belongs.
     #[must_use]
     pub fn may_be_shown(&self) -> bool {
-        !matches!(self, Self::Text(TextRule::HttpOrEmpty) | Self::Texts)
+        !matches!(self, Self::Text(TextRule::AddressOrEmpty | TextRule::Any) | Self::Path | Self::Texts)
     }
 
     /// Whether it stands in quotes in the file.
@@ -198,7 +210,11 @@ impl ValueType {
                 (i64::from(*min)..=i64::from(*max)).contains(number)
             }
             (Self::Number { min, max }, ValueKind::Float(number)) => (*min..=*max).contains(number),
-            (Self::Switch, ValueKind::Boolean(_)) | (Self::Texts, ValueKind::Array(_)) => true,
+            (Self::Switch, ValueKind::Boolean(_)) => true,
+            (Self::Texts, ValueKind::Array(texts)) => texts.iter().all(|text| match &text.kind {
+                ValueKind::String(text) => secret::check_placeholders(text).is_ok(),
+                _ => false,
+            }),
             _ => false,
         }
     }

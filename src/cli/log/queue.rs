@@ -5,6 +5,8 @@
 //! those beyond are counted. A panic is a line like any other, for the standard hook would wait for stderr
 //! in the thread that panicked.
 
+use crate::cli::print::shown;
+use crate::secret::redacted;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
 use std::panic::PanicHookInfo;
@@ -103,14 +105,15 @@ impl Queue {
         if backtrace.status() == BacktraceStatus::Captured {
             line.push_str(&backtrace.to_string());
         }
-        self.push(line.as_bytes());
+        self.push(shown(&line).as_bytes());
     }
 }
 
-/// For the log's formatter, which writes a line in one piece.
+/// For the log's formatter, which writes a line in one piece, and escapes control characters itself. Words
+/// of others stand in it, such as the last line of a child process, so that it may hold a secret.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.push(line);
+        self.push(redacted(&String::from_utf8_lossy(line)).as_bytes());
         Ok(line.len())
     }
 

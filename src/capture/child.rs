@@ -1,0 +1,196 @@
+//! A child process that writes frames to its stdout. It does not outlive us, and its own children do not
+//! hold us up.
+
+use super::Interrupt;
+use super::stream::Source;
+use crossbeam_channel::{Receiver, bounded};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most bytes that are read at once.
+const PIECE: usize = 64 << 10;
+/// How long a child may take to end, or its stderr to close, once its stdout is closed.
+const GRACE: Duration = Duration::from_millis(300);
+/// What we are told and no child needs to know: where our credentials lie, and how to speak to systemd in
+/// our name.
+const OURS: [&str; 8] = [
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "STATE_DIRECTORY",
+];
+/// What the names of our settings and secrets begin with, in the environment.
+const OUR_PREFIX: &str = "RETINAD_";
+
+/// Whether children are started by [`exec_with_parent`], which needs this program to have that command: a
+/// test or another program that uses this library has not.
+static GUARDED: AtomicBool = AtomicBool::new(false);
+
+/// From now on each child is started through `retinad exec-with-parent`, and ends with this process,
+/// however that ends.
+pub fn guard_children() {
+    GUARDED.store(true, Ordering::Relaxed);
+}
+
+/// Becomes the command, which the kernel kills when the thread that started this process ends. Returns only
+/// if that fails.
+///
+/// # Errors
+/// Why the command cannot be started.
+pub fn exec_with_parent(words: &[String]) -> std::io::Error {
+    let Some((program, arguments)) = words.split_first() else {
+        return std::io::Error::other("no command is given");
+    };
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
+    }
+    Command::new(program).args(arguments).exec()
+}
+
+/// A child in a process group of its own, so that a shell's children end with it.
+pub(super) struct ChildProcess {
+    child: Child,
+    stdout: ChildStdout,
+    /// Readable once the reader is to give up.
+    wake: Arc<OwnedFd>,
+    /// Its last word on stderr, for the error; sent once stderr is closed.
+    last_line: Receiver<String>,
+    /// Once it is reaped, its process group's number may be somebody else's.
+    reaped: Arc<AtomicBool>,
+}
+
+impl ChildProcess {
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn start(program: &str, arguments: &[String]) -> Result<Self, String> {
+        let mut command = if GUARDED.load(Ordering::Relaxed) {
+            // This very program, also while a package upgrade replaces its file.
+            let mut command = Command::new("/proc/self/exe");
+            command.args(["exec-with-parent", "--", program]);
+            command
+        } else {
+            Command::new(program)
+        };
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if OURS.contains(&text.as_ref()) || text.starts_with(OUR_PREFIX) {
+                command.env_remove(&name);
+            }
+        }
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| e.to_string())?;
+        let mut child = command.spawn().map_err(|e| format!("cannot be started: {e}"))?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err("its stdout cannot be read".into());
+        };
+        let (to, last_line) = bounded(1);
+        let drain = move || {
+            let _ = to.send(last_line_of(stderr));
+        };
+        let started =
+            Self { child, stdout, wake: Arc::new(wake), last_line, reaped: Arc::new(AtomicBool::new(false)) };
+        std::thread::Builder::new().name("cam-stderr".into()).spawn(drain).map_err(|e| e.to_string())?;
+        Ok(started)
+    }
+
+    fn kill_group(&self) {
+        kill_group_of(self.child.id(), &self.reaped);
+    }
+}
+
+/// Kills the group of a child that is not reaped yet.
+fn kill_group_of(child: u32, reaped: &AtomicBool) {
+    if reaped.load(Ordering::Acquire) {
+        return;
+    }
+    if let Some(group) = i32::try_from(child).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Reads to the end, or the child would stop at a full pipe; in bounded lines, whatever it writes.
+fn last_line_of(stderr: ChildStderr) -> String {
+    let mut stderr = BufReader::new(stderr);
+    let (mut line, mut last) = (Vec::new(), String::new());
+    while stderr.by_ref().take(4096).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            last = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+        }
+        line.clear();
+    }
+    last
+}
+
+impl Source for ChildProcess {
+    fn read(&mut self, piece: &mut Vec<u8>) -> Result<(), String> {
+        loop {
+            // A grandchild may hold the pipe open and silent after the child is gone, so the read itself
+            // must not block.
+            let mut ready =
+                [PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.to_string()),
+                Ok(_) => {}
+            }
+            if !ready[1].revents().is_empty() {
+                return Err("was closed".into());
+            }
+            piece.resize(PIECE, 0);
+            let read = self.stdout.read(piece).map_err(|e| e.to_string())?;
+            piece.truncate(read);
+            return Ok(());
+        }
+    }
+
+    fn ended(&mut self) -> String {
+        // A child that lives on without a stdout is of no use.
+        let until = Instant::now() + GRACE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill_group();
+        let status = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        self.reaped.store(true, Ordering::Release);
+        let line = self.last_line.recv_timeout(GRACE).unwrap_or_default();
+        if line.is_empty() { format!("ended with {status}") } else { format!("ended with {status}: {line}") }
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        let (child, reaped, wake) = (self.child.id(), Arc::clone(&self.reaped), Arc::clone(&self.wake));
+        Arc::new(move || {
+            kill_group_of(child, &reaped);
+            // It counts up to 2^64 - 2, so that a write of 1 cannot fail in any lifetime.
+            let _ = rustix::io::write(&*wake, &1u64.to_ne_bytes());
+        })
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        if !self.reaped.load(Ordering::Acquire) {
+            self.kill_group();
+            let _ = self.child.wait();
+            self.reaped.store(true, Ordering::Release);
+        }
+    }
+}
