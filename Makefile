@@ -21,7 +21,7 @@ demo: setup
 	cargo build --release
 	examples/demo.sh
 
-test: TEST_PACKAGES := mosquitto mosquitto-clients strace curl ffmpeg
+test: TEST_PACKAGES := mosquitto mosquitto-clients strace curl ffmpeg openssl
 test: setup
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings

@@ -6,7 +6,10 @@ mod scripted_camera;
 use retinad::capture::{CaptureError, Waited, Watched};
 use retinad::settings::{CameraSettings, Source, StreamFormat, StreamSource};
 use scripted_camera::{Act, ScriptedCamera};
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const JPEG: &[u8] = include_bytes!("../examples/pictures/coffee.jpg");
@@ -223,4 +226,99 @@ fn a_child_s_last_words_are_told_without_secrets_or_escapes() {
     );
     let (error, _) = given_up(&child("yes CANARY | head -c 100000000 | tr -d '\\n' >&2; exit 1"));
     assert!(error.len() < 400, "{} characters", error.len());
+}
+
+/// OpenSSL's own server, which answers with the files of its folder.
+struct TlsCamera {
+    child: std::process::Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl TlsCamera {
+    /// With a certificate of its own making for `name`; none where the command is not there.
+    fn start(name: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let made = Command::new("openssl")
+            .current_dir(&folder)
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"])
+            .args(["-days", "2", "-subj", "/CN=camera", "-addext", &format!("subjectAltName={name}")])
+            .output();
+        let Ok(made) = made else {
+            println!("SKIPPED: openssl is not installed (apt-get install openssl)");
+            return None;
+        };
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(folder.path().join("still"), JPEG).expect("written");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+        let child = Command::new("openssl")
+            .current_dir(&folder)
+            .args([
+                "s_server",
+                "-accept",
+                &format!("127.0.0.1:{port}"),
+                "-cert",
+                "cert.pem",
+                "-key",
+                "key.pem",
+            ])
+            .args(["-WWW", "-quiet"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the TLS server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { child, folder, port })
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+}
+
+impl Drop for TlsCamera {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn https_trusts_the_named_certificate_and_no_other() {
+    let (Some(server), Some(foreign)) = (TlsCamera::start("IP:127.0.0.1"), TlsCamera::start("DNS:other"))
+    else {
+        return;
+    };
+    let of = |scheme: &str, port: u16, ca_file: PathBuf| {
+        let url = format!("{scheme}://me:CANARY@127.0.0.1:{port}/still");
+        first(&camera(StreamSource { url, ca_file, ..StreamSource::default() }, 5.0))
+    };
+    assert_eq!(of("https", server.port, server.certificate()).as_deref(), Ok(JPEG));
+    // A certificate for another name, named by the owner of the camera, is that camera's.
+    assert_eq!(of("https", foreign.port, foreign.certificate()).as_deref(), Ok(JPEG));
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain_port = plain.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let (mut socket, _) = plain.accept().expect("a client");
+        let _ = socket.read(&mut [0; 100]);
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let absent = server.folder.path().join("absent.pem");
+    let no_pem = server.folder.path().join("still");
+    for (name, found, word) in [
+        ("a foreign one", of("https", server.port, foreign.certificate()), "is not trusted"),
+        ("none named", of("https", server.port, PathBuf::new()), "ca_file"),
+        ("plain text where TLS is", of("http", server.port, PathBuf::new()), "127.0.0.1"),
+        ("TLS where plain text is", of("https", plain_port, server.certificate()), "speaks no TLS"),
+        ("no such file", of("https", server.port, absent), "absent.pem"),
+        ("no certificate in the file", of("https", server.port, no_pem), "still"),
+    ] {
+        let error = found.expect_err(name);
+        assert!(error.contains(word) && !error.contains("CANARY"), "{name}: {error}");
+    }
 }

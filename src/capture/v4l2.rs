@@ -42,6 +42,12 @@ impl V4l2 {
             }
         };
         std::fs::File::open(format!("/dev/video{number}")).map_err(|e| failed(explain(&e.to_string())))?;
+        if let Some(driver) = ribbon_driver(&name_of(&format!("video{number}"))) {
+            return Err(failed(format!(
+                "is a node of the ribbon camera's driver {driver}, which gives raw sensor data; \
+                 config/pi-camera.toml reads that camera through rpicam-vid"
+            )));
+        }
         // fps is a whole number in nokhwa; cameras at 7.5 or 29.97 are not found.
         #[expect(
             clippy::cast_possible_truncation,
@@ -115,6 +121,21 @@ fn device_number(device: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{} is no video device", target.display()))
 }
 
+/// What the driver calls a node such as `video0`.
+fn name_of(node: &str) -> String {
+    let name = std::fs::read_to_string(Path::new("/sys/class/video4linux").join(node).join("name"));
+    name.unwrap_or_default().trim().to_owned()
+}
+
+/// Drivers of the Pi's ribbon cameras, their image processors and decoders: none gives pictures by itself.
+const RIBBON_DRIVERS: [&str; 6] =
+    ["unicam", "rp1-cfe", "pispbe", "bcm2835-isp", "bcm2835-codec", "rpi-hevc-dec"];
+
+/// The driver of a ribbon camera that a node's name tells of.
+fn ribbon_driver(name: &str) -> Option<&'static str> {
+    RIBBON_DRIVERS.iter().copied().find(|driver| name.starts_with(driver))
+}
+
 /// Which video devices there are, for an error's end.
 fn present() -> String {
     let mut found: Vec<String> = std::fs::read_dir("/sys/class/video4linux")
@@ -122,8 +143,11 @@ fn present() -> String {
         .flatten()
         .flatten()
         .map(|entry| {
-            let name = std::fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-            format!("/dev/{} ({})", entry.file_name().to_string_lossy(), name.trim())
+            let node = entry.file_name().to_string_lossy().into_owned();
+            let name = name_of(&node);
+            let note =
+                if ribbon_driver(&name).is_some() { "; of a ribbon camera, see pi-camera.toml" } else { "" };
+            format!("/dev/{node} ({name}{note})")
         })
         .collect();
     found.sort();
@@ -204,6 +228,16 @@ mod tests {
         let settings = V4l2Source { device: "4242".into(), ..V4l2Source::default() };
         let error = V4l2::open("/dev/video4242".into(), &settings).err().expect("absent").to_string();
         assert!(error.starts_with("/dev/video4242: no such device") && error.contains("there "), "{error}");
+    }
+
+    #[test]
+    fn nodes_of_ribbon_cameras_are_told_from_webcams() {
+        for name in
+            ["unicam-image", "unicam-embedded", "rp1-cfe-csi2_ch0", "pispbe-output0", "bcm2835-isp-capture0"]
+        {
+            assert!(ribbon_driver(name).is_some(), "{name}");
+        }
+        assert_eq!(ribbon_driver("HD Webcam C525: unicam"), None);
     }
 
     #[test]

@@ -95,16 +95,29 @@ impl From<Threads> for ThreadsText {
     }
 }
 
+/// The path, or for a relative one that is not there, the same in `../share/retinad` beside the program, in a
+/// checkout whose `target/` holds the program, or in the package's folder.
+fn found_beside(path: &Path, program: Option<&Path>) -> PathBuf {
+    if path.is_absolute() || path.exists() {
+        return path.to_path_buf();
+    }
+    let above = |levels| program.and_then(|program| program.ancestors().nth(levels));
+    let beside = above(2).map(|prefix| prefix.join("share/retinad"));
+    let checkout = above(3).filter(|root| root.join("Cargo.toml").exists()).map(Path::to_path_buf);
+    [beside, checkout, Some(PathBuf::from(SHARED_FOLDER))]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join(path))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| path.to_path_buf())
+}
+
 impl DetectorSettings {
-    /// The model's file: as set, or for a relative path that is not there, the package's.
+    /// The model's file: as set, or for a relative path that is not there, the one that came with the
+    /// program.
     #[must_use]
     pub fn model_file(&self) -> PathBuf {
-        let shared = Path::new(SHARED_FOLDER).join(&self.model);
-        if self.model.is_relative() && !self.model.exists() && shared.exists() {
-            shared
-        } else {
-            self.model.clone()
-        }
+        found_beside(&self.model, std::env::current_exe().ok().as_deref())
     }
 
     /// Threads for one frame on this machine, with `workers` frames at once.
@@ -125,7 +138,21 @@ pub fn shared(cores: usize, workers: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::shared;
+    use super::{found_beside, shared};
+    use std::path::Path;
+
+    #[test]
+    fn a_model_is_found_beside_the_program() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let models = folder.path().join("share/retinad/models");
+        std::fs::create_dir_all(&models).expect("made");
+        std::fs::write(models.join("beside.onnx"), "").expect("written");
+        let program = folder.path().join("bin/retinad");
+        let find = |path: &str| found_beside(Path::new(path), Some(&program));
+        assert_eq!(find("models/beside.onnx"), models.join("beside.onnx"));
+        assert_eq!(find("models/absent.onnx"), Path::new("models/absent.onnx"));
+        assert_eq!(find("/absent.onnx"), Path::new("/absent.onnx"));
+    }
 
     #[test]
     fn cores_are_shared_evenly_and_each_worker_has_one() {

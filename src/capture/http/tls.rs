@@ -102,15 +102,18 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+const NOT_TRUSTED: &str = "its certificate is not trusted: put it into a file and name that as ca_file";
+
 /// A failed handshake, for people.
 pub(super) fn words(error: &std::io::Error) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return format!("TLS: {error}");
     };
+    // Certificates of their own making say that they are an authority, which a server's must not be.
+    let self_made = |error: &CertificateError| error.to_string().contains("CaUsedAsEndEntity");
     match tls {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate is not trusted: put it into a file and name that as ca_file".into()
-        }
+        Error::InvalidCertificate(error) if self_made(error) => NOT_TRUSTED.into(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => NOT_TRUSTED.into(),
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired (or the clock of one of the two is wrong)".into()
         }
