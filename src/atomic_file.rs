@@ -25,6 +25,23 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Removes what processes that were killed while they wrote `path` have left beside it. Nobody may be
+/// writing it now.
+pub fn remove_leftovers(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let prefix = format!(".{}.", name.to_string_lossy());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        let number = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".new"));
+        if number
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+        {
+            // What cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn write_new(temporary: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(mode);
@@ -59,6 +76,20 @@ mod tests {
         write(&path, b"two", 0o600).expect("written");
         assert_eq!(std::fs::read(&path).expect("there"), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let make = |name: &str| std::fs::write(folder.path().join(name), "x").expect("written");
+        for name in ["state.json", ".state.json.4711.new", ".state.json.mine.new", ".other.json.4711.new"] {
+            make(name);
+        }
+        remove_leftovers(&folder.path().join("state.json"));
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).expect("folder").flatten().map(|e| e.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".other.json.4711.new", ".state.json.mine.new", "state.json"]);
     }
 
     #[test]

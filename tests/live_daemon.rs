@@ -101,7 +101,7 @@ fn a_replay_run_once_ends_by_itself() {
     let Some(broker) = Broker::start("") else { return };
     let folder = folder();
     let listener = Listener::start(broker.port);
-    let path = config(folder.path(), broker.port, &format!("{PICTURES}fps = 10\nrepeat = false\n"));
+    let path = config(folder.path(), broker.port, &format!("{PICTURES}fps = 2\nrepeat = false\n"));
     let (code, _, error) = output(&["run", "--once", "--config", &path.display().to_string()]);
     assert_eq!(code, Some(0), "{error}");
     let seen = listener.until("retinad/n/status offline", 10);

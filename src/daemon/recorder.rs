@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Largest state file that is read, bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// How long a daemon that fails waits for its last state to be written.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// State files are for the service's own user.
 const FILE_MODE: u32 = 0o600;
 
@@ -42,7 +44,9 @@ type Waiting = Arc<Mutex<BTreeMap<StateFile, Vec<u8>>>>;
 pub(super) struct Recorder {
     waiting: Waiting,
     /// Wakes the thread; closing it makes the thread write what waits and end.
-    wake: Sender<()>,
+    wake: Option<Sender<()>>,
+    /// How long dropping this waits for that.
+    patience: Duration,
     /// Whether the last round could be written; comes after each round, also one that had nothing to do.
     answers: Receiver<bool>,
     /// Closes when the thread has ended.
@@ -91,6 +95,10 @@ impl Recorder {
         if let Some(folder) = &folder {
             lock = lock_folder(folder)?;
             for file in [StateFile::Overrides, StateFile::RetainedTopics] {
+                // The lock says that no other daemon is about to write it.
+                if lock.is_some() {
+                    atomic_file::remove_leftovers(&folder.join(file.name()));
+                }
                 if let Some(text) = read_or_set_aside(&folder.join(file.name())) {
                     loaded.texts.insert(file, text);
                 }
@@ -112,7 +120,7 @@ impl Recorder {
             run(writer, &work, &answer);
             drop(ended_in);
         })?;
-        Ok((Self { waiting, wake, answers, ended }, loaded))
+        Ok((Self { waiting, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
     }
 
     /// Writes this soon, unless newer bytes for the same file come first.
@@ -124,7 +132,7 @@ impl Recorder {
     /// Asks for an answer on [`Recorder::answers`], and has what failed before tried again.
     pub fn ping(&self) {
         // A full channel means that the thread has a round before it anyway.
-        let _ = self.wake.try_send(());
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
 
     /// After each round of the thread: whether everything could be written.
@@ -133,8 +141,17 @@ impl Recorder {
     }
 
     /// Begins the end: what waits is written, then the thread ends. The result closes when it has.
-    pub fn close(self) -> Receiver<()> {
-        self.ended
+    pub fn close(mut self) -> Receiver<()> {
+        self.patience = Duration::ZERO;
+        self.ended.clone()
+    }
+}
+
+/// A daemon that cannot start, or fails, ends while a file may be half written beside its place.
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.wake = None;
+        let _ = self.ended.recv_timeout(self.patience);
     }
 }
 
