@@ -3,6 +3,7 @@
 
 use super::error::Place;
 use super::keys::{self, CAMERAS, SECTIONS};
+use super::value::{TextRule, ValueType};
 use super::{ENVIRONMENT_PREFIX, SettingsError};
 use std::path::Path;
 use toml::Spanned;
@@ -53,18 +54,27 @@ impl Entry<'_> {
             Given::Toml(_, written) => (written, false),
             Given::Text(text) => (text, text.is_empty() || key.value.is_text()),
         };
-        let quote = if quoted { "\"" } else { "" };
-        let mut shown: String = written.chars().take(SHOWN).flat_map(escaped).collect();
-        if written.chars().nth(SHOWN).is_some() {
-            shown.push_str("...");
+        // An address with user and password in place of a host.
+        if matches!(key.value, ValueType::Text(TextRule::HostOrEmpty)) && written.contains(['@', '?']) {
+            return "<not shown>".into();
         }
-        format!("{quote}{shown}{quote}")
+        let quote = if quoted { "\"" } else { "" };
+        format!("{quote}{}{quote}", shortened(written))
     }
 }
 
-/// A dotted key; what could break a line of the log is escaped.
+/// A dotted key; what could break a line of the log is escaped, and no part is longer than a value.
 pub(super) fn dotted(path: &[String]) -> String {
-    path.join(".").chars().flat_map(escaped).collect()
+    path.iter().map(|part| shortened(part)).collect::<Vec<_>>().join(".")
+}
+
+/// At most [`SHOWN`] characters, on one line.
+pub(super) fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(escaped).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// Control characters as `\n` and the like, all others as they are.
@@ -152,7 +162,7 @@ impl<'a> Found<'a, '_> {
 pub(super) fn of_environment(environment: &[(String, String)]) -> impl Iterator<Item = Entry<'_>> {
     environment.iter().filter_map(|(name, value)| {
         let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase();
-        let place = Place::Variable(name.clone());
+        let place = Place::Variable(shortened(name));
         Some(Entry { path: split(&key, "__"), given: Given::Text(value), place })
     })
 }

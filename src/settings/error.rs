@@ -124,7 +124,7 @@ pub enum SettingsError {
         kind_place: Place,
     },
     /// A camera's id cannot stand in a topic.
-    #[error("{place}: camera id {id:?} is not allowed: {}", super::keys::CAMERA_ID)]
+    #[error("{place}: camera id \"{id}\" is not allowed: {}", super::keys::CAMERA_ID)]
     CameraId {
         /// Where it stands.
         place: Place,
@@ -152,6 +152,18 @@ pub enum SettingsError {
         key: String,
         /// What is wanted.
         meaning: String,
+    },
+    /// A key that is of no use without another one.
+    #[error("{place}: {key} needs {other}: {meaning}")]
+    Needs {
+        /// Where the key stands.
+        place: Place,
+        /// Dotted key.
+        key: String,
+        /// The one that is missing.
+        other: String,
+        /// What is wanted there.
+        meaning: &'static str,
     },
     /// Two keys that exclude each other.
     #[error("{place}: {key} stands beside {other}, and only one of them is allowed")]

@@ -4,7 +4,7 @@ use super::camera::CameraKind;
 use super::entries::{self, Entry, Given, Lines};
 use super::error::Place;
 use super::keys::{self, CAMERA_KIND, CAMERAS, Key, SECTIONS};
-use super::{Settings, SettingsError, Source, file};
+use super::{MqttSettings, Settings, SettingsError, Source, file};
 use config::{Map, Value, ValueKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,10 @@ impl Cameras {
                 _ => continue,
             };
             if !keys::is_camera_id(id) {
-                return Err(SettingsError::CameraId { place: entry.place.clone(), id: id.clone() });
+                return Err(SettingsError::CameraId {
+                    place: entry.place.clone(),
+                    id: entries::shortened(id),
+                });
             }
             let camera = cameras.entry(id.clone()).or_insert_with(|| Camera {
                 place: entry.place.clone(),
@@ -256,6 +259,7 @@ fn check_together(
 ) -> Result<(), SettingsError> {
     let places: BTreeMap<String, &Place> =
         layers.iter().flatten().map(|entry| (entry.dotted(), &entry.place)).collect();
+    check_broker(&settings.mqtt, &places)?;
     for (id, camera) in &cameras.0 {
         let dotted = |name: &str| format!("{CAMERAS}.{id}.{name}");
         for key in keys::camera_keys(camera.kind) {
@@ -284,6 +288,32 @@ fn check_together(
         }
     }
     Ok(())
+}
+
+/// Keys of the broker that have no meaning alone.
+fn check_broker(mqtt: &MqttSettings, places: &BTreeMap<String, &Place>) -> Result<(), SettingsError> {
+    let is_set = |path: &Path| !path.as_os_str().is_empty();
+    let (cert, key) = (is_set(&mqtt.client_cert_file), is_set(&mqtt.client_key_file));
+    let needed = [
+        (
+            is_set(&mqtt.password_file) && mqtt.username.is_empty(),
+            "password_file",
+            "username",
+            "the user's name",
+        ),
+        (mqtt.tls && mqtt.host.is_empty(), "tls", "host", "the embedded broker speaks no TLS"),
+        (is_set(&mqtt.ca_file) && !mqtt.tls, "ca_file", "tls", "true, or the file is of no use"),
+        (cert && !mqtt.tls, "client_cert_file", "tls", "true, or the file is of no use"),
+        (key && !mqtt.tls, "client_key_file", "tls", "true, or the file is of no use"),
+        (cert && !key, "client_cert_file", "client_key_file", "the key of that certificate"),
+        (key && !cert, "client_key_file", "client_cert_file", "the certificate of that key"),
+    ];
+    let Some((_, key, other, meaning)) = needed.into_iter().find(|(is_wrong, ..)| *is_wrong) else {
+        return Ok(());
+    };
+    let (key, other) = (format!("mqtt.{key}"), format!("mqtt.{other}"));
+    let place = places.get(&key).map_or(Place::Default, |place| (*place).clone());
+    Err(SettingsError::Needs { place, key, other, meaning })
 }
 
 #[cfg(test)]

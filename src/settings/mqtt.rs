@@ -9,7 +9,7 @@ section! {
     pub struct MqttSettings {
         /// Broker's host. Empty: the embedded broker on loopback.
         host: String {
-            value: ValueType::Text(TextRule::Any),
+            value: ValueType::Text(TextRule::HostOrEmpty),
             default: "\"\"",
             unit: "",
             takes_effect: AtOnceUnlessEmbedded,
@@ -23,13 +23,45 @@ section! {
         }
         /// User name. Empty: none.
         username: String {
-            value: ValueType::Text(TextRule::Any),
+            value: ValueType::Text(TextRule::UserName),
             default: "\"\"",
             unit: "",
             takes_effect: AtOnce,
         }
-        /// File that holds the password, mode 0600 or stricter. Empty: none.
+        /// File that holds the password of `username`, mode 0600 or stricter. Empty: none.
         password_file: PathBuf {
+            value: ValueType::Path,
+            default: "\"\"",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// Speak TLS to the broker, usually on port 8883; `host` must be the name or address that stands in
+        /// its certificate, which is always checked. Without TLS, password and detections cross the network
+        /// in clear.
+        tls: bool {
+            value: ValueType::Switch,
+            default: "false",
+            unit: "",
+            takes_effect: AtOnceUnlessEmbedded,
+        }
+        /// Certificates of the authorities that may have signed the broker's, PEM. Empty: those that the
+        /// system believes.
+        ca_file: PathBuf {
+            value: ValueType::Path,
+            default: "\"\"",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// Our own certificate, PEM, for brokers that ask for one; with `client_key_file`. A renewed file is
+        /// taken by a reload.
+        client_cert_file: PathBuf {
+            value: ValueType::Path,
+            default: "\"\"",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// The key of our certificate, PEM without a passphrase.
+        client_key_file: PathBuf {
             value: ValueType::Path,
             default: "\"\"",
             unit: "",

@@ -60,6 +60,11 @@ pub enum TextRule {
     IdOrEmpty,
     /// The first levels of a topic.
     TopicLevels,
+    /// A host name or an IP address, or empty. What does not belong there may hold a password, so no error
+    /// shows that.
+    HostOrEmpty,
+    /// A user name, or empty.
+    UserName,
     /// An address that HTTP can be spoken to, or empty. It may hold a password, so no error shows it.
     AddressOrEmpty,
 }
@@ -70,13 +75,15 @@ impl TextRule {
     pub fn holds(self, text: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::NotEmpty(_) => !text.is_empty(),
+            Self::NotEmpty(_) => !text.is_empty() && is_path(text),
             Self::Id => super::is_id(text),
             Self::IdOrEmpty => text.is_empty() || super::is_id(text),
             Self::TopicLevels => {
-                let is_level = |level: &str| !level.is_empty() && !level.contains(['+', '#', '$', ' ', '\0']);
-                text.split('/').count() <= 3 && text.split('/').all(is_level)
+                let is_level = |level: &str| !level.is_empty() && level.chars().all(in_topic);
+                text.len() <= MAX_BASE && text.split('/').count() <= 3 && text.split('/').all(is_level)
             }
+            Self::HostOrEmpty => text.is_empty() || is_host(text),
+            Self::UserName => text.len() <= MAX_USER_NAME && !text.chars().any(char::is_control),
             Self::AddressOrEmpty => {
                 let filled = || secret::masked_placeholders(text);
                 text.is_empty()
@@ -94,7 +101,15 @@ impl TextRule {
             Self::Id | Self::IdOrEmpty => {
                 "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`"
             }
-            Self::TopicLevels => "1 to 3 levels without `+`, `#`, `$` or spaces",
+            Self::TopicLevels => {
+                "1 to 3 levels of letters, digits and signs without `+`, `#`, `$` or spaces, \
+                 at most 128 bytes"
+            }
+            Self::HostOrEmpty => {
+                "a host name or an IP address alone, without mqtt://, without a port (that is mqtt.port), \
+                 quotes, brackets or spaces; for TLS set mqtt.tls = true"
+            }
+            Self::UserName => "a text without control characters, at most 1024 bytes",
             Self::AddressOrEmpty => {
                 "an http:// or https:// address, in whose password `/` is written %2F, `#` %23, `?` %3F, `@` %40, \
                  or {secret:NAME}; for RTSP use `command` with ffmpeg"
@@ -110,7 +125,12 @@ impl TextRule {
             Self::NotEmpty(_) => Some("."),
             Self::Id => Some("^[a-z0-9][a-z0-9_-]{0,31}$"),
             Self::IdOrEmpty => Some("^([a-z0-9][a-z0-9_-]{0,31})?$"),
-            Self::TopicLevels => Some("^[^/+#$ \\u0000]+(/[^/+#$ \\u0000]+){0,2}$"),
+            Self::TopicLevels => Some(
+                "^(?=.{1,128}$)[^/+#$\\s\\u0000-\\u0020\\u007f-\\u00a0]+\
+                 (/[^/+#$\\s\\u0000-\\u0020\\u007f-\\u00a0]+){0,2}$",
+            ),
+            Self::HostOrEmpty => Some("^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]+)?$"),
+            Self::UserName => Some("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,1024}$"),
             Self::AddressOrEmpty => Some("^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
         }
     }
@@ -122,8 +142,10 @@ impl ValueType {
     pub fn allowed(&self) -> String {
         match self {
             Self::Text(rule) => rule.allowed().to_owned(),
-            Self::Path => "a path".to_owned(),
-            Self::GivenPath => "a path that is not empty".to_owned(),
+            Self::Path => "a path without control characters, at most 4096 bytes".to_owned(),
+            Self::GivenPath => {
+                "a path that is not empty, without control characters, at most 4096 bytes".to_owned()
+            }
             Self::Word(words) => {
                 words.iter().map(|word| format!("\"{}\"", word.text)).collect::<Vec<_>>().join(", ")
             }
@@ -132,7 +154,8 @@ impl ValueType {
             Self::Number { min, max } => format!("{min} to {max}"),
             Self::Switch => "true or false".to_owned(),
             Self::Texts => {
-                "a list of texts such as [\"ffmpeg\", \"-i\", \"rtsp://me:{secret:NAME}@camera/\"]".to_owned()
+                "a list of texts without NUL such as [\"ffmpeg\", \"-i\", \"rtsp://me:{secret:NAME}@camera/\"]"
+                    .to_owned()
             }
         }
     }
@@ -202,8 +225,8 @@ impl ValueType {
     pub fn allows(&self, value: &ValueKind) -> bool {
         match (self, value) {
             (Self::Text(rule), ValueKind::String(text)) => rule.holds(text),
-            (Self::Path, ValueKind::String(_)) => true,
-            (Self::GivenPath, ValueKind::String(path)) => !path.is_empty(),
+            (Self::Path, ValueKind::String(path)) => is_path(path),
+            (Self::GivenPath, ValueKind::String(path)) => !path.is_empty() && is_path(path),
             (Self::Word(words), ValueKind::String(text)) => words.iter().any(|word| word.text == text),
             (Self::WholeOr { word, .. }, ValueKind::String(text)) => word == text,
             (Self::Whole { min, max } | Self::WholeOr { min, max, .. }, ValueKind::I64(number)) => {
@@ -211,13 +234,47 @@ impl ValueType {
             }
             (Self::Number { min, max }, ValueKind::Float(number)) => (*min..=*max).contains(number),
             (Self::Switch, ValueKind::Boolean(_)) => true,
+            // A NUL ends an argument, so that the program would see another one than was written.
             (Self::Texts, ValueKind::Array(texts)) => texts.iter().all(|text| match &text.kind {
-                ValueKind::String(text) => secret::check_placeholders(text).is_ok(),
+                ValueKind::String(text) => !text.contains('\0') && secret::check_placeholders(text).is_ok(),
                 _ => false,
             }),
             _ => false,
         }
     }
+}
+
+/// Most bytes of `mqtt.base`, so that a topic stays within the 256 bytes that some brokers take.
+const MAX_BASE: usize = 128;
+/// Most bytes of a user name; hosted brokers put whole queries into it.
+const MAX_USER_NAME: usize = 1024;
+/// Most bytes of a path on Linux (PATH_MAX).
+const MAX_PATH: usize = 4096;
+
+/// Letters, digits and signs, but for those with a meaning in topics.
+fn in_topic(letter: char) -> bool {
+    (letter.is_alphanumeric() || letter.is_ascii_graphic()) && !matches!(letter, '+' | '#' | '$')
+}
+
+fn is_path(text: &str) -> bool {
+    text.len() <= MAX_PATH && !text.chars().any(char::is_control)
+}
+
+/// A host name (RFC 1123, with `_`, which home networks have) or an IP address.
+fn is_host(text: &str) -> bool {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return true;
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // Numbers alone are read as an address by the resolver, and as another one than was meant.
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && name.split('.').all(is_label) && !name.rsplit('.').next().is_some_and(is_number)
 }
 
 /// A default of the table, `"mjpeg"`, as the text of a variable, `mjpeg`.

@@ -76,7 +76,11 @@ fn a_key_is_located_in_every_form_of_toml() {
         ("detector = { workers = 1,\n  min_score = 7 }\n", 2),
         ("\n\"detector\".'min_score' = 7\n", 2),
         ("[ detector ]\n\"min_score\" = 7\n", 2),
-        ("state_dir = \"\"\"\n[detector]\nmin_score = 7\n\"\"\"\n[detector]\nmin_score = 7\n", 6),
+        (
+            "[cameras.a]\nkind = \"stream\"\ncommand = [\"\"\"\n[detector]\nmin_score = 7\n\"\"\"]\n\
+             [detector]\nmin_score = 7\n",
+            8,
+        ),
     ] {
         let error = refused(text, &[]);
         let wanted = format!("r.toml:{line}: detector.min_score = 7 is not allowed: 0.05 to 0.99");
@@ -213,7 +217,11 @@ fn what_a_camera_must_have_is_missed_by_name() {
     let error = refused("\n[cameras.front]\nkind = \"replay\"\n", &[]);
     assert!(error.starts_with("r.toml:2: cameras.front.path is missing: Folder of pictures"), "{error}");
     let error = refused("[cameras.front]\nkind = \"replay\"\npath = \"\"\n", &[]);
-    assert_eq!(error, "r.toml:3: cameras.front.path = \"\" is not allowed: a path that is not empty");
+    assert_eq!(
+        error,
+        "r.toml:3: cameras.front.path = \"\" is not allowed: a path that is not empty, \
+         without control characters, at most 4096 bytes"
+    );
     let error = refused("[cameras.a]\nkind = \"stream\"\n", &[]);
     assert_eq!(error, "r.toml:1: cameras.a.url is missing: a stream has exactly one of url and command");
     let error = refused("[cameras.a]\nkind = \"stream\"\nurl = \"http://a/\"\ncommand = [\"b\"]\n", &[]);
@@ -266,4 +274,163 @@ fn hostile_files_are_refused_quickly_with_one_line() {
     let many: String = (0..40_000).map(|number| format!("[cameras.c{number}]\n")).collect();
     assert_eq!(with_file(&many, &[]).expect("valid").cameras.len(), 40_000);
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_is_no_host_is_refused_with_what_is_allowed() {
+    let allowed = "is not allowed: a host name or an IP address alone, without mqtt://";
+    for host in [
+        "mqtt://broker",
+        "mqtts://broker:8883",
+        "tcp://10.0.0.1",
+        "broker:1883",
+        "10.0.0.1:1883",
+        "[::1]",
+        "[::1]:1883",
+        "'broker'",
+        "\\\"broker\\\"",
+        "bro ker",
+        " broker",
+        "broker ",
+        "broker/path",
+        "broker\\n",
+        "broker\\u0000",
+        "\\u001b[31mbroker",
+        "-broker",
+        "broker..lan",
+        "1883",
+        "192.168.1.300",
+        "192.168.1",
+        "münchen",
+        ".",
+    ] {
+        let error = refused(&format!("\n[mqtt]\nhost = \"{host}\"\n"), &[]);
+        assert!(error.starts_with("r.toml:3: mqtt.host = ") && error.contains(allowed), "{host}: {error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+    let long = "a".repeat(70_000);
+    assert!(refused(&format!("mqtt.host = \"{long}\"\n"), &[]).len() < 400);
+    for host in [
+        "broker",
+        "broker.lan.",
+        "my_broker.local",
+        "10.0.0.1",
+        "::1",
+        "2001:db8::1",
+        "fe80::1",
+        "1.example",
+        "",
+    ] {
+        with_file(&format!("mqtt.host = \"{host}\"\n"), &[]).expect(host);
+    }
+}
+
+#[test]
+fn a_host_with_a_password_in_it_is_not_repeated() {
+    let error = refused("mqtt.host = \"mqtt://me:geheim@broker\"\n", &[]);
+    assert!(error.contains("mqtt.host = <not shown> is not allowed") && !error.contains("geheim"), "{error}");
+    let error = refused("", &[("RETINAD__MQTT__HOST", "me:geheim@broker")]);
+    assert!(error.starts_with("RETINAD__MQTT__HOST: mqtt.host") && !error.contains("geheim"), "{error}");
+}
+
+#[test]
+fn the_keys_of_the_broker_are_judged_in_every_form() {
+    for (text, line) in [
+        ("[mqtt]\nhost = \"mqtt://b\"\n", 2),
+        ("\nmqtt.host = \"mqtt://b\"\n", 2),
+        ("mqtt = { port = 1883, host = \"mqtt://b\" }\n", 1),
+        ("[\"mqtt\"]\n'host' = 'mqtt://b'\n", 2),
+        ("[mqtt]\nhost = \"\"\"\nmqtt://b\"\"\"\n", 2),
+    ] {
+        let error = refused(text, &[]);
+        assert!(error.starts_with(&format!("r.toml:{line}: mqtt.host = ")), "{text}: {error}");
+    }
+    for (key, value) in
+        [("PORT", "99999"), ("PORT", "0"), ("PORT", "-1"), ("PORT", "mqtt"), ("BASE", "a/#"), ("HOST", "a b")]
+    {
+        let name = format!("RETINAD__MQTT__{key}");
+        let error = refused("", &[(&name, value)]);
+        assert!(error.starts_with(&format!("{name}: mqtt.")) && error.contains("is not allowed"), "{error}");
+    }
+    for port in ["99999", "0", "-1", "\"1883\"", "1883.0"] {
+        assert!(refused(&format!("mqtt.port = {port}\n"), &[]).ends_with("is not allowed: 1 to 65535"));
+    }
+}
+
+#[test]
+fn names_in_topics_are_bounded_and_hold_nothing_that_a_topic_or_a_terminal_obeys() {
+    for base in [
+        "a/+",
+        "#",
+        "$SYS",
+        "a b",
+        "a\\u0000b",
+        "a\\u001b[2J",
+        "a\\nb",
+        "/a",
+        "a/",
+        "",
+        "a\\u200eb",
+        "a\\ufffeb",
+        "a/b/c/d",
+    ] {
+        let error = refused(&format!("[mqtt]\nbase = \"{base}\"\n"), &[]);
+        assert!(error.contains("mqtt.base = ") && error.contains("1 to 3 levels"), "{base}: {error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+    for letter in ["a", "+", "\\u0001", "ä"] {
+        let long = letter.repeat(70_000);
+        for key in ["mqtt.base", "node", "mqtt.username", "mqtt.password_file", "state_dir", "detector.model"]
+        {
+            let error = refused(&format!("{key} = \"{long}\"\n"), &[]);
+            assert!(error.contains(key) && error.len() < 700, "{key}: {} bytes", error.len());
+        }
+    }
+    with_file("mqtt.base = \"häuser/am-see/pi_1\"\n", &[]).expect("letters of any language");
+    let error = refused(&format!("[cameras.{}]\n", "a".repeat(70_000)), &[]);
+    assert!(error.contains("camera id") && error.len() < 400, "{}", error.len());
+    let error = refused(&format!("{} = 1\n", "k".repeat(70_000)), &[]);
+    assert!(error.contains("unknown key") && error.len() < 400, "{}", error.len());
+}
+
+#[test]
+fn paths_and_arguments_with_characters_that_no_file_has_are_refused() {
+    for text in [
+        "state_dir = \"a\\u0000b\"\n",
+        "detector.model = \"m\\n.onnx\"\n",
+        "[cameras.a]\nkind = \"replay\"\npath = \"p\\u0000\"\n",
+        "[cameras.a]\nkind = \"v4l2\"\ndevice = \"/dev/video0\\u0000\"\n",
+        "[cameras.a]\nkind = \"stream\"\ncommand = [\"ffmpeg\", \"a\\u0000b\"]\n",
+    ] {
+        assert!(refused(text, &[]).contains("is not allowed"), "{text}");
+    }
+}
+
+#[test]
+fn keys_of_the_broker_that_mean_nothing_alone_are_refused_with_their_line() {
+    for (text, wanted) in [
+        (
+            "[mqtt]\nhost = \"b\"\npassword_file = \"p\"\n",
+            "r.toml:3: mqtt.password_file needs mqtt.username: the user's name",
+        ),
+        ("mqtt.tls = true\n", "r.toml:1: mqtt.tls needs mqtt.host: the embedded broker speaks no TLS"),
+        ("mqtt.ca_file = \"ca\"\n", "r.toml:1: mqtt.ca_file needs mqtt.tls: true, or the file is of no use"),
+        (
+            "mqtt = { host = \"b\", tls = true, client_cert_file = \"c\" }\n",
+            "r.toml:1: mqtt.client_cert_file needs mqtt.client_key_file: the key of that certificate",
+        ),
+        (
+            "[mqtt]\nhost = \"b\"\ntls = true\nclient_key_file = \"c\"\n",
+            "r.toml:4: mqtt.client_key_file needs mqtt.client_cert_file: the certificate of that key",
+        ),
+    ] {
+        assert_eq!(refused(text, &[]), wanted);
+    }
+    let error = refused("", &[("RETINAD__MQTT__PASSWORD_FILE", "p")]);
+    assert_eq!(
+        error,
+        "RETINAD__MQTT__PASSWORD_FILE: mqtt.password_file needs mqtt.username: the user's name"
+    );
+    // What one layer lacks another may give.
+    with_file("mqtt.password_file = \"p\"\n", &[("RETINAD__MQTT__USERNAME", "me")]).expect("together");
 }
