@@ -154,9 +154,12 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
         }
         return Ok(());
     }
-    let credentials = daemon::credentials(settings)?;
-    match publish::probe(&host, port, credentials.as_ref()) {
-        Ok(()) => print::result("broker", true, &format!("{host}:{port}")),
+    let (credentials, tls) = (daemon::credentials(settings)?, daemon::tls(settings)?);
+    match publish::probe(&host, port, credentials.as_ref(), tls.as_ref()) {
+        Ok(()) => {
+            let over = if tls.is_some() { " over TLS" } else { "" };
+            print::result("broker", true, &format!("{host}:{port}{over}"));
+        }
         Err(error) => {
             let user =
                 if settings.mqtt.username.is_empty() { String::new() } else { " -u USER -P PASSWORD".into() };

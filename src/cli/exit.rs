@@ -93,6 +93,7 @@ impl From<DaemonError> for Failure {
 fn of_publishing(error: &PublishError) -> Exit {
     match error {
         PublishError::Broker { .. } | PublishError::Thread(_) => Exit::Refused,
+        PublishError::Tls { .. } => Exit::Unusable,
         PublishError::Refused { .. } => Exit::Unreachable,
     }
 }
@@ -106,11 +107,13 @@ mod tests {
     fn only_what_a_restart_cannot_mend_ends_with_78() {
         let thread = || Error::from_raw_os_error(11);
         let port = PublishError::Broker { port: 1883, reason: "taken".into() };
+        let tls = PublishError::Tls { key: "mqtt.ca_file", path: "p".into(), reason: "no PEM".into() };
         let cases = [
             (DaemonError::NoCamera, Exit::Unusable),
             (DaemonError::Password { path: "p".into(), reason: "mode".into() }, Exit::Unusable),
             (DaemonError::Publish(PublishError::Thread(thread())), Exit::Refused),
             (DaemonError::Publish(port), Exit::Refused),
+            (DaemonError::Publish(tls), Exit::Unusable),
             (DaemonError::Thread(thread()), Exit::Refused),
             (DaemonError::Recorder(RecorderError::InUse { folder: "f".into() }), Exit::Refused),
             (DaemonError::Recorder(RecorderError::Thread(thread())), Exit::Refused),

@@ -30,6 +30,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
         host: daemon::broker_host(settings),
         port: settings.mqtt.port,
         credentials,
+        tls: daemon::tls(settings)?,
         filter: Names::new(&settings.mqtt.base, node).filter(Kind::Detections),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);

@@ -253,8 +253,8 @@ pub struct MqttHealth {
     pub oversize: u64,
     /// Messages that were never sent, by class, since the start.
     pub dropped: Dropped,
-    /// Whether another client seems to use our client id, `retinad-<node>`: three sessions in a row ended
-    /// within 5 s.
+    /// Whether another client uses our client id, `retinad-<node>`: the broker said so, or another daemon
+    /// writes under this node's name.
     pub suspect_duplicate: bool,
 }
 

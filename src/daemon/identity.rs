@@ -3,6 +3,7 @@
 use super::{DaemonError, recorder};
 use crate::contract::slug;
 use crate::health;
+use crate::publish::{PublishError, Tls, TlsFiles};
 use crate::scene::Identity;
 use crate::secret;
 use crate::settings::{Settings, is_id};
@@ -83,6 +84,20 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     secret::remember(&password);
     Ok(Some((mqtt.username.clone(), password)))
+}
+
+/// How TLS to the broker is spoken, if it is: its files are read now.
+///
+/// # Errors
+/// [`PublishError::Tls`](crate::publish::PublishError::Tls) names the key and the file.
+pub fn tls(settings: &Settings) -> Result<Option<Tls>, PublishError> {
+    let mqtt = &settings.mqtt;
+    let files = TlsFiles {
+        ca: &mqtt.ca_file,
+        client_cert: &mqtt.client_cert_file,
+        client_key: &mqtt.client_key_file,
+    };
+    mqtt.tls.then(|| Tls::load(files)).transpose()
 }
 
 /// The error, and the way out where the service's own user may not read the file.

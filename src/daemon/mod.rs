@@ -16,7 +16,7 @@ mod shell;
 mod swap;
 mod watchdog;
 
-pub use identity::{broker_host, credentials, node_name, try_state_folder};
+pub use identity::{broker_host, credentials, node_name, tls, try_state_folder};
 pub use recorder::RecorderError;
 pub use reload::ReadSettings;
 
@@ -126,7 +126,7 @@ fn start(
     read_settings: ReadSettings,
     once: bool,
 ) -> Result<Shell, DaemonError> {
-    let credentials = credentials(settings)?;
+    let (credentials, tls) = (credentials(settings)?, tls(settings)?);
     let (to_ends, ends) = unbounded();
     let (recorder, loaded) = Recorder::open(identity::state_folder(settings), &to_ends)?;
     let signal = start_signals(&to_ends)?;
@@ -134,7 +134,7 @@ fn start(
         start_embedded_broker(settings.mqtt.port)?;
     }
     let node = node_name(settings);
-    let options = shell::publisher_options(settings, &node, credentials);
+    let options = shell::publisher_options(settings, &node, credentials, tls.clone());
     let names = options.names();
     let publisher = Publisher::start(options, &to_ends)?;
     let dispatcher = Arc::<Dispatcher>::default();
@@ -169,6 +169,7 @@ fn start(
         started_with: settings.clone(),
         node,
         names,
+        tls,
         publisher,
         recorder,
         retained: loaded.parse(StateFile::RetainedTopics, RetainedTopics::parse),

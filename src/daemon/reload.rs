@@ -2,7 +2,8 @@
 //! disk.
 
 use super::DaemonError;
-use super::identity::credentials;
+use super::identity::{credentials, tls};
+use crate::publish::{PublishError, Tls};
 use crate::settings::{Settings, SettingsError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) enum ReloadError {
     #[error("{0}")]
     Settings(#[from] SettingsError),
     #[error("{0}")]
+    Publish(#[from] PublishError),
+    #[error("{0}")]
     Daemon(#[from] DaemonError),
     #[error("reload thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -25,6 +28,7 @@ pub(super) enum ReloadError {
 pub(super) struct Reloaded {
     pub settings: Settings,
     pub credentials: Option<(String, String)>,
+    pub tls: Option<Tls>,
 }
 
 /// Reads settings, one reload at a time.
@@ -81,6 +85,6 @@ fn read_all(read: &ReadSettings) -> Result<Reloaded, ReloadError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera.into());
     }
-    let credentials = credentials(&settings)?;
-    Ok(Reloaded { settings, credentials })
+    let (credentials, tls) = (credentials(&settings)?, tls(&settings)?);
+    Ok(Reloaded { settings, credentials, tls })
 }

@@ -18,7 +18,7 @@ use crate::contract::{Names, WorkerHealth};
 use crate::detector::Generation;
 use crate::health;
 use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
-use crate::publish::{LinkNews, LinkStatus, Publisher, PublisherOptions};
+use crate::publish::{Deadlines, LinkNews, LinkStatus, Publisher, PublisherOptions, Tls};
 use crate::scene::{
     CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
 };
@@ -43,6 +43,8 @@ pub(super) struct Shell {
     pub started_with: Settings,
     pub node: String,
     pub names: Names,
+    /// How TLS to the broker is spoken, as read last.
+    pub tls: Option<Tls>,
     pub publisher: Publisher,
     pub recorder: Recorder,
     pub retained: RetainedTopics,
@@ -209,7 +211,10 @@ impl Shell {
             self.dispatcher.add(number);
             self.sequencer.add(number);
         }
-        let options = publisher_options(&settings, &self.node, reloaded.credentials);
+        if !keeps_broker(&waiting) {
+            self.tls = reloaded.tls;
+        }
+        let options = publisher_options(&settings, &self.node, reloaded.credentials, self.tls.clone());
         self.names = options.names();
         self.publisher.reconnect(options);
         if waiting.is_empty() {
@@ -350,11 +355,17 @@ fn in_force(started_with: &Settings, mut new: Settings, waiting: &[String]) -> S
     new.node.clone_from(&running.node);
     new.state_dir.clone_from(&running.state_dir);
     (new.detector.workers, new.detector.threads) = (running.detector.workers, running.detector.threads);
-    if waiting.iter().any(|key| key.starts_with("mqtt.")) {
+    if keeps_broker(waiting) {
         new.mqtt.host.clone_from(&running.mqtt.host);
         new.mqtt.port = running.mqtt.port;
+        new.mqtt.tls = running.mqtt.tls;
     }
     new
+}
+
+/// Whether the broker stays as it is until a restart, because the old or the new one is the embedded one.
+fn keeps_broker(waiting: &[String]) -> bool {
+    waiting.iter().any(|key| key.starts_with("mqtt."))
 }
 
 /// How to reach the broker under these settings.
@@ -362,6 +373,7 @@ pub(super) fn publisher_options(
     settings: &Settings,
     node: &str,
     credentials: Option<(String, String)>,
+    tls: Option<Tls>,
 ) -> PublisherOptions {
     PublisherOptions {
         host: broker_host(settings),
@@ -370,6 +382,8 @@ pub(super) fn publisher_options(
         base: settings.mqtt.base.clone(),
         node: node.to_owned(),
         cameras: settings.cameras.keys().map(|id| Arc::from(id.as_str())).collect(),
+        tls,
+        deadlines: Deadlines::default(),
     }
 }
 

@@ -6,7 +6,7 @@ mod gate;
 mod link;
 mod outbox;
 
-pub use link::{SubscribeOptions, probe, subscribe};
+pub use link::{SubscribeOptions, Tls, TlsFiles, probe, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
 use crate::contract::{Command, Kind, MqttHealth, Names, Topic};
@@ -42,6 +42,16 @@ pub enum PublishError {
     /// A thread or the runtime.
     #[error("mqtt thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// A file that TLS needs.
+    #[error("{key} {path}: {reason}")]
+    Tls {
+        /// The key of the settings.
+        key: &'static str,
+        /// The file; empty where the key names none.
+        path: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
     /// The broker refused (only where nothing is retried).
     #[error("broker {host}:{port}: {reason}")]
     Refused {
@@ -69,6 +79,32 @@ pub struct PublisherOptions {
     pub node: String,
     /// Ids of the cameras, whose commands are subscribed to.
     pub cameras: Vec<Arc<str>>,
+    /// How TLS is spoken; none: in clear.
+    pub tls: Option<Tls>,
+    /// How long the broker's answers are waited for.
+    pub deadlines: Deadlines,
+}
+
+/// How long the broker's answers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// SUBACK; after it messages are published all the same.
+    pub subscribed: Duration,
+    /// PUBACK; after it the connection is made anew.
+    pub acknowledged: Duration,
+    /// Time between two signs of life, whole seconds from 1; after one and a half times that, and 5 s, a
+    /// silent broker is left.
+    pub keep_alive: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            subscribed: Duration::from_secs(10),
+            acknowledged: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(30),
+        }
+    }
 }
 
 impl PublisherOptions {

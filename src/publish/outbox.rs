@@ -140,6 +140,12 @@ impl Outbox {
         }
     }
 
+    /// The newest value of a retained topic.
+    #[must_use]
+    pub fn state(&self, topic: &Topic) -> Option<&[u8]> {
+        self.table.get(topic).map(Vec::as_slice)
+    }
+
     /// A retained topic is not published any more. Clearing it on the broker is asked for by
     /// [`Outbox::clear`].
     pub fn forget(&mut self, topic: &Topic) {

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -99,6 +99,43 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A door to a broker that lets only MQTT 3.1.1 in, as brokers of that version do.
+pub struct OldDoor {
+    pub port: u16,
+}
+
+impl OldDoor {
+    pub fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || Self::pass(client, to));
+            }
+        });
+        Self { port }
+    }
+
+    fn pass(mut client: TcpStream, to: u16) -> std::io::Result<()> {
+        let mut first = vec![0; 4096];
+        let length = client.read(&mut first)?;
+        // The level stands behind the name of the protocol.
+        let level = first.windows(4).position(|bytes| bytes == b"MQTT").map_or(0, |at| first[at + 4]);
+        if level == 5 {
+            return client.write_all(&[0x20, 2, 0, 1]);
+        }
+        let mut broker = TcpStream::connect(("127.0.0.1", to))?;
+        broker.write_all(&first[..length])?;
+        let (mut from_broker, mut to_client) = (broker.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from_broker, &mut to_client);
+            let _ = to_client.shutdown(std::net::Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut client, &mut broker);
+        broker.shutdown(std::net::Shutdown::Both)
     }
 }
 

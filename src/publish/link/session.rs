@@ -1,19 +1,18 @@
 //! One session with the broker, from CONNECT to its end.
 //!
-//! Order on every connect: CONNACK, SUBSCRIBE to exact filters, SUBACK, retained topics, `status` =
-//! `online`, then what waits.
+//! Order on every connect: CONNACK, SUBSCRIBE to exact filters, SUBACK (or its deadline), retained topics,
+//! `status` = `online`, then what waits.
 
-use super::connection::{Connection, REQUESTS, options, words};
-use crate::contract::{Command, Kind, Names, TOPICS, Topic, Way};
+use super::clients::CLEAR_PASSWORD;
+use super::connection::{Connection, Event, Failure, Next, REQUESTS, Target};
+use super::wire::{Message, Oversize, Welcome};
+use super::{Known, STEADY};
+use crate::contract::{Command, CommandError, Kind, Names, TOPICS, Topic, Way};
 use crate::publish::gate::Gate;
 use crate::publish::outbox::Address;
 use crate::publish::{LinkNews, PublisherOptions, Shared, Wanted};
 use crossbeam_channel::Sender;
-use rumqttc::{
-    ConnectionError, Event, LastWill, Outgoing, Packet, Publish, QoS, SubAck, SubscribeFilter,
-    SubscribeReasonCode,
-};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,6 +22,8 @@ use tokio::sync::watch;
 pub(super) const TURN: Duration = Duration::from_secs(1);
 /// Longest goodbye at the end of the daemon.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Bytes of a PUBLISH beside topic and payload, at most: header, length, two lengths, packet id, properties.
+const MOST_BYTES_AROUND: usize = 16;
 
 /// Why a session ended.
 pub(super) enum End {
@@ -30,8 +31,8 @@ pub(super) enum End {
     Closed,
     /// Another broker, or other names, are wanted.
     Replaced,
-    /// The reason in words.
-    Failed(String),
+    /// It broke, or never came about.
+    Failed(Failure),
 }
 
 /// What a session is doing.
@@ -47,6 +48,24 @@ enum Phase {
     Disconnecting,
 }
 
+/// A SUBSCRIBE that is not acknowledged yet.
+struct Asked {
+    id: u16,
+    filters: Vec<String>,
+    since: Instant,
+    /// Its deadline has passed; the answer may still come.
+    overdue: bool,
+}
+
+/// A message of QoS 1 that is not acknowledged yet.
+struct Sent {
+    id: u16,
+    /// None for one that the outbox does not know.
+    token: Option<u64>,
+    topic: String,
+    since: Instant,
+}
+
 /// One connection and what it remembers.
 pub(super) struct Session<'a> {
     /// As asked for last.
@@ -54,19 +73,22 @@ pub(super) struct Session<'a> {
     names: Names,
     shared: &'a Shared,
     news: &'a Sender<LinkNews>,
+    known: &'a mut Known,
     connection: Connection,
     phase: Phase,
-    /// Filters that were asked for and are not acknowledged yet, one list for each SUBSCRIBE.
-    asked: VecDeque<Vec<String>>,
-    /// Filters that the broker refused.
+    /// What the broker grants, once it took us.
+    welcome: Option<Welcome>,
+    /// When the connection stood, until that was logged; short sessions are told only now and then.
+    untold_since: Option<Instant>,
+    asked: Vec<Asked>,
+    /// Filters that the broker refused, or did not acknowledge in time.
     refused: BTreeSet<Arc<str>>,
-    /// Publishes handed to the library in order, by token; it names their packet id when it sends them.
-    handed: VecDeque<Option<u64>>,
-    by_id: HashMap<u16, u64>,
+    /// In the order in which they were sent.
+    sent: VecDeque<Sent>,
+    last_id: u16,
+    /// The outbox has more than the connection takes now.
+    is_full: bool,
     gate: Gate,
-    /// Topics whose refusal was logged in this session, as many as there are subscriptions.
-    warned: BTreeSet<Topic>,
-    warned_of_foreign_topic: bool,
 }
 
 /// Runs a session until it ends. `Ok`: as asked.
@@ -75,13 +97,18 @@ pub(super) async fn run(
     shared: &Arc<Shared>,
     news: &Sender<LinkNews>,
     orders: &mut watch::Receiver<Wanted>,
+    known: &mut Known,
 ) -> End {
-    let mut session = Session::start(Arc::clone(wanted), shared, news);
+    let mut session = Session::start(Arc::clone(wanted), shared, news, known);
     loop {
         shared.turns.fetch_add(1, Ordering::Relaxed);
         let pause = session.next_wait();
+        let is_full = session.is_full;
         let end = tokio::select! {
-            event = session.connection.events.recv() => session.take_event(event),
+            next = session.connection.next(is_full) => match next {
+                Next::Event(event) => session.take_event(event),
+                Next::Room => None,
+            },
             changed = orders.changed() => match changed {
                 Ok(()) => session.take_order(&orders.borrow_and_update().clone()),
                 // The daemon has dropped its side without a goodbye.
@@ -90,7 +117,7 @@ pub(super) async fn run(
             () = shared.wake.notified() => None,
             () = tokio::time::sleep(pause) => None,
         };
-        let end = end.or_else(|| session.feed());
+        let end = end.or_else(|| session.look_at_deadlines()).or_else(|| session.feed());
         if let Some(end) = end {
             // However a session ends that was to be left, nobody waits for it.
             return match &*orders.borrow() {
@@ -103,26 +130,34 @@ pub(super) async fn run(
 }
 
 impl<'a> Session<'a> {
-    fn start(wanted: Arc<PublisherOptions>, shared: &'a Shared, news: &'a Sender<LinkNews>) -> Self {
+    fn start(
+        wanted: Arc<PublisherOptions>,
+        shared: &'a Shared,
+        news: &'a Sender<LinkNews>,
+        known: &'a mut Known,
+    ) -> Self {
         let names = wanted.names();
-        let mut mqtt = options(wanted.client_id(), &wanted.host, wanted.port, wanted.credentials.as_ref());
-        let will =
-            LastWill::new(names.full(&Topic::of_node(Kind::Status)), "offline", QoS::AtLeastOnce, true);
-        mqtt.set_last_will(will);
+        let mut target = Target::new(&wanted.host, wanted.port, wanted.tls.as_ref(), wanted.client_id());
+        target.version = known.version;
+        target.hello.credentials.clone_from(&wanted.credentials);
+        target.hello.set_keep_alive(wanted.deadlines.keep_alive);
+        target.hello.will = Some(names.full(&Topic::of_node(Kind::Status)));
         Self {
-            asked: VecDeque::new(),
-            refused: BTreeSet::new(),
             wanted,
             names,
             shared,
             news,
-            connection: Connection::start(mqtt),
+            known,
+            connection: Connection::start(target),
             phase: Phase::Greeting,
-            handed: VecDeque::new(),
-            by_id: HashMap::new(),
+            welcome: None,
+            untold_since: None,
+            asked: Vec::new(),
+            refused: BTreeSet::new(),
+            sent: VecDeque::new(),
+            last_id: 0,
+            is_full: false,
             gate: Gate::default(),
-            warned: BTreeSet::new(),
-            warned_of_foreign_topic: false,
         }
     }
 
@@ -131,38 +166,82 @@ impl<'a> Session<'a> {
         due.unwrap_or(TURN).min(TURN)
     }
 
-    fn take_event(&mut self, event: Option<Result<Event, ConnectionError>>) -> Option<End> {
-        match event {
-            None => return Some(End::Failed("connection ended".into())),
+    fn take_event(&mut self, event: Option<Result<Event, Failure>>) -> Option<End> {
+        let event = match event {
+            None => return Some(failed("connection ended")),
             Some(Err(_)) if self.phase == Phase::Disconnecting => return Some(End::Closed),
-            Some(Err(error)) => return Some(End::Failed(words(&error))),
-            Some(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                let filters = self.command_filters(&self.wanted.cameras);
-                if filters.is_empty() {
-                    self.become_ready();
-                    return None;
-                }
-                return self.subscribe(filters);
+            Some(Err(failure)) => return Some(End::Failed(failure)),
+            Some(Ok(event)) => event,
+        };
+        match event {
+            Event::Reached(peer) => self.warn_of_clear_password(peer.ip().is_loopback()),
+            Event::Welcome(welcome) => return self.greet(welcome),
+            Event::Subscribed { id, refused, reason } => {
+                self.take_subscribed(id, &refused, reason.as_deref());
             }
-            Some(Ok(Event::Incoming(Packet::SubAck(ack)))) => {
-                self.take_refusals(&ack);
-                self.become_ready();
-            }
-            Some(Ok(Event::Outgoing(Outgoing::Publish(id)))) => {
-                if let Some(Some(token)) = self.handed.pop_front() {
-                    self.by_id.insert(id, token);
-                }
-            }
-            Some(Ok(Event::Incoming(Packet::PubAck(ack)))) => {
-                if let Some(token) = self.by_id.remove(&ack.pkid) {
-                    self.shared.outbox().acknowledge(token);
-                }
-            }
-            Some(Ok(Event::Incoming(Packet::Publish(message)))) => self.receive(&message),
-            Some(Ok(Event::Outgoing(Outgoing::Disconnect))) => return Some(End::Closed),
-            Some(Ok(_)) => {}
+            Event::Acknowledged { id, refusal } => self.take_acknowledged(id, refusal.as_deref()),
+            Event::Message(message) => self.receive(&message),
+            Event::Oversize(message) => self.receive_oversize(&message),
+            Event::Closed => return Some(End::Closed),
         }
         None
+    }
+
+    /// A password that goes over a network in clear is said once, before it is sent the first time.
+    fn warn_of_clear_password(&mut self, loopback: bool) {
+        let has_password = self.wanted.credentials.as_ref().is_some_and(|(_, word)| !word.is_empty());
+        if !has_password || loopback || self.wanted.tls.is_some() {
+            return;
+        }
+        if !std::mem::replace(&mut self.known.notices.clear_password, true) {
+            tracing::warn!(broker = self.wanted.broker(), "{CLEAR_PASSWORD}");
+        }
+    }
+
+    fn greet(&mut self, welcome: Welcome) -> Option<End> {
+        self.known.version = Some(welcome.version);
+        self.welcome = Some(welcome);
+        let filters = self.command_filters(&self.wanted.cameras);
+        if filters.is_empty() {
+            self.become_ready();
+            return None;
+        }
+        self.subscribe(filters)
+    }
+
+    /// Goes on without a broker's answer, or without the broker.
+    fn look_at_deadlines(&mut self) -> Option<End> {
+        let now = Instant::now();
+        let deadlines = self.wanted.deadlines;
+        let late = |asked: &Asked| !asked.overdue && now - asked.since >= deadlines.subscribed;
+        if self.asked.iter().any(late) {
+            for asked in self.asked.iter_mut().filter(|asked| late(asked)) {
+                asked.overdue = true;
+                self.refused.extend(asked.filters.iter().map(|filter| Arc::from(filter.as_str())));
+            }
+            self.known.notices.no_subscription(deadlines.subscribed);
+            self.publish_refused();
+            self.become_ready();
+        }
+        if self.untold_since.is_some_and(|since| now - since >= STEADY) {
+            self.untold_since = None;
+            tracing::info!(broker = self.wanted.broker(), "connected to the broker");
+        }
+        let oldest = self.sent.front().map(|sent| now - sent.since);
+        oldest.is_some_and(|waited| waited >= deadlines.acknowledged).then(|| {
+            let seconds = deadlines.acknowledged.as_secs_f32();
+            failed(&format!("the broker acknowledged a message not within {seconds} s"))
+        })
+    }
+
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            let id = self.last_id;
+            if !self.sent.iter().any(|sent| sent.id == id) && !self.asked.iter().any(|asked| asked.id == id) {
+                return id;
+            }
+        }
     }
 
     /// Filters of the commands of these cameras, one for each topic.
@@ -175,43 +254,67 @@ impl<'a> Session<'a> {
     }
 
     fn subscribe(&mut self, filters: Vec<String>) -> Option<End> {
-        let asked = filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
-        let sent = self.connection.client.try_subscribe_many(asked);
-        self.asked.push_back(filters);
-        sent.err().map(|error| End::Failed(error.to_string()))
+        let id = self.next_id();
+        let taken = self.connection.subscribe(id, filters.clone(), false);
+        self.asked.push(Asked { id, filters, since: Instant::now(), overdue: false });
+        (!taken).then(far_behind)
     }
 
-    fn take_refusals(&mut self, ack: &SubAck) {
-        let asked = self.asked.pop_front().unwrap_or_default();
-        let refused =
-            asked.iter().zip(&ack.return_codes).filter(|(_, code)| **code == SubscribeReasonCode::Failure);
-        let refused: Vec<&str> = refused.map(|(filter, _)| filter.as_str()).collect();
+    fn take_subscribed(&mut self, id: u16, refused: &[bool], reason: Option<&str>) {
+        let Some(index) = self.asked.iter().position(|asked| asked.id == id) else { return };
+        let Asked { filters, .. } = self.asked.remove(index);
+        for filter in &filters {
+            self.refused.remove(filter.as_str());
+        }
+        // A broker that answers fewer filters than were asked has refused the others.
+        let codes = refused.iter().copied().chain(std::iter::repeat(true));
+        let refused: Vec<String> = filters
+            .into_iter()
+            .zip(codes)
+            .filter_map(|(filter, refused)| refused.then_some(filter))
+            .collect();
         if !refused.is_empty() {
-            tracing::warn!(
-                filters = refused.join(" "),
-                "broker refused subscriptions; commands on them will not arrive"
-            );
+            self.known.notices.refused_filters(&refused, reason);
         }
         self.refused.extend(refused.into_iter().map(Arc::from));
+        self.publish_refused();
+        self.become_ready();
+    }
+
+    fn publish_refused(&self) {
         self.shared.set_refused_filters(self.refused.iter().cloned().collect());
+    }
+
+    fn take_acknowledged(&mut self, id: u16, refusal: Option<&str>) {
+        let Some(index) = self.sent.iter().position(|sent| sent.id == id) else { return };
+        let Some(sent) = self.sent.remove(index) else { return };
+        if let Some(reason) = refusal {
+            self.known.notices.not_taken(&sent.topic, reason);
+        } else if sent.topic == self.names.full(&Topic::of_node(Kind::Info)) {
+            self.known.info_stands = true;
+        }
+        if let Some(token) = sent.token {
+            // What the broker will not have is not offered again.
+            self.shared.outbox().acknowledge(token);
+        }
     }
 
     /// Subscribes to the commands of cameras that came, and ends the subscriptions of those that went.
     fn change_cameras(&mut self, now: &Arc<PublisherOptions>) -> Option<End> {
         let before = std::mem::replace(&mut self.wanted, Arc::clone(now));
-        if self.phase == Phase::Greeting && self.asked.is_empty() {
-            // The subscriptions are still to be asked for.
-            return None;
-        }
+        // Without a welcome the subscriptions are still to be asked for.
+        self.welcome?;
         let only_in = |these: &PublisherOptions, others: &PublisherOptions| -> Vec<Arc<str>> {
             these.cameras.iter().filter(|camera| !others.cameras.contains(camera)).cloned().collect()
         };
         for filter in self.command_filters(&only_in(&before, now)) {
             self.refused.remove(filter.as_str());
-            if let Err(error) = self.connection.client.try_unsubscribe(filter) {
-                return Some(End::Failed(error.to_string()));
+            let id = self.next_id();
+            if !self.connection.unsubscribe(id, filter) {
+                return Some(far_behind());
             }
         }
+        self.publish_refused();
         let new = self.command_filters(&only_in(now, &before));
         if new.is_empty() { None } else { self.subscribe(new) }
     }
@@ -224,7 +327,11 @@ impl<'a> Session<'a> {
         self.shared.counters.connects.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.connected.store(true, Ordering::Relaxed);
         self.shared.outbox().connect();
-        tracing::info!(broker = self.wanted.broker(), "connected to the broker");
+        let now = Instant::now();
+        match self.known.notices.connections.admits(now) {
+            Some(_) => tracing::info!(broker = self.wanted.broker(), "connected to the broker"),
+            None => self.untold_since = Some(now),
+        }
         let _ = self.news.try_send(LinkNews::Changed);
     }
 
@@ -251,38 +358,75 @@ impl<'a> Session<'a> {
     fn leave_at_once(&mut self) -> Option<End> {
         self.phase = Phase::Disconnecting;
         let status = self.names.full(&Topic::of_node(Kind::Status));
-        let client = &self.connection.client;
+        let (id, retain) = (self.next_id(), self.welcome.is_none_or(|welcome| welcome.retains));
         // The broker reads both in this order.
-        let left = client
-            .try_publish(status, QoS::AtLeastOnce, true, "offline")
-            .and_then(|()| client.try_disconnect());
-        self.handed.push_back(None);
-        left.err().map(|error| End::Failed(error.to_string()))
+        let taken = self.connection.publish(status, b"offline".to_vec(), retain, Some(id))
+            && self.connection.disconnect();
+        (!taken).then(far_behind)
     }
 
-    /// Hands messages to the library while it has room, and ends a session that has said everything.
+    /// Hands messages to the connection while it has room, and ends a session that has said everything.
     fn feed(&mut self) -> Option<End> {
         self.deliver_waiting_commands();
-        while matches!(self.phase, Phase::Feeding | Phase::Leaving(_)) && self.handed.len() < REQUESTS / 2 {
+        self.is_full = false;
+        while let (Phase::Feeding | Phase::Leaving(_), Some(welcome)) = (self.phase, self.welcome) {
+            if self.sent.len() >= welcome.receive_max {
+                break;
+            }
+            if self.connection.room() < REQUESTS / 2 {
+                self.is_full = true;
+                break;
+            }
             let Some(message) = self.shared.outbox().take() else { break };
             let name = match &message.address {
                 Address::Topic(topic) => self.names.full(topic),
                 Address::Full(full) => full.clone(),
             };
-            let qos = if message.token.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-            if let Err(error) = self.connection.client.try_publish(name, qos, message.retain, message.payload)
-            {
-                return Some(End::Failed(error.to_string()));
+            if let Some(end) = self.send(welcome, name, message.payload, message.retain, message.token) {
+                return Some(end);
             }
-            self.handed.push_back(message.token);
-            self.shared.counters.published.fetch_add(1, Ordering::Relaxed);
         }
         let Phase::Leaving(until) = self.phase else { return None };
         if self.shared.outbox().is_empty() {
             self.phase = Phase::Disconnecting;
-            return self.connection.client.try_disconnect().err().map(|error| End::Failed(error.to_string()));
+            return (!self.connection.disconnect()).then(far_behind);
         }
         (Instant::now() >= until).then_some(End::Closed)
+    }
+
+    /// Sends a message within what the broker grants. With a `token` it is to be acknowledged.
+    fn send(
+        &mut self,
+        welcome: Welcome,
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+        token: Option<u64>,
+    ) -> Option<End> {
+        let bytes = topic.len() + payload.len() + MOST_BYTES_AROUND;
+        if bytes > welcome.max_packet {
+            self.shared.counters.oversize.fetch_add(1, Ordering::Relaxed);
+            self.known.notices.too_large_for_broker(&topic, bytes, welcome.max_packet);
+            if let Some(token) = token {
+                self.shared.outbox().acknowledge(token);
+            }
+            return None;
+        }
+        if retain && !welcome.retains {
+            self.known.notices.no_retain();
+        }
+        let id = (token.is_some() && welcome.acknowledges).then(|| self.next_id());
+        if !self.connection.publish(topic.clone(), payload, retain && welcome.retains, id) {
+            return Some(far_behind());
+        }
+        match (id, token) {
+            (Some(id), _) => self.sent.push_back(Sent { id, token, topic, since: Instant::now() }),
+            // Nobody will ever acknowledge it.
+            (None, Some(token)) => self.shared.outbox().acknowledge(token),
+            (None, None) => {}
+        }
+        self.shared.counters.published.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     fn deliver_waiting_commands(&mut self) {
@@ -294,43 +438,60 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes an incoming message: who may speak on this topic is checked before anything is remembered.
-    fn receive(&mut self, message: &Publish) {
+    /// The topic of a message that may be ours to obey: checked before anything of it is remembered.
+    fn commanded(&mut self, full: &str) -> Option<Topic> {
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
         let ours = |topic: &Topic| topic.camera().is_some_and(|camera| self.wanted.cameras.contains(camera));
-        let topic = self.names.parse(&message.topic).filter(|topic| topic.answer().is_some() && ours(topic));
-        let Some(topic) = topic else {
+        let topic = self.names.parse(full).filter(|topic| topic.answer().is_some() && ours(topic));
+        if topic.is_none() {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-            if !std::mem::replace(&mut self.warned_of_foreign_topic, true) {
-                tracing::warn!("the broker sends topics that were not subscribed; they are ignored");
-            }
-            return;
-        };
+            self.known.notices.foreign_topic();
+        }
+        topic
+    }
+
+    fn receive(&mut self, message: &Message) {
+        let Some(topic) = self.commanded(&message.topic) else { return };
         let admitted = self.gate.admits(&topic, Instant::now());
-        match Command::read(&topic, &message.topic, &message.payload, message.retain) {
+        match Command::read(&topic, &message.topic, &message.payload, message.retained) {
             Ok(command) if !admitted => self.gate.wait(&topic, command),
             Ok(command) => {
                 if self.news.try_send(LinkNews::Command(command.clone())).is_err() {
                     self.gate.wait(&topic, command);
                 }
             }
-            Err(error) => self.refuse(topic, &error.to_string(), admitted),
+            Err(error) => self.refuse(topic, &error, admitted),
         }
+    }
+
+    fn receive_oversize(&mut self, message: &Oversize) {
+        let Some(topic) = self.commanded(&message.topic) else { return };
+        let admitted = self.gate.admits(&topic, Instant::now());
+        let error = if message.retained {
+            CommandError::Retained { topic: message.topic.clone() }
+        } else {
+            CommandError::TooLarge { bytes: message.bytes, limit: topic.spec().max_bytes }
+        };
+        self.refuse(topic, &error, admitted);
     }
 
     /// Counts and logs a refused command; the sender's switch snaps back, unless that is what a flood would
     /// ask for.
-    fn refuse(&mut self, topic: Topic, reason: &str, answered: bool) {
+    fn refuse(&mut self, topic: Topic, error: &CommandError, answered: bool) {
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-        if self.warned.insert(topic.clone()) {
-            tracing::warn!(
-                topic = self.names.full(&topic),
-                reason,
-                "command refused; the setting keeps its value"
-            );
-        }
+        let full = self.names.full(&topic);
+        self.known.notices.refused_command(&topic, &full, &error.to_string());
         if let (true, Some(answer)) = (answered, topic.answer()) {
             self.shared.outbox().repeat_state(answer);
         }
     }
+}
+
+fn failed(reason: &str) -> End {
+    End::Failed(Failure::Lost(reason.to_owned()))
+}
+
+/// The connection takes no order: it has ended, or its end is about to be told.
+fn far_behind() -> End {
+    failed("the broker takes messages too slowly")
 }
