@@ -5,6 +5,7 @@ mod mosquitto;
 use mosquitto::{Broker, Listener, OldDoor, free_port, wait_for};
 use retinad::contract::{Change, Kind, Topic};
 use retinad::publish::{Deadlines, LinkNews, Publisher, PublisherOptions};
+use retinad::secret::Secret;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ fn options(port: u16, node: &str, credentials: Option<(&str, &str)>) -> Publishe
     PublisherOptions {
         host: "127.0.0.1".into(),
         port,
-        credentials: credentials.map(|(user, password)| (user.to_owned(), password.to_owned())),
+        credentials: credentials.map(|(user, password)| (user.to_owned(), Secret::new(password.to_owned()))),
         base: "retinad".into(),
         node: node.into(),
         cameras: vec![Arc::from("front")],

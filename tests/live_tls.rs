@@ -8,6 +8,7 @@ mod program;
 use certificates::Certificates;
 use mosquitto::{Broker, wait_for};
 use retinad::publish::{Deadlines, PublishError, Publisher, PublisherOptions, Tls, TlsFiles, probe};
+use retinad::secret::Secret;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -223,7 +224,7 @@ fn a_password_that_crosses_the_network_in_clear_is_warned_of_once() {
     let options = |host: &str, port: u16, password: &str| PublisherOptions {
         host: host.into(),
         port,
-        credentials: Some(("pi".into(), password.into())),
+        credentials: Some(("pi".into(), Secret::new(password.into()))),
         base: "retinad".into(),
         node: "n".into(),
         cameras: Vec::new(),

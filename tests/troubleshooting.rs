@@ -15,6 +15,21 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// A literal that goes over several lines as the one line that it is.
+fn joined(literal: &str) -> String {
+    literal.split("\\\n").map(str::trim_start).collect()
+}
+
+/// What `{NAME}` stands for, where a message is a constant.
+fn constant(message: String, sources: &[String]) -> String {
+    let Some(name) = message.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+        return message;
+    };
+    let declared = format!("const {name}: &str =");
+    let after = sources.iter().find_map(|text| text.split_once(&declared)).expect(name).1;
+    joined(after.split('"').nth(1).expect("a literal"))
+}
+
 /// The message of each `warn!` and `error!` call: its last literal that is not a field's value.
 fn messages(text: &str) -> Vec<String> {
     let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -29,7 +44,7 @@ fn messages(text: &str) -> Vec<String> {
             else {
                 panic!("no message at the end of {}", &call[..end]);
             };
-            found.push(literal.to_owned());
+            found.push(joined(literal));
         }
     }
     found
@@ -40,8 +55,10 @@ fn every_warning_has_its_row_and_every_row_its_warning() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
+    let texts: Vec<String> =
+        files.iter().map(|file| std::fs::read_to_string(file).expect("source")).collect();
     let in_source: BTreeSet<String> =
-        files.iter().flat_map(|file| messages(&std::fs::read_to_string(file).expect("source"))).collect();
+        texts.iter().flat_map(|text| messages(text)).map(|message| constant(message, &texts)).collect();
     assert!(in_source.len() > 20, "only {} messages found", in_source.len());
     let page = std::fs::read_to_string(root.join("docs/troubleshooting.md")).expect("the page");
     let row = |line: &str| Some(line.strip_prefix("| `")?.split_once("` |")?.0.to_owned());

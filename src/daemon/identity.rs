@@ -5,7 +5,7 @@ use crate::contract::slug;
 use crate::health;
 use crate::publish::{PublishError, Tls, TlsFiles};
 use crate::scene::Identity;
-use crate::secret;
+use crate::secret::Secret;
 use crate::settings::{Settings, is_id};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -58,7 +58,7 @@ const SERVICE_STATE: &str = "/var/lib/retinad";
 ///
 /// # Errors
 /// [`DaemonError::Password`] if the file cannot be read or others may read it.
-pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, DaemonError> {
+pub fn credentials(settings: &Settings) -> Result<Option<(String, Secret)>, DaemonError> {
     let mqtt = &settings.mqtt;
     if mqtt.username.is_empty() {
         return Ok(None);
@@ -70,7 +70,7 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
         (false, _) => (mqtt.password_file.clone(), true),
         (true, Some(path)) if path.exists() => (path, false),
         (true, None) if of_service.exists() => (of_service, false),
-        _ => return Ok(Some((mqtt.username.clone(), String::new()))),
+        _ => return Ok(Some((mqtt.username.clone(), Secret::new(String::new())))),
     };
     let failed = |reason: String| DaemonError::Password { path: path.display().to_string(), reason };
     let mode =
@@ -82,8 +82,7 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, String)>, Daem
     }
     let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e, &path)))?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
-    secret::remember(&password);
-    Ok(Some((mqtt.username.clone(), password)))
+    Ok(Some((mqtt.username.clone(), Secret::new(password))))
 }
 
 /// How TLS to the broker is spoken, if it is: its files are read now.

@@ -4,6 +4,7 @@
 use super::DaemonError;
 use super::identity::{credentials, tls};
 use crate::publish::{PublishError, Tls};
+use crate::secret::Secret;
 use crate::settings::{Settings, SettingsError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) enum ReloadError {
 /// New settings with what had to be read for them.
 pub(super) struct Reloaded {
     pub settings: Settings,
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Secret)>,
     pub tls: Option<Tls>,
 }
 

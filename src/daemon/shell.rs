@@ -22,6 +22,7 @@ use crate::publish::{Deadlines, LinkNews, LinkStatus, Publisher, PublisherOption
 use crate::scene::{
     CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
 };
+use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::thread::EndNotice;
 use crossbeam_channel::{Receiver, RecvError, at, never, select, tick};
@@ -372,7 +373,7 @@ fn keeps_broker(waiting: &[String]) -> bool {
 pub(super) fn publisher_options(
     settings: &Settings,
     node: &str,
-    credentials: Option<(String, String)>,
+    credentials: Option<(String, Secret)>,
     tls: Option<Tls>,
 ) -> PublisherOptions {
     PublisherOptions {

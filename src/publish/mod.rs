@@ -10,6 +10,7 @@ pub use link::{SubscribeOptions, Tls, TlsFiles, probe, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
 use crate::contract::{Command, Kind, MqttHealth, Names, Topic};
+use crate::secret::Secret;
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeSet;
@@ -72,7 +73,7 @@ pub struct PublisherOptions {
     /// Port.
     pub port: u16,
     /// User name and password.
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Secret)>,
     /// First levels of each topic.
     pub base: String,
     /// This machine's name in topics.

@@ -24,6 +24,12 @@ impl Secret {
         Self(text)
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The secret itself, for whoever sends it.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -164,7 +164,12 @@ impl ValueType {
     /// password may have been written where a path or another text belongs.
     #[must_use]
     pub fn may_be_shown(&self) -> bool {
-        !matches!(self, Self::Text(TextRule::AddressOrEmpty | TextRule::Any) | Self::Path | Self::Texts)
+        !matches!(
+            self,
+            Self::Text(TextRule::AddressOrEmpty | TextRule::Any | TextRule::UserName)
+                | Self::Path
+                | Self::Texts
+        )
     }
 
     /// Whether it stands in quotes in the file.

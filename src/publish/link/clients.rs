@@ -4,6 +4,7 @@ use super::connection::{Connection, Event, Failure, Next, Target};
 use super::tls::Tls;
 use crate::backoff::Backoff;
 use crate::publish::{Deadlines, PublishError};
+use crate::secret::Secret;
 use std::time::Duration;
 
 /// Waits of a listener between two attempts.
@@ -24,7 +25,7 @@ pub struct SubscribeOptions {
     /// Port.
     pub port: u16,
     /// User name and password.
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Secret)>,
     /// How TLS is spoken; none: in clear.
     pub tls: Option<Tls>,
     /// Topic filter.
@@ -148,7 +149,7 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 pub fn probe(
     host: &str,
     port: u16,
-    credentials: Option<&(String, String)>,
+    credentials: Option<&(String, Secret)>,
     tls: Option<&Tls>,
 ) -> Result<(), PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,6 +6,7 @@
 //!
 //! Source: OASIS MQTT 3.1.1 and MQTT 5.0, section 2.1 (fixed header) and 3.3 (PUBLISH).
 
+use crate::secret::Secret;
 use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes as five;
@@ -38,7 +39,7 @@ pub(super) enum Version {
 #[derive(Debug, Clone)]
 pub(super) struct Hello {
     pub client_id: String,
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Secret)>,
     /// Topic on which the broker says `offline` for us when the connection breaks.
     pub will: Option<String>,
     /// Seconds.
@@ -370,7 +371,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn connect(&self, hello: &Hello, into: &mut BytesMut) {
-        let login = hello.credentials.as_ref();
+        let login = hello.credentials.as_ref().map(|(user, password)| (user, password.expose()));
         self.write(
             || {
                 let mut connect = v4::Connect::new(&hello.client_id);
