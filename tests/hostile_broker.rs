@@ -166,7 +166,7 @@ fn closes_once_online_five_times_and_is_back_each_time_within_five_seconds() {
 }
 
 #[test]
-fn closes_on_a_large_message_and_is_neither_a_duplicate_nor_a_reason_for_many_lines() {
+fn closes_on_large_messages_which_are_named_and_left_out() {
     let broker = ScriptedBroker::start(|peer, _| {
         if !peer.welcome_old() {
             return;
@@ -180,9 +180,19 @@ fn closes_on_a_large_message_and_is_neither_a_duplicate_nor_a_reason_for_many_li
         }
     });
     let publisher = publisher(&broker, "large");
+    publisher.publish(Topic::of_node(Kind::Info), vec![b'i'; 3000]);
+    publisher.publish(front(Kind::Events), b"before".to_vec());
     publisher.publish(front(Kind::Events), vec![b'x'; 3000]);
-    wait_for(15, "some sessions", || publisher.status().counted.connects >= 4);
+    publisher.publish(front(Kind::Events), b"after".to_vec());
+    // Neither the topic nor the event that it will not have keeps the others back.
+    wait_for(30, "online and what came after", || {
+        broker.seen.count("publish retinad/large/status online") >= 1
+            && broker.seen.count("events after") >= 1
+    });
+    assert!(broker.seen.count("events before") >= 1);
     assert!(!publisher.status().counted.suspect_duplicate);
+    assert_eq!(logged("retinad/large/bridge/info"), 1);
+    assert_eq!(logged("retinad/large/front/events"), 1);
 }
 
 #[test]

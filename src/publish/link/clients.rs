@@ -55,90 +55,110 @@ pub fn subscribe(
     on_message: impl FnMut(&str, &[u8]) -> bool,
 ) -> Result<(), PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(listen(wanted, on_message));
+    let target = wanted.target();
+    let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let listener = Listener { wanted, on_message, target, backoff, told: false, warned: false };
+    let result = runtime.block_on(listener.listen());
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn listen(
-    wanted: &SubscribeOptions,
-    mut on_message: impl FnMut(&str, &[u8]) -> bool,
-) -> Result<(), PublishError> {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut target = wanted.target();
-    let (mut told, mut warned) = (false, false);
-    loop {
-        let mut connection = Connection::start(target.clone());
-        let mut deadline = None;
+/// One that listens over any number of connections.
+struct Listener<'a, F> {
+    wanted: &'a SubscribeOptions,
+    on_message: F,
+    target: Target,
+    backoff: Backoff,
+    /// Why there is no connection was said.
+    told: bool,
+    /// That the password crosses the network in clear was said.
+    warned: bool,
+}
+
+impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
+    async fn listen(mut self) -> Result<(), PublishError> {
+        while self.listen_once().await? {
+            tokio::time::sleep(self.backoff.next_wait()).await;
+        }
+        Ok(())
+    }
+
+    /// Listens over one connection; whether another one is wanted after it.
+    async fn listen_once(&mut self) -> Result<bool, PublishError> {
+        let mut connection = Connection::start(self.target.clone());
+        let patience = Deadlines::default().subscribed;
+        let mut deadline = std::pin::pin!(tokio::time::sleep(patience));
+        let mut waits = false;
         loop {
             let event = tokio::select! {
                 next = connection.next(false) => match next {
-                    Next::Event(event) => event,
+                    Next::Event(Some(event)) => event,
+                    Next::Event(None) => return Ok(true),
                     Next::Room => continue,
                 },
-                () = sleep_until(deadline), if deadline.is_some() => {
-                    tracing::warn!(filter = wanted.filter, "the broker does not acknowledge the subscription");
-                    deadline = None;
+                () = &mut deadline, if waits => {
+                    let filter = &self.wanted.filter;
+                    tracing::warn!(filter, "the broker does not acknowledge the subscription");
+                    waits = false;
                     continue;
                 }
             };
             match event {
-                Some(Ok(Event::Reached(peer))) => {
-                    let clear = wanted.tls.is_none() && !peer.ip().is_loopback();
-                    if clear && wanted.credentials.is_some() && !std::mem::replace(&mut warned, true) {
-                        tracing::warn!("{CLEAR_PASSWORD}");
-                    }
+                Ok(Event::Welcome(welcome)) => {
+                    self.backoff.reset();
+                    (self.told, self.target.version) = (false, Some(welcome.version));
+                    connection.subscribe(SUBSCRIPTION, vec![self.wanted.filter.clone()], true);
+                    deadline.as_mut().reset(tokio::time::Instant::now() + patience);
+                    waits = true;
                 }
-                Some(Ok(Event::Welcome(welcome))) => {
-                    backoff.reset();
-                    told = false;
-                    target.version = Some(welcome.version);
-                    if !connection.subscribe(SUBSCRIPTION, vec![wanted.filter.clone()], true) {
-                        break;
-                    }
-                    deadline = Some(tokio::time::Instant::now() + Deadlines::default().subscribed);
+                Ok(Event::Subscribed { refused, reason, .. }) => {
+                    waits = false;
+                    self.check_subscription(&refused, reason.as_deref())?;
                 }
-                Some(Ok(Event::Subscribed { refused, reason, .. })) => {
-                    deadline = None;
-                    if refused.contains(&true) {
-                        let words = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-                        return Err(
-                            wanted.refused(format!("subscription to {} refused{words}", wanted.filter))
-                        );
-                    }
+                Ok(Event::Message(message)) if !(self.on_message)(&message.topic, &message.payload) => {
+                    return Ok(false);
                 }
-                Some(Ok(Event::Message(message))) => {
-                    if !on_message(&message.topic, &message.payload) {
-                        return Ok(());
-                    }
+                Ok(event) => self.warn(&event),
+                Err(failure @ Failure::Refused(_)) => return Err(self.wanted.refused(failure.to_string())),
+                Err(failure) => {
+                    self.say_once(&failure);
+                    return Ok(true);
                 }
-                Some(Ok(Event::Oversize(message))) => {
-                    tracing::warn!(
-                        topic = message.topic,
-                        bytes = message.bytes,
-                        "message too large, not shown"
-                    );
-                }
-                Some(Ok(Event::Acknowledged { .. } | Event::Closed)) => {}
-                Some(Err(failure @ Failure::Refused(_))) => return Err(wanted.refused(failure.to_string())),
-                Some(Err(failure)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        let broker = format!("{}:{}", wanted.host, wanted.port);
-                        tracing::warn!(broker, reason = failure.to_string(), "waiting for the broker");
-                    }
-                    break;
-                }
-                None => break,
             }
         }
-        tokio::time::sleep(backoff.next_wait()).await;
     }
-}
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    if let Some(deadline) = deadline {
-        tokio::time::sleep_until(deadline).await;
+    fn check_subscription(&self, refused: &[bool], reason: Option<&str>) -> Result<(), PublishError> {
+        if !refused.contains(&true) {
+            return Ok(());
+        }
+        let words = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        Err(self.wanted.refused(format!("subscription to {} refused{words}", self.wanted.filter)))
+    }
+
+    fn warn(&mut self, event: &Event) {
+        match event {
+            Event::Reached(peer) => {
+                let in_clear = self.wanted.tls.is_none() && !peer.ip().is_loopback();
+                let has_password = self.wanted.credentials.as_ref().is_some_and(|(_, word)| !word.is_empty());
+                if in_clear && has_password && !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!("{CLEAR_PASSWORD}");
+                }
+            }
+            Event::Oversize(message) => {
+                let topic = super::wire::cleaned(&message.topic);
+                tracing::warn!(topic, bytes = message.bytes, "message too large, not shown");
+            }
+            _ => {}
+        }
+    }
+
+    fn say_once(&mut self, failure: &Failure) {
+        if !std::mem::replace(&mut self.told, true) {
+            let broker = format!("{}:{}", self.wanted.host, self.wanted.port);
+            tracing::warn!(broker, reason = failure.to_string(), "waiting for the broker");
+        }
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) const REQUESTS: usize = 64;
 /// Bytes that wait for the socket, above which neither orders nor messages are taken.
 const MAX_WAITING: usize = 64 << 10;
 
-/// Which broker, and who we are there.
-#[derive(Debug, Clone)]
+/// Which broker, and who we are there. It holds a password, so it is not for `Debug`.
+#[derive(Clone)]
 pub(super) struct Target {
     pub host: String,
     pub port: u16,

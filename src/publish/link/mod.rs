@@ -5,6 +5,7 @@
 
 mod clients;
 mod connection;
+mod culprit;
 mod dial;
 mod notices;
 mod session;
@@ -20,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::contract::{Kind, Topic};
 use connection::Failure;
 use crossbeam_channel::Sender;
+use culprit::{Culprits, Mark};
 use notices::Notices;
 use session::End;
 use std::sync::Arc;
@@ -62,6 +64,9 @@ struct Known {
     version: Option<Version>,
     /// The broker has acknowledged `bridge/info` of ours.
     info_stands: bool,
+    /// The oldest message that was not acknowledged when the last session was lost.
+    not_acknowledged: Option<Mark>,
+    culprits: Culprits,
     notices: Notices,
 }
 
@@ -84,7 +89,7 @@ pub(super) async fn keep(shared: Arc<Shared>, news: Sender<LinkNews>, mut orders
             End::Failed(failure) => failure,
         };
         let lived = was_connected.then(|| begun.elapsed());
-        attempts.count(&failure, lived);
+        attempts.count(&options, &failure, lived);
         let look = attempts.is_duplicate(&options, &shared, &failure);
         let Some(duplicate) = while_turning(&shared, &mut orders, look).await else { continue };
         shared.counters.suspect_duplicate.store(duplicate, Ordering::Relaxed);
@@ -124,11 +129,15 @@ impl Attempts {
     }
 
     /// Counts a session that failed; `connected_for` is how long its connection stood, if it did.
-    fn count(&mut self, failure: &Failure, connected_for: Option<Duration>) {
+    fn count(&mut self, options: &PublisherOptions, failure: &Failure, connected_for: Option<Duration>) {
         if let Some(lived) = connected_for {
             self.last_online = Some(Instant::now());
             self.short_sessions += 1;
-            if lived >= STEADY {
+            let oldest = self.known.not_acknowledged.take();
+            if lived < STEADY {
+                self.suspect(options, oldest);
+            } else {
+                self.known.culprits.forget();
                 self.backoff.reset();
                 (self.short_sessions, self.taken_over) = (0, 0);
                 self.last_logged_reason = None;
@@ -136,6 +145,18 @@ impl Attempts {
         }
         if matches!(failure, Failure::TakenOver(_)) {
             self.taken_over += 1;
+        }
+    }
+
+    /// A message at which sessions end again and again is left out, but for `online` and `offline`.
+    fn suspect(&mut self, options: &PublisherOptions, oldest: Option<Mark>) {
+        let status = options.names().full(&Topic::of_node(Kind::Status));
+        let left_out = self.known.culprits.lost(oldest.filter(|mark| mark.topic != status));
+        if let Some(Mark { topic, .. }) = left_out {
+            tracing::warn!(
+                topic,
+                "the broker ends the session whenever this message is sent; it is left out until a session lasts"
+            );
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::clients::CLEAR_PASSWORD;
 use super::connection::{Connection, Event, Failure, Next, REQUESTS, Target};
+use super::culprit::Mark;
 use super::wire::{Message, Oversize, Welcome};
 use super::{Known, STEADY};
 use crate::contract::{Command, CommandError, Kind, Names, TOPICS, Topic, Way};
@@ -62,7 +63,7 @@ struct Sent {
     id: u16,
     /// None for one that the outbox does not know.
     token: Option<u64>,
-    topic: String,
+    mark: Mark,
     since: Instant,
 }
 
@@ -170,7 +171,10 @@ impl<'a> Session<'a> {
         let event = match event {
             None => return Some(failed("connection ended")),
             Some(Err(_)) if self.phase == Phase::Disconnecting => return Some(End::Closed),
-            Some(Err(failure)) => return Some(End::Failed(failure)),
+            Some(Err(failure)) => {
+                self.known.not_acknowledged = self.sent.pop_front().map(|sent| sent.mark);
+                return Some(End::Failed(failure));
+            }
             Some(Ok(event)) => event,
         };
         match event {
@@ -289,14 +293,12 @@ impl<'a> Session<'a> {
         let Some(index) = self.sent.iter().position(|sent| sent.id == id) else { return };
         let Some(sent) = self.sent.remove(index) else { return };
         if let Some(reason) = refusal {
-            self.known.notices.not_taken(&sent.topic, reason);
-        } else if sent.topic == self.names.full(&Topic::of_node(Kind::Info)) {
+            self.known.notices.not_taken(&sent.mark.topic, reason);
+        } else if sent.mark.topic == self.names.full(&Topic::of_node(Kind::Info)) {
             self.known.info_stands = true;
         }
-        if let Some(token) = sent.token {
-            // What the broker will not have is not offered again.
-            self.shared.outbox().acknowledge(token);
-        }
+        // What the broker will not have is not offered again.
+        self.acknowledge(sent.token);
     }
 
     /// Subscribes to the commands of cameras that came, and ends the subscriptions of those that went.
@@ -407,26 +409,35 @@ impl<'a> Session<'a> {
         if bytes > welcome.max_packet {
             self.shared.counters.oversize.fetch_add(1, Ordering::Relaxed);
             self.known.notices.too_large_for_broker(&topic, bytes, welcome.max_packet);
-            if let Some(token) = token {
-                self.shared.outbox().acknowledge(token);
-            }
+            self.acknowledge(token);
+            return None;
+        }
+        let mark = Mark::new(&topic, &payload, retain);
+        if self.known.culprits.leave_out(&mark) {
+            self.acknowledge(token);
             return None;
         }
         if retain && !welcome.retains {
             self.known.notices.no_retain();
         }
         let id = (token.is_some() && welcome.acknowledges).then(|| self.next_id());
-        if !self.connection.publish(topic.clone(), payload, retain && welcome.retains, id) {
+        if !self.connection.publish(topic, payload, retain && welcome.retains, id) {
             return Some(far_behind());
         }
-        match (id, token) {
-            (Some(id), _) => self.sent.push_back(Sent { id, token, topic, since: Instant::now() }),
+        match id {
+            Some(id) => self.sent.push_back(Sent { id, token, mark, since: Instant::now() }),
             // Nobody will ever acknowledge it.
-            (None, Some(token)) => self.shared.outbox().acknowledge(token),
-            (None, None) => {}
+            None => self.acknowledge(token),
         }
         self.shared.counters.published.fetch_add(1, Ordering::Relaxed);
         None
+    }
+
+    /// A message is done with, whether it was sent or not.
+    fn acknowledge(&self, token: Option<u64>) {
+        if let Some(token) = token {
+            self.shared.outbox().acknowledge(token);
+        }
     }
 
     fn deliver_waiting_commands(&mut self) {

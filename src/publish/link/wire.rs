@@ -35,8 +35,8 @@ pub(super) enum Version {
     Five,
 }
 
-/// Who we are, as CONNECT says it.
-#[derive(Debug, Clone)]
+/// Who we are, as CONNECT says it. It holds a password, so it is not for `Debug`.
+#[derive(Clone)]
 pub(super) struct Hello {
     pub client_id: String,
     pub credentials: Option<(String, Secret)>,
