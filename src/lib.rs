@@ -7,8 +7,11 @@
 pub mod address;
 pub mod atomic_file;
 pub mod backoff;
+mod caught;
 pub mod detection;
 pub mod frame;
+mod one_line;
+mod regular_file;
 pub mod secret;
 pub mod settings;
 pub mod thread;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 28] = [
     ("main", 7),
     ("cli", 7),
     ("daemon", 6),
@@ -26,6 +26,9 @@ const FLOORS: [(&str, u8); 25] = [
     ("detection", 0),
     ("atomic_file", 0),
     ("backoff", 0),
+    ("caught", 0),
+    ("one_line", 0),
+    ("regular_file", 0),
     ("thread", 0),
     ("address", 0),
     ("secret", 0),

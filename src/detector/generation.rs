@@ -1,7 +1,8 @@
 //! A generation: one loaded and checked model, with the number that outcomes carry to say which model judged
 //! them.
 
-use crate::engine::{Arithmetic, Engine, caught};
+use crate::caught::caught;
+use crate::engine::{Arithmetic, Engine};
 use crate::model::{Manifest, ModelError, ModelFile, one_line};
 use crate::retinanet::anchors::{self, Level};
 use std::path::Path;

@@ -6,8 +6,9 @@ mod self_test;
 pub use generation::Generation;
 pub use self_test::SelfTestError;
 
+use crate::caught::caught;
 use crate::detection::{Detection, Heads, Times};
-use crate::engine::{Input, Session, caught};
+use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Letterbox};
 use crate::model::{Channels, ClipOrder, Head, Placement};

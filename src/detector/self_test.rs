@@ -1,8 +1,8 @@
 //! The self-test of a model: a built-in picture, detected on twice, before the model sees a camera's.
 
 use super::{DetectError, Detector, Generation};
+use crate::caught::caught;
 use crate::detection::{Detection, Heads, Tensor};
-use crate::engine::caught;
 use crate::frame::{Encoding, RawFrame};
 use crate::model::SelfTestPicture;
 use sha2::{Digest, Sha256};

@@ -2,9 +2,9 @@
 //! over. Heads come out as codes all the same, because a quantised graph's outputs lie on the quantiser's
 //! grid.
 
-use super::caught::caught;
 use super::leftover::{Facts, Real};
 use super::wanted::Wanted;
+use crate::caught::caught;
 use crate::detection::{self, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation, output_quantisation};
 use std::collections::{HashMap, HashSet};

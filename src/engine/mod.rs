@@ -4,7 +4,6 @@
 //! arithmetic between them; a graph that is not quantised runs in tract's altogether. Either way heads come
 //! out behind the same [`Session`].
 
-mod caught;
 mod float;
 mod graph;
 mod leftover;
@@ -12,8 +11,6 @@ mod plan;
 mod qoperator;
 mod taps;
 mod wanted;
-
-pub(crate) use caught::caught;
 
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;

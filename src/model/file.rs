@@ -2,13 +2,10 @@
 //! outputs.
 
 use super::{Manifest, ManifestError, ModelError, metadata, one_line};
+use crate::regular_file::{self, ReadError};
 use prost::Message;
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{File, FileType};
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use tract_onnx::pb;
 
@@ -113,38 +110,13 @@ fn refused(error: ManifestError, path: &str) -> ModelError {
 }
 
 /// The bytes of a regular file of at most [`MAX_BYTES`]; `name` stands for it in messages.
-///
-/// The file is opened first and then asked what it is, so that nothing else can take its place in between.
-/// Opened without waiting, because a FIFO that nobody writes to would otherwise hold the caller for ever.
 fn read_regular(path: &Path, name: &str) -> Result<Vec<u8>, ModelError> {
-    let failed = |source| ModelError::Read { path: name.to_owned(), source };
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(ModelError::NotRegular { path: name.to_owned(), found: kind(metadata.file_type()) });
-    }
-    let too_large = |bytes| ModelError::TooLarge { path: name.to_owned(), bytes };
-    if metadata.len() > MAX_BYTES {
-        return Err(too_large(metadata.len()));
-    }
-    let mut bytes = Vec::new();
-    // The limit holds for a file that grows while it is read, too.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(bytes)
-}
-
-fn kind(found: FileType) -> &'static str {
-    if found.is_dir() {
-        "a folder"
-    } else if found.is_fifo() {
-        "a FIFO"
-    } else {
-        "a device or socket"
-    }
+    let path_name = || name.to_owned();
+    regular_file::read(path, MAX_BYTES).map_err(|error| match error {
+        ReadError::System(source) => ModelError::Read { path: path_name(), source },
+        ReadError::NotRegular { found } => ModelError::NotRegular { path: path_name(), found },
+        ReadError::TooLarge { bytes, .. } => ModelError::TooLarge { path: path_name(), bytes },
+    })
 }
 
 /// Quantisation of each output of `graph` that a DequantizeLinear makes, by name.
@@ -185,6 +157,7 @@ pub(crate) fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Qua
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     /// The one line that refuses `path`.
     fn refusal(path: &Path) -> String {

@@ -9,8 +9,8 @@ mod manifest;
 mod metadata;
 mod words;
 
+pub(crate) use crate::one_line::one_line;
 pub use error::ModelError;
-pub(crate) use error::one_line;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{

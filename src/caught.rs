@@ -1,6 +1,6 @@
 //! A panic made an error, without a line on standard error.
 
-use crate::model::one_line;
+use crate::one_line::one_line;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
