@@ -5,7 +5,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use retinad::contract::{Kind, Topic};
 use retinad::detection::{Detection, Outcome, Verdict};
 use retinad::engine::{Arithmetic, Engine, Input};
-use retinad::frame::{Encoding, Picture, RawFrame};
+use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use retinad::image::{self, Letterbox};
 use retinad::model::{Head, ModelFile};
 use retinad::publish::Outbox;
@@ -22,15 +22,18 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn webcam_frame() -> RawFrame {
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
     let mut picture = Picture::default();
-    image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture)
-        .expect("decodes");
+    image::decode(
+        &RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data },
+        &mut picture,
+    )
+    .expect("decodes");
     let from = ::image::RgbImage::from_raw(picture.width, picture.height, picture.rgb).expect("RGB");
     let to = ::image::imageops::resize(&from, 640, 480, ::image::imageops::FilterType::Lanczos3);
     let mut data = Vec::new();
     let mut encoder = jpeg_encoder::Encoder::new(&mut data, 85);
     encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
     encoder.encode(&to, 640, 480, jpeg_encoder::ColorType::Rgb).expect("encodes");
-    RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }
+    RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data }
 }
 
 fn frame(c: &mut Criterion) {

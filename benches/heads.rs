@@ -5,7 +5,7 @@
 //! 127) / 128.
 
 use retinad::engine::{Arithmetic, Engine, Input};
-use retinad::frame::{Encoding, Picture, RawFrame};
+use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use retinad::image::{self, Letterbox};
 use retinad::model::ModelFile;
 use std::io::Write;
@@ -46,7 +46,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in files.iter().take(count) {
         let mut picture = Picture::default();
         image::decode(
-            &RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data: std::fs::read(path)? },
+            &RawFrame {
+                width: 0,
+                height: 0,
+                encoding: Encoding::Jpeg,
+                turn: Turn::NONE,
+                data: std::fs::read(path)?,
+            },
             &mut picture,
         )?;
         letterbox.fit(&picture, [127; 3], &real, &mut values)?;

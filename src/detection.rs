@@ -140,7 +140,13 @@ impl Outcome {
     #[doc(hidden)]
     #[must_use]
     pub fn of_nothing(captured: Instant, verdict: Verdict) -> Self {
-        let raw = RawFrame { width: 1, height: 1, encoding: crate::frame::Encoding::Grey, data: vec![0] };
+        let raw = RawFrame {
+            width: 1,
+            height: 1,
+            encoding: crate::frame::Encoding::Grey,
+            turn: crate::frame::Turn::NONE,
+            data: vec![0],
+        };
         Self {
             camera: 0,
             seq: 0,

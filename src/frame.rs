@@ -22,6 +22,44 @@ pub enum Encoding {
     PngOrWebp,
 }
 
+/// How a picture is turned after decoding: rows and columns exchanged, then mirrored. These eight are all the
+/// ways in which a picture can lie, by a camera's mount or by EXIF.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Its rows become columns.
+    pub transposed: bool,
+    /// Then left and right are exchanged.
+    pub mirrored_x: bool,
+    /// Then top and bottom are exchanged.
+    pub mirrored_y: bool,
+}
+
+impl Turn {
+    /// As it lies.
+    pub const NONE: Self = Self { transposed: false, mirrored_x: false, mirrored_y: false };
+
+    /// A quarter clockwise, so many times.
+    #[must_use]
+    pub fn quarters(count: u32) -> Self {
+        let quarter = Self { transposed: true, mirrored_x: true, mirrored_y: false };
+        (0..count % 4).fold(Self::NONE, |turn, _| turn.then(quarter))
+    }
+
+    /// This turn, and `next` after it.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        let (mut x, mut y) = (self.mirrored_x, self.mirrored_y);
+        if next.transposed {
+            (x, y) = (y, x);
+        }
+        Self {
+            transposed: self.transposed != next.transposed,
+            mirrored_x: x != next.mirrored_x,
+            mirrored_y: y != next.mirrored_y,
+        }
+    }
+}
+
 /// One frame as its camera gave it, compressed as it came.
 #[derive(Debug, Clone)]
 pub struct RawFrame {
@@ -31,6 +69,8 @@ pub struct RawFrame {
     pub height: u32,
     /// Layout of `data`.
     pub encoding: Encoding,
+    /// What stands it upright, after decoding.
+    pub turn: Turn,
     /// The bytes.
     pub data: Vec<u8>,
 }
@@ -70,4 +110,46 @@ pub struct Picture {
     pub height: u32,
     /// `R G B` rows from the top, without padding.
     pub rgb: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turn;
+
+    /// The pixels of a picture of 2 x 3, turned.
+    fn turned(turn: Turn, pixels: [[u8; 2]; 3]) -> Vec<Vec<u8>> {
+        let mut rows: Vec<Vec<u8>> = pixels.iter().map(|row| row.to_vec()).collect();
+        again(turn, &mut rows);
+        rows
+    }
+
+    fn again(turn: Turn, rows: &mut Vec<Vec<u8>>) {
+        if turn.transposed {
+            *rows = (0..rows[0].len()).map(|x| rows.iter().map(|row| row[x]).collect()).collect();
+        }
+        if turn.mirrored_x {
+            rows.iter_mut().for_each(|row| row.reverse());
+        }
+        if turn.mirrored_y {
+            rows.reverse();
+        }
+    }
+
+    #[test]
+    fn two_turns_one_after_the_other_are_one_turn() {
+        const PIXELS: [[u8; 2]; 3] = [[1, 2], [3, 4], [5, 6]];
+        let all: Vec<Turn> = (0..8)
+            .map(|bits| Turn { transposed: bits & 1 > 0, mirrored_x: bits & 2 > 0, mirrored_y: bits & 4 > 0 })
+            .collect();
+        for first in &all {
+            for second in &all {
+                let mut rows = turned(*first, PIXELS);
+                again(*second, &mut rows);
+                assert_eq!(rows, turned(first.then(*second), PIXELS), "{first:?}, then {second:?}");
+            }
+        }
+        assert_eq!(turned(Turn::quarters(1), PIXELS), [[5, 3, 1], [6, 4, 2]], "clockwise");
+        assert_eq!(Turn::quarters(4), Turn::NONE);
+        assert_eq!(turned(Turn::quarters(3), PIXELS), [[2, 4, 6], [1, 3, 5]]);
+    }
 }

@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use retinad::detector::{Detector, Generation};
 use retinad::engine::{Arithmetic, Engine, Input};
-use retinad::frame::{Encoding, Picture, RawFrame};
+use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use retinad::image::Letterbox;
 use retinad::kernels::Isa;
 use retinad::model::ModelFile;
@@ -64,7 +64,7 @@ fn a_whole_frame_allocates_little() {
     let model = Generation::load(&path(), 0).expect("the shipped model");
     let mut detector = Detector::new(&model, 1).expect("a detector");
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
-    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data };
+    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
     let mut picture = Picture::default();
     let mut decode = || retinad::image::decode(&raw, &mut picture).expect("decodes");
     decode();

@@ -3,7 +3,7 @@
 
 use retinad::detection::Heads;
 use retinad::engine::{Arithmetic, Engine, Input};
-use retinad::frame::{Encoding, Picture, RawFrame};
+use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use retinad::image::{self, Letterbox};
 use retinad::kernels::Isa;
 use retinad::model::ModelFile;
@@ -17,8 +17,11 @@ fn pictures() -> Vec<Picture> {
         let data = std::fs::read(Path::new(ROOT).join(format!("examples/pictures/{name}.jpg")))
             .expect("demo picture");
         let mut picture = Picture::default();
-        image::decode(&RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }, &mut picture)
-            .expect("decodes");
+        image::decode(
+            &RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data },
+            &mut picture,
+        )
+        .expect("decodes");
         picture
     };
     names.map(read).into()

@@ -3,7 +3,7 @@
 //! what is tried; the real model is swapped in the second test and in `live_faults.rs`.
 
 use retinad::detector::Generation;
-use retinad::frame::{Encoding, RawFrame};
+use retinad::frame::{Encoding, RawFrame, Turn};
 use retinad::pipeline::{Dispatcher, GenerationSlot, Judge, Offer, Sequencer, WorkerNews, start_workers};
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn run(
 #[test]
 fn swaps_and_changes_of_other_cameras_lose_no_frame() {
     let slot = Arc::new(GenerationSlot::new(stand_in(0)));
-    let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![0] };
+    let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, turn: Turn::NONE, data: vec![0] };
     let swapped = Arc::clone(&slot);
     let judged = run(FRAMES, &slot, &raw, move |number, dispatcher| {
         let change = number / (FRAMES / (2 * CHANGES));
@@ -92,7 +92,7 @@ fn a_real_model_is_swapped_between_two_frames() {
     let slot = Arc::new(GenerationSlot::new(Offer::of(&load(1), WORKERS, 1).expect("sessions")));
     let mut next = vec![Offer::of(&load(2), WORKERS, 1).expect("sessions")];
     let data = std::fs::read(root.join("examples/pictures/chelsea.jpg")).expect("a picture");
-    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data };
+    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
     let swapped = Arc::clone(&slot);
     let judged = run(20, &slot, &raw, move |number, _| {
         if number == 10 {

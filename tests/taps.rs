@@ -5,7 +5,7 @@ use prost::Message;
 use retinad::detection::{Heads, Tensor};
 use retinad::detector::{Detector, Generation};
 use retinad::engine::{Arithmetic, Engine};
-use retinad::frame::{Encoding, RawFrame};
+use retinad::frame::{Encoding, RawFrame, Turn};
 use retinad::model::{ModelFile, Tap};
 use std::collections::HashSet;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn with_taps(file: &ModelFile, taps: &[(String, String)]) -> ModelFile {
 fn heads(file: &ModelFile) -> Heads {
     let generation = Generation::from_file(file, 0, Arithmetic::Best).expect("loads");
     let data = std::fs::read(Path::new(ROOT).join("examples/pictures/astronaut.jpg")).expect("demo picture");
-    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data };
+    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
     let mut detector = Detector::new(&generation, 1).expect("a detector");
     detector.detect(&raw, 0.5, &mut Default::default()).expect("detects");
     detector.heads().clone()

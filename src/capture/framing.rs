@@ -1,7 +1,11 @@
 //! Bytes of a stream to frames: concatenated JPEGs (multipart or not), YUV4MPEG2, raw I420. Fed in pieces
 //! of any size.
+//!
+//! The work is linear in the bytes, whatever they are: a byte is searched for a start of image once, walked
+//! over twice at most, and moved a few times.
 
-use crate::frame::{Encoding, RawFrame};
+use crate::frame::{Encoding, RawFrame, Turn};
+use crate::image::jpeg_segments::{Part, START, Walk};
 use crate::settings::StreamFormat;
 
 /// Largest frame that is collected, bytes; also the most that is read in search of a first one.
@@ -28,8 +32,15 @@ pub struct Framer {
 
 enum Format {
     Jpeg(JpegScan),
-    Y4m(Option<RawShape>),
+    /// None: the header line is still to come.
+    Y4m(Option<RawShape>, Line),
     I420(RawShape),
+}
+
+/// Which line of YUV4MPEG2 comes next.
+enum Line {
+    Frame,
+    Pixels,
 }
 
 #[derive(Clone, Copy)]
@@ -40,17 +51,20 @@ struct RawShape {
     length: usize,
 }
 
-/// Where the walk through a JPEG's markers stands.
+/// Where the search for JPEGs stands. Positions count in the framer's bytes.
 #[derive(Default)]
 struct JpegScan {
-    /// Whether `bytes` begins with a start of image.
-    started: bool,
-    /// Next byte to look at.
-    at: usize,
-    /// Within entropy-coded data, where only a marker that is no restart ends it.
-    in_scan: bool,
+    /// Bytes before this one are done with.
+    from: usize,
+    /// The way through the JPEG that begins at `from`; none while a start of image is looked for.
+    walk: Option<Walk>,
+    /// Bytes before this one were walked over.
+    walked: usize,
     /// Bytes thrown away since the last frame.
     skipped: usize,
+    /// Bytes that were looked at or moved.
+    #[cfg(test)]
+    work: usize,
 }
 
 impl Framer {
@@ -58,7 +72,7 @@ impl Framer {
     #[must_use]
     pub fn new(format: StreamFormat, width: u32, height: u32) -> Self {
         let format = match format {
-            StreamFormat::Y4m => Format::Y4m(None),
+            StreamFormat::Y4m => Format::Y4m(None, Line::Frame),
             StreamFormat::I420 => Format::I420(RawShape::new(width, height, Encoding::I420)),
             StreamFormat::Mjpeg => Format::Jpeg(JpegScan::default()),
         };
@@ -67,12 +81,25 @@ impl Framer {
 
     /// Takes the next piece of the stream.
     pub fn push(&mut self, piece: &[u8]) {
+        match &mut self.format {
+            Format::Jpeg(scan) => scan.forget(&mut self.bytes),
+            Format::Y4m(Some(shape), _) | Format::I420(shape) => shape.reserve(&mut self.bytes),
+            Format::Y4m(None, _) => {}
+        }
         self.bytes.extend_from_slice(piece);
     }
 
     /// Throws an unfinished frame away. Returns whether there was one.
     pub fn take_rest(&mut self) -> bool {
-        let rest = !self.bytes.is_empty();
+        let rest = match &mut self.format {
+            // What stands between two pictures of a multipart stream is no frame.
+            Format::Jpeg(scan) => std::mem::take(scan).walk.is_some(),
+            Format::Y4m(_, line) => {
+                let in_frame = matches!(std::mem::replace(line, Line::Frame), Line::Pixels);
+                in_frame || !self.bytes.is_empty()
+            }
+            Format::I420(_) => !self.bytes.is_empty(),
+        };
         self.bytes.clear();
         rest
     }
@@ -83,9 +110,9 @@ impl Framer {
     /// [`FramingError`]; after `Damaged` go on, after `Broken` open the stream anew.
     pub fn next_frame(&mut self) -> Result<Option<RawFrame>, FramingError> {
         match &mut self.format {
-            Format::Jpeg(scan) => scan.next(&mut self.bytes),
-            Format::I420(shape) => Ok(shape.cut(&mut self.bytes, 0)),
-            Format::Y4m(shape) => {
+            Format::Jpeg(scan) => scan.next(&self.bytes),
+            Format::I420(shape) => shape.check().map(|()| shape.cut(&mut self.bytes)),
+            Format::Y4m(shape, next) => {
                 let shape = match *shape {
                     Some(shape) => shape,
                     None => match line(&self.bytes)? {
@@ -97,11 +124,19 @@ impl Framer {
                         None => return Ok(None),
                     },
                 };
-                let Some(end) = line(&self.bytes)? else { return Ok(None) };
-                if !self.bytes.starts_with(b"FRAME") {
-                    return Err(FramingError::Broken("no FRAME where one must begin".into()));
+                if matches!(next, Line::Frame) {
+                    let Some(end) = line(&self.bytes)? else { return Ok(None) };
+                    if !self.bytes.starts_with(b"FRAME") {
+                        return Err(FramingError::Broken("no FRAME where one must begin".into()));
+                    }
+                    self.bytes.drain(..=end);
+                    *next = Line::Pixels;
                 }
-                Ok(shape.cut(&mut self.bytes, end + 1))
+                let frame = shape.cut(&mut self.bytes);
+                if frame.is_some() {
+                    *next = Line::Frame;
+                }
+                Ok(frame)
             }
         }
     }
@@ -114,11 +149,33 @@ impl RawShape {
         Self { width, height, encoding, length: w * h + chroma }
     }
 
-    fn cut(self, bytes: &mut Vec<u8>, from: usize) -> Option<RawFrame> {
-        let end = from + self.length;
-        let data = bytes.get(from..end)?.to_vec();
-        bytes.drain(..end);
-        Some(RawFrame { width: self.width, height: self.height, encoding: self.encoding, data })
+    fn check(self) -> Result<(), FramingError> {
+        if self.length <= MAX_FRAME {
+            return Ok(());
+        }
+        let (width, height, mb, most) = (self.width, self.height, self.length >> 20, MAX_FRAME >> 20);
+        Err(FramingError::Broken(format!(
+            "frames of {width}x{height} pixels have {mb} MB; at most {most} MB are taken (let the source scale \
+             them down)"
+        )))
+    }
+
+    /// Makes room for one frame, and not for the double of it.
+    fn reserve(self, bytes: &mut Vec<u8>) {
+        if self.length <= MAX_FRAME && bytes.capacity() < self.length {
+            bytes.reserve_exact(self.length + MAX_LINE - bytes.len().min(self.length));
+        }
+    }
+
+    /// The frame with which `bytes` begin, in their memory.
+    fn cut(self, bytes: &mut Vec<u8>) -> Option<RawFrame> {
+        if bytes.len() < self.length {
+            return None;
+        }
+        let rest = bytes.split_off(self.length);
+        let data = std::mem::replace(bytes, rest);
+        let (width, height, encoding) = (self.width, self.height, self.encoding);
+        Some(RawFrame { width, height, encoding, turn: Turn::NONE, data })
     }
 }
 
@@ -163,83 +220,97 @@ fn y4m_header(header: &[u8]) -> Result<RawShape, FramingError> {
             "size {width}x{height} in the header; sides of 1 to {MAX_SIDE} are allowed"
         )));
     }
-    Ok(RawShape::new(width, height, encoding))
+    let shape = RawShape::new(width, height, encoding);
+    shape.check().map(|()| shape)
 }
 
 impl JpegScan {
-    /// Walks the markers (ITU-T T.81, annex B), so that a thumbnail's end of image is not taken for the
-    /// picture's.
-    fn next(&mut self, bytes: &mut Vec<u8>) -> Result<Option<RawFrame>, FramingError> {
-        loop {
-            if !self.started && !self.find_start(bytes)? {
-                return Ok(None);
+    /// Goes the way that the decoder goes, too, so that both agree on where a picture ends.
+    fn next(&mut self, bytes: &[u8]) -> Result<Option<RawFrame>, FramingError> {
+        if self.walk.is_none() && !self.find_start(bytes)? {
+            return Ok(None);
+        }
+        let Some(walk) = &mut self.walk else { return Ok(None) };
+        let jpeg = &bytes[self.from..];
+        let before = walk.at();
+        let ended = loop {
+            match walk.next(jpeg) {
+                Ok(Some(Part::End { at })) => break Ok(Some(at)),
+                Ok(Some(_)) => {}
+                Ok(None) if jpeg.len() > MAX_FRAME => {
+                    break Err(format!("a JPEG of more than {MAX_FRAME} bytes"));
+                }
+                Ok(None) => break Ok(None),
+                Err(fault) => break Err(fault.to_string()),
             }
-            if bytes.len() > MAX_FRAME {
-                return Err(self.restart(bytes, 2, format!("a JPEG of more than {MAX_FRAME} bytes")));
+        };
+        let (at, segment) = (self.from + walk.at(), self.from + walk.segment());
+        self.count(at - self.from - before);
+        match ended {
+            Ok(None) => Ok(None),
+            Ok(Some(end)) => {
+                let data = jpeg[..end].to_vec();
+                *self = Self { from: self.from + end, walked: self.walked, ..self.fresh() };
+                self.count(end);
+                Ok(Some(RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data }))
             }
-            if self.in_scan {
-                match bytes[self.at..].iter().position(|&b| b == 0xff) {
-                    Some(found) => self.at += found,
-                    None => {
-                        self.at = bytes.len();
-                        return Ok(None);
-                    }
-                }
-            }
-            let [first, marker] = match bytes.get(self.at..self.at + 2) {
-                Some(pair) => [pair[0], pair[1]],
-                None => return Ok(None),
-            };
-            match (first, marker) {
-                (0xff, 0xff) => self.at += 1,
-                (0xff, 0x00) if self.in_scan => self.at += 2,
-                (0xff, 0x01 | 0xd0..=0xd7) => self.at += 2,
-                (0xff, 0xd8) => {
-                    let at = self.at;
-                    return Err(self.restart(bytes, at, "a JPEG that ends before its end of image".into()));
-                }
-                (0xff, 0xd9) => {
-                    let rest = bytes.split_off(self.at + 2);
-                    let data = std::mem::replace(bytes, rest);
-                    *self = Self::default();
-                    return Ok(Some(RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, data }));
-                }
-                (0xff, 0x02..) => {
-                    let Some(length) = bytes.get(self.at + 2..self.at + 4) else { return Ok(None) };
-                    let end = self.at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-                    if end < self.at + 4 {
-                        return Err(self.restart(bytes, 2, "a JPEG with an empty segment".into()));
-                    }
-                    if bytes.len() < end {
-                        return Ok(None);
-                    }
-                    self.at = end;
-                    self.in_scan = marker == 0xda;
-                }
-                _ => return Err(self.restart(bytes, 2, "a JPEG with bytes between its segments".into())),
+            Err(reason) => {
+                self.give_up(segment, at);
+                Err(FramingError::Damaged(reason))
             }
         }
     }
 
-    /// Throws away what stands before a start of image.
-    fn find_start(&mut self, bytes: &mut Vec<u8>) -> Result<bool, FramingError> {
-        let found = bytes.windows(3).position(|w| w == [0xff, 0xd8, 0xff]);
-        let drop = found.unwrap_or(bytes.len().saturating_sub(2));
-        bytes.drain(..drop);
-        self.skipped += drop;
+    /// Goes on behind a fault at `at`. A segment whose length is wrong, or that was cut, may have hidden the
+    /// next picture's start; so the search begins within the segment passed last, but never where two walks
+    /// were already: starts within starts would be walked over again and again.
+    fn give_up(&mut self, segment: usize, at: usize) {
+        let next = self.walked.max(segment + START.len()).min(at).max(self.from + START.len());
+        self.skipped += next - self.from;
+        (self.from, self.walk, self.walked) = (next, None, self.walked.max(at));
+    }
+
+    /// Passes what stands before a start of image.
+    fn find_start(&mut self, bytes: &[u8]) -> Result<bool, FramingError> {
+        let rest = &bytes[self.from..];
+        let found = memchr::memmem::find(rest, &[START[0], START[1], 0xff]);
+        let passed = found.unwrap_or(rest.len().saturating_sub(START.len()));
+        self.count(passed);
+        self.from += passed;
+        self.skipped += passed;
         if self.skipped > MAX_FRAME {
             return Err(FramingError::Broken(format!("no JPEG in {} bytes", self.skipped)));
         }
-        if found.is_some() {
-            *self = Self { started: true, at: 2, in_scan: false, skipped: self.skipped };
-        }
+        self.walk = found.map(|_| Walk::default());
         Ok(found.is_some())
     }
 
-    fn restart(&mut self, bytes: &mut Vec<u8>, from: usize, reason: String) -> FramingError {
-        bytes.drain(..from);
-        *self = Self { skipped: self.skipped + from, ..Self::default() };
-        FramingError::Damaged(reason)
+    /// Drops the bytes that are done with, once they are more than those that would have to be moved.
+    fn forget(&mut self, bytes: &mut Vec<u8>) {
+        let left = bytes.len() - self.from;
+        if self.from > left {
+            bytes.drain(..self.from);
+            self.walked = self.walked.saturating_sub(self.from);
+            self.from = 0;
+            self.count(left);
+        }
+    }
+
+    /// A scan that has done nothing yet, but for what it counted.
+    fn fresh(&self) -> Self {
+        Self {
+            #[cfg(test)]
+            work: self.work,
+            ..Self::default()
+        }
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count"))]
+    fn count(&mut self, _bytes: usize) {
+        #[cfg(test)]
+        {
+            self.work += _bytes;
+        }
     }
 }
 
@@ -299,6 +370,69 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_is_thrown_away_and_the_next_picture_is_found() {
+        for cut in 1..jpeg(1).len() {
+            let mut framer = Framer::new(StreamFormat::Mjpeg, 0, 0);
+            framer.push(&[&jpeg(1)[..], &jpeg(2)[..cut]].concat());
+            assert_eq!(framer.next_frame().expect("whole").expect("a frame").data, jpeg(1));
+            while !matches!(framer.next_frame(), Ok(None)) {}
+            assert_eq!(framer.take_rest(), cut > 2, "{cut} bytes");
+            assert!(matches!(framer.next_frame(), Ok(None)));
+            assert!(!framer.take_rest());
+            framer.push(&jpeg(3));
+            assert_eq!(framer.next_frame().expect("whole").expect("a frame").data, jpeg(3));
+        }
+    }
+
+    #[test]
+    fn a_cut_segment_hides_no_later_picture() {
+        // The thumbnail's segment is cut short, so that its length reaches into the next picture.
+        let mut stream = vec![0xff, 0xd8, 0xff, 0xe1, 0, 30, 1, 2, 3];
+        stream.extend(jpeg(2));
+        stream.extend(jpeg(3));
+        for step in [1, 5, 1000] {
+            let found = all(&mut Framer::new(StreamFormat::Mjpeg, 0, 0), &stream, step);
+            let whole: Vec<_> = found.iter().flatten().map(|frame| &frame.data[..]).collect();
+            assert_eq!(whole, [jpeg(2), jpeg(3)], "pieces of {step}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_work_is_linear_in_the_bytes_whatever_they_are() {
+        const BYTES: usize = 2 << 20;
+        let repeated = |unit: &[u8]| unit.iter().copied().cycle().take(BYTES).collect::<Vec<u8>>();
+        let segment = |length: u16| {
+            let mut segment = vec![0xff, 0xe1];
+            segment.extend(length.to_be_bytes());
+            segment.extend(repeated(&[0xff, 0xd8, 0xff, 0xe1, 0, 4]).iter().take(usize::from(length) - 2));
+            segment
+        };
+        let mut in_segments = START.to_vec();
+        in_segments.extend(segment(65_535).repeat(BYTES >> 16));
+        in_segments.extend([0xff, 0xe1, 0, 0]);
+        let streams = [
+            ("starts", repeated(&START)),
+            ("starts in scans", repeated(&[0xff, 0xd8, 0xff, 0xda, 0, 2])),
+            ("starts in segments", repeated(&[0xff, 0xd8, 0xff, 0xe1, 0, 4])),
+            ("starts in long segments", in_segments),
+            ("empty segments", repeated(&[0xff, 0xd8, 0xff, 0xe1, 0, 0])),
+            ("fill", [&START[..], &vec![0xff; BYTES]].concat()),
+            ("restarts", [&[0xff, 0xd8, 0xff, 0xda, 0, 2][..], &repeated(&[0xff, 0xd0])].concat()),
+            ("pictures", repeated(&jpeg(1))),
+            ("rubbish", repeated(&[0xff, 0xd8, 1])),
+        ];
+        for (name, stream) in streams {
+            for step in [1, 1021, 64 << 10] {
+                let mut framer = Framer::new(StreamFormat::Mjpeg, 0, 0);
+                all(&mut framer, &stream, step);
+                let Format::Jpeg(scan) = &framer.format else { panic!("a JPEG stream") };
+                assert!(scan.work < 5 * stream.len(), "{name} by {step}: {} for {BYTES}", scan.work);
+                assert!(framer.bytes.capacity() < 4 * stream.len(), "{name} by {step}");
+            }
+        }
+    }
+
+    #[test]
     fn rubbish_without_end_is_broken_and_bounded() {
         let mut framer = Framer::new(StreamFormat::Mjpeg, 0, 0);
         let rubbish = vec![7; 1 << 20];
@@ -307,7 +441,7 @@ mod tests {
             framer.next_frame().err()
         });
         assert!(matches!(broken, Some(FramingError::Broken(_))));
-        assert!(framer.bytes.len() < 1 << 20);
+        assert!(framer.bytes.len() < (1 << 20) + 10);
     }
 
     #[test]
@@ -324,6 +458,7 @@ mod tests {
             ("YUV4MPEG2 W4 H2 C444\n", "C444"),
             ("YUV4MPEG2 W0 H2\n", "size 0x2"),
             ("YUV4MPEG2 W99999 H99999\n", "99999"),
+            ("YUV4MPEG2 W8192 H8192\n", "frames of 8192x8192 pixels have 96 MB; at most 32 MB"),
             ("RIFF\n", "YUV4MPEG2"),
         ] {
             let Err(FramingError::Broken(reason)) =
@@ -333,6 +468,13 @@ mod tests {
             };
             assert!(reason.contains(word), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_i420_frame_that_is_too_large_is_refused_before_it_is_collected() {
+        let mut framer = Framer::new(StreamFormat::I420, 8192, 8192);
+        framer.push(&[0; 100]);
+        assert!(matches!(framer.next_frame(), Err(FramingError::Broken(reason)) if reason.contains("96 MB")));
     }
 
     #[test]

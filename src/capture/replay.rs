@@ -4,14 +4,18 @@
 use super::framing::{Framer, FramingError};
 use super::{Camera, CaptureError};
 use crate::frame::{Encoding, RawFrame};
+use crate::image;
+use crate::regular_file;
 use crate::settings::StreamFormat;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Largest picture that is read.
-const MAX_FILE: u64 = 64 << 20;
+/// Largest picture that is read, bytes. Several may wait on their way through the daemon.
+const MAX_FILE: u64 = 32 << 20;
+
+const WHAT_IS_REPLAYED: &str = "a folder of pictures, a .y4m or an .mjpeg file is replayed";
 
 /// A folder or recording replayed.
 pub struct Replay {
@@ -24,7 +28,7 @@ pub struct Replay {
 
 enum Source {
     Pictures { paths: Vec<PathBuf>, next: usize },
-    Recording { file: File, format: StreamFormat, framer: Framer, frames: u64 },
+    Recording { file: File, format: StreamFormat, framer: Framer, frames: u64, is_over: bool },
 }
 
 /// What a source gives; `None` at its end.
@@ -38,15 +42,18 @@ impl Replay {
     pub fn open(path: &Path, fps: f32, repeat: bool) -> Result<Self, CaptureError> {
         let what = path.display().to_string();
         let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
-        let is_file = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.is_file();
-        let source = if is_file {
+        let found = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.file_type();
+        if !found.is_file() && !found.is_dir() {
+            return Err(failed(format!("{}; {WHAT_IS_REPLAYED}", regular_file::kind(found))));
+        }
+        let source = if found.is_file() {
             let format = match extension(path).as_str() {
                 "y4m" => StreamFormat::Y4m,
                 "mjpeg" | "mjpg" => StreamFormat::Mjpeg,
-                _ => return Err(failed("a folder of pictures, a .y4m or an .mjpeg file is replayed".into())),
+                _ => return Err(failed(WHAT_IS_REPLAYED.into())),
             };
-            let file = File::open(path).map_err(|e| failed(e.to_string()))?;
-            Source::Recording { file, format, framer: Framer::new(format, 0, 0), frames: 0 }
+            let file = regular_file::open(path).map_err(|e| failed(e.to_string()))?;
+            Source::Recording { file, format, framer: Framer::new(format, 0, 0), frames: 0, is_over: false }
         } else {
             let entries = std::fs::read_dir(path).map_err(|e| failed(e.to_string()))?;
             let is_picture =
@@ -92,8 +99,11 @@ impl Source {
                     .map(Some)
                     .map_err(|reason| CaptureError::Damaged { what: path.display().to_string(), reason })
             }
-            Self::Recording { file, framer, frames, .. } => {
+            Self::Recording { file, framer, frames, is_over, .. } => {
                 let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
+                if *is_over {
+                    return Ok(None);
+                }
                 let mut piece = vec![0; 64 << 10];
                 loop {
                     match framer.next_frame() {
@@ -105,7 +115,11 @@ impl Source {
                         Err(FramingError::Damaged(reason)) => {
                             return Err(CaptureError::Damaged { what: what.to_owned(), reason });
                         }
-                        Err(FramingError::Broken(reason)) => return Err(stopped(reason)),
+                        // Opened anew it would be the same: told once, and that was all of it.
+                        Err(FramingError::Broken(reason)) => {
+                            *is_over = true;
+                            return Err(CaptureError::Damaged { what: what.to_owned(), reason });
+                        }
                     }
                     let read = file.read(&mut piece).map_err(|e| stopped(e.to_string()))?;
                     framer.push(&piece[..read]);
@@ -125,14 +139,14 @@ impl Source {
     fn rewind(&mut self, what: &str) -> Result<(), CaptureError> {
         match self {
             Self::Pictures { next, .. } => *next = 0,
-            Self::Recording { file, format, framer, frames } => {
+            Self::Recording { file, format, framer, frames, is_over } => {
                 let stopped = |reason: String| CaptureError::Stopped { what: what.to_owned(), reason };
                 // Else an empty recording would be read round and round.
                 if *frames == 0 {
                     return Err(stopped("no frame in it".into()));
                 }
                 file.rewind().map_err(|e| stopped(e.to_string()))?;
-                (*framer, *frames) = (Framer::new(*format, 0, 0), 0);
+                (*framer, *frames, *is_over) = (Framer::new(*format, 0, 0), 0, false);
             }
         }
         Ok(())
@@ -143,23 +157,17 @@ fn extension(path: &Path) -> String {
     path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// A picture file as a frame: JPEG, PNG or WebP, told apart by its first bytes.
+/// A picture file as a frame: JPEG, PNG or WebP, told apart by its first bytes, and to be turned as its EXIF
+/// orientation says. Frames of cameras are not: many write an orientation that means nothing, and
+/// `cameras.<id>.rotate` turns them.
 ///
 /// # Errors
-/// Why it cannot be read; a file that is too large is not.
+/// Why it cannot be read: only regular files of at most 32 MB are.
 pub fn read_picture(path: &Path) -> Result<RawFrame, String> {
-    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if length > MAX_FILE {
-        return Err(format!("{length} bytes, at most {MAX_FILE} are read"));
-    }
-    let data = std::fs::read(path).map_err(|e| e.to_string())?;
+    let data = regular_file::read(path, MAX_FILE).map_err(|e| e.to_string())?;
     let other = data.starts_with(b"\x89PNG") || data.starts_with(b"RIFF");
-    Ok(RawFrame {
-        width: 0,
-        height: 0,
-        encoding: if other { Encoding::PngOrWebp } else { Encoding::Jpeg },
-        data,
-    })
+    let encoding = if other { Encoding::PngOrWebp } else { Encoding::Jpeg };
+    Ok(RawFrame { width: 0, height: 0, encoding, turn: image::turn_of_file(&data), data })
 }
 
 #[cfg(test)]
@@ -219,6 +227,49 @@ mod tests {
             assert_eq!(replay.next_frame().expect("a picture").data, jpeg);
         }
         assert!(matches!(replay.next_frame(), Err(CaptureError::Ended { .. })));
+    }
+
+    #[test]
+    fn a_cut_or_foreign_recording_is_told_and_ends() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let jpeg = include_bytes!("../../examples/pictures/coffee.jpg");
+        let mjpeg = folder.path().join("a.mjpeg");
+        let next = |path: &Path| {
+            let mut replay = Replay::open(path, 0.0, false).expect("opens");
+            let mut seen = Vec::new();
+            loop {
+                match replay.next_frame() {
+                    Ok(_) => seen.push("frame".to_owned()),
+                    Err(CaptureError::Ended { .. }) => return seen,
+                    Err(CaptureError::Damaged { reason, .. }) => seen.push(reason),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        for cut in [3, 100, 5000, jpeg.len() - 1] {
+            std::fs::write(&mjpeg, [jpeg, &jpeg[..cut]].concat()).expect("written");
+            assert_eq!(next(&mjpeg), ["frame", "its last frame is cut off"], "{cut} bytes");
+        }
+        std::fs::write(&mjpeg, [jpeg, &b"\r\n--end--\r\n"[..]].concat()).expect("written");
+        assert_eq!(next(&mjpeg), ["frame"], "what follows the last picture is no frame");
+        let y4m = folder.path().join("a.y4m");
+        std::fs::write(&y4m, b"YUV4MPEG2 W2 H2\nFRAME\naaaaaaXRAME\nbbbbbb").expect("written");
+        assert_eq!(next(&y4m), ["frame", "no FRAME where one must begin"]);
+    }
+
+    #[test]
+    fn what_has_no_end_is_no_recording_and_no_picture() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, target) in [("a.jpg", "/dev/zero"), ("a.mjpeg", "/dev/zero"), ("b.jpg", "/")] {
+            std::os::unix::fs::symlink(target, folder.path().join(name)).expect("linked");
+        }
+        let error = Replay::open(&folder.path().join("a.mjpeg"), 0.0, false).err().expect("refused");
+        assert!(error.to_string().contains("a device or socket; a folder of pictures"), "{error}");
+        let mut replay = Replay::open(folder.path(), 0.0, false).expect("opens");
+        for words in ["a device or socket, must be a regular file", "a folder, must be a regular file"] {
+            let error = replay.next_frame().expect_err("damaged");
+            assert!(matches!(&error, CaptureError::Damaged { reason, .. } if reason == words), "{error}");
+        }
     }
 
     #[test]

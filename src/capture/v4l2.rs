@@ -1,8 +1,9 @@
 //! Video4Linux cameras through nokhwa, and around its pitfalls: see the comments.
 
 use super::{Camera, CaptureError};
-use crate::frame::{Encoding, RawFrame};
-use crate::settings::{StreamFormat, V4l2Format, V4l2Source};
+use crate::frame::{Encoding, RawFrame, Turn};
+use crate::image::jpeg_segments;
+use crate::settings::{V4l2Format, V4l2Source};
 use nokhwa::utils::{
     CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
 };
@@ -93,19 +94,14 @@ impl Camera for V4l2 {
             .filter(|d| !d.is_empty())
             .ok_or_else(|| damaged(format!("a frame of {} bytes", buffer.len())))?;
         let (width, height) = if self.length > 0 { self.size } else { (0, 0) };
-        Ok(RawFrame { width, height, encoding: self.encoding, data: data.to_vec() })
+        Ok(RawFrame { width, height, encoding: self.encoding, turn: Turn::NONE, data: data.to_vec() })
     }
 }
 
-/// Bytes up to the last end of image: what follows it is padding or an older frame.
+/// Bytes up to the end of image: what follows it is padding or an older frame.
 fn jpeg_length(buffer: &[u8]) -> usize {
-    let mut framer = super::framing::Framer::new(StreamFormat::Mjpeg, 0, 0);
-    framer.push(buffer);
-    match framer.next_frame() {
-        Ok(Some(frame)) => frame.data.len(),
-        // Left to the decoder, which names what is wrong with it.
-        _ => buffer.len(),
-    }
+    // Else left to the decoder, which names what is wrong with it.
+    jpeg_segments::length(buffer).unwrap_or(buffer.len())
 }
 
 /// `0`, `/dev/video0` or a link to one to its number; resolved anew at each open, because numbers change on

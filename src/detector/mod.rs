@@ -6,7 +6,6 @@ mod self_test;
 pub use generation::Generation;
 pub use self_test::SelfTestError;
 
-use crate::caught::caught;
 use crate::detection::{Detection, Heads, Times};
 use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
@@ -36,6 +35,8 @@ pub struct Detector {
     decoder: Decoder,
     letterbox: Letterbox,
     picture: Picture,
+    /// Memory that one picture may take, bytes.
+    picture_bytes: usize,
 }
 
 impl Detector {
@@ -72,7 +73,13 @@ impl Detector {
                 manifest.letterbox.placement == Placement::Centre,
             ),
             picture: Picture::default(),
+            picture_bytes: image::PICTURE_BYTES,
         })
+    }
+
+    /// Sets the memory that one picture may take while it is decoded, bytes; larger ones are damaged.
+    pub fn set_picture_bytes(&mut self, bytes: usize) {
+        self.picture_bytes = bytes;
     }
 
     /// Detects on one frame; boxes in pixels of its picture, best first. Scores are above `min_score` and the
@@ -87,7 +94,7 @@ impl Detector {
         times: &mut Times,
     ) -> Result<Vec<Detection>, DetectError> {
         let start = Instant::now();
-        self.decode(raw)?;
+        image::decode_within(raw, &mut self.picture, self.picture_bytes)?;
         times.decode = start.elapsed();
         let (letterbox, picture, generation) = (&mut self.letterbox, &self.picture, &self.generation);
         let mut filled = start;
@@ -153,18 +160,10 @@ impl Detector {
         self.session.heads()
     }
 
-    /// Decodes the frame. A decoder that panics on it has found it damaged, and the model is not to blame.
-    fn decode(&mut self, raw: &RawFrame) -> Result<(), DetectError> {
-        let picture = &mut self.picture;
-        let decoded = caught(|| image::decode(raw, picture)).unwrap_or_else(|reason| {
-            // It may be half-written.
-            self.picture = Picture::default();
-            Err(image::DecodeError::Content {
-                kind: "picture",
-                reason: format!("the decoder panicked: {reason}"),
-            })
-        });
-        Ok(decoded?)
+    /// Gives the picture decoded last away, with its memory.
+    #[must_use]
+    pub fn take_picture(&mut self) -> Picture {
+        std::mem::take(&mut self.picture)
     }
 
     /// The picture decoded last.

@@ -3,7 +3,7 @@
 use super::{DetectError, Detector, Generation};
 use crate::caught::caught;
 use crate::detection::{Detection, Heads, Tensor};
-use crate::frame::{Encoding, RawFrame};
+use crate::frame::{Encoding, RawFrame, Turn};
 use crate::model::SelfTestPicture;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -111,7 +111,7 @@ fn picture(which: SelfTestPicture, width: u32, height: u32) -> RawFrame {
             data.extend(rectangle.map_or([across, down, across / 2 + down / 2], |(_, colour)| *colour));
         }
     }
-    RawFrame { width, height, encoding: Encoding::Rgb, data }
+    RawFrame { width, height, encoding: Encoding::Rgb, turn: Turn::NONE, data }
 }
 
 /// Edges `x1 y1 x2 y2` in 255ths of the sides, and colour; a later one covers an earlier one. Large and

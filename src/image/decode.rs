@@ -1,9 +1,10 @@
-//! Bytes of a frame to a [`Picture`].
+//! Bytes of a frame to a [`Picture`]: the door to every decoder, and the guard at it.
 
-use super::{MAX_SIDE, MIN_SIDE};
+use super::memory::{PICTURE_BYTES, Plan, check_size, make_room};
+use super::{MAX_SIDE, MIN_SIDE, files, jpeg, turn};
+use crate::caught::caught;
 use crate::frame::{Encoding, Picture, RawFrame};
 use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
-use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Why a frame is damaged. One line.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,23 @@ pub enum DecodeError {
     Truncated {
         /// Length of the frame.
         bytes: usize,
+    },
+    /// More memory than one picture may take.
+    #[error(
+        "{width}x{height} pixels as {kind} take {needed_mb} MB to decode; {allowed_mb} MB are allowed \
+         (detector.picture_memory)"
+    )]
+    Memory {
+        /// `JPEG`, `PNG`, ...
+        kind: &'static str,
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// What it would take, the picture included, megabytes.
+        needed_mb: u64,
+        /// What is allowed, megabytes.
+        allowed_mb: u64,
     },
     /// Too large or empty.
     #[error("{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")]
@@ -47,129 +65,50 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes `raw` into `picture`, whose memory is reused.
+/// Decodes `raw` into `picture`, whose memory is reused, within [`PICTURE_BYTES`].
 ///
 /// # Errors
-/// [`DecodeError`]; `picture` is then unspecified but valid.
+/// As [`decode_within`].
 pub fn decode(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> {
-    match raw.encoding {
-        Encoding::Jpeg => decode_jpeg(&raw.data, picture),
-        Encoding::PngOrWebp => decode_file(&raw.data, picture),
-        _ => decode_raw(raw, picture),
-    }
+    decode_within(raw, picture, PICTURE_BYTES)
 }
 
-fn size(width: usize, height: usize) -> Result<(u32, u32), DecodeError> {
-    let (w, h) = (u32::try_from(width).unwrap_or(u32::MAX), u32::try_from(height).unwrap_or(u32::MAX));
-    if w.min(h) < MIN_SIDE || w.max(h) > MAX_SIDE {
-        return Err(DecodeError::Size { width: w, height: h });
-    }
-    Ok((w, h))
-}
-
-fn decode_jpeg(data: &[u8], picture: &mut Picture) -> Result<(), DecodeError> {
-    let bad = |reason: String| DecodeError::Content { kind: "JPEG", reason };
-    if !data.starts_with(&[0xff, 0xd8]) {
-        return Err(bad("no start-of-image marker".into()));
-    }
-    // The decoder fills what a cut frame lacks with grey and says nothing, so the end is looked for here.
-    if !data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
-        return Err(DecodeError::Truncated { bytes: data.len() });
-    }
-    // The decoder's own limit lies above ours, so that ours speaks.
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(65_535)
-        .set_max_height(65_535);
-    let with_tables;
-    let data = if lacks_huffman_tables(data) {
-        with_tables = insert_huffman_tables(data);
-        &with_tables[..]
-    } else {
-        data
-    };
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(data), options);
-    decoder.decode_headers().map_err(|e| bad(format!("{e:?}")))?;
-    let info = decoder.info().ok_or_else(|| bad("no header".into()))?;
-    let (width, height) = size(usize::from(info.width), usize::from(info.height))?;
-    picture.rgb.resize(3 * width as usize * height as usize, 0);
-    (picture.width, picture.height) = (width, height);
-    decoder.decode_into(&mut picture.rgb).map_err(|e| bad(format!("{e:?}")))
-}
-
-/// Whether no DHT marker stands before the first scan: usual for MJPEG webcams, which leave the standard
-/// tables out.
-fn lacks_huffman_tables(data: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = data.get(at..at + 4) {
-        match marker {
-            0xc4 => return false,
-            0xda => return true,
-            0xff => at += 1,
-            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+/// Decodes `raw` into `picture`, whose memory is reused, and stands it upright. All that this allocates, and
+/// what `picture` keeps, is at most `limit` bytes.
+///
+/// # Errors
+/// [`DecodeError`], also where a library panics. `picture` is then empty: nobody takes a part of this frame, or
+/// what was left of an older one, for a picture.
+pub fn decode_within(raw: &RawFrame, picture: &mut Picture, limit: usize) -> Result<(), DecodeError> {
+    guarded(picture, |picture| {
+        match raw.encoding {
+            Encoding::Jpeg => jpeg::decode(raw, picture, limit)?,
+            Encoding::PngOrWebp => files::decode(raw, picture, limit)?,
+            _ => decode_raw(raw, picture, limit)?,
         }
+        turn::turn(picture, raw.turn);
+        Ok(())
+    })
+}
+
+/// Lets `work` fill `picture`; empties it where that fails or panics.
+fn guarded(
+    picture: &mut Picture,
+    work: impl FnOnce(&mut Picture) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let decoded = caught(|| work(picture)).unwrap_or_else(|reason| {
+        Err(DecodeError::Content { kind: "picture", reason: format!("the decoder panicked: {reason}") })
+    });
+    if decoded.is_err() {
+        (picture.width, picture.height) = (0, 0);
+        picture.rgb.clear();
     }
-    false
+    decoded
 }
 
-/// The standard tables of ITU-T T.81 annex K.3, as one DHT segment put after the start-of-image marker.
-fn insert_huffman_tables(data: &[u8]) -> Vec<u8> {
-    let mut segment = vec![0xff, 0xc4, 0, 0];
-    for (class_and_id, lengths, symbols) in STANDARD_TABLES {
-        segment.push(class_and_id);
-        segment.extend_from_slice(&lengths);
-        segment.extend_from_slice(symbols);
-    }
-    let length = u16::try_from(segment.len() - 2).unwrap_or(u16::MAX).to_be_bytes();
-    segment[2..4].copy_from_slice(&length);
-    [&data[..2], &segment, &data[2..]].concat()
-}
-
-const DC_SYMBOLS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
-/// ITU-T T.81 tables K.3 to K.6: class and id, codes per length 1 to 16, symbols.
-const STANDARD_TABLES: [(u8, [u8; 16], &[u8]); 4] = [
-    (0x00, [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], &DC_SYMBOLS),
-    (0x01, [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], &DC_SYMBOLS),
-    (0x10, [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7d], &AC_LUMINANCE),
-    (0x11, [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 0x77], &AC_CHROMINANCE),
-];
-#[rustfmt::skip]
-const AC_LUMINANCE: [u8; 162] = [
-    0x01,0x02,0x03,0x00,0x04,0x11,0x05,0x12,0x21,0x31,0x41,0x06,0x13,0x51,0x61,0x07,0x22,0x71,0x14,0x32,0x81,0x91,0xa1,0x08,0x23,0x42,0xb1,0xc1,0x15,0x52,0xd1,0xf0,
-    0x24,0x33,0x62,0x72,0x82,0x09,0x0a,0x16,0x17,0x18,0x19,0x1a,0x25,0x26,0x27,0x28,0x29,0x2a,0x34,0x35,0x36,0x37,0x38,0x39,0x3a,0x43,0x44,0x45,0x46,0x47,0x48,0x49,
-    0x4a,0x53,0x54,0x55,0x56,0x57,0x58,0x59,0x5a,0x63,0x64,0x65,0x66,0x67,0x68,0x69,0x6a,0x73,0x74,0x75,0x76,0x77,0x78,0x79,0x7a,0x83,0x84,0x85,0x86,0x87,0x88,0x89,
-    0x8a,0x92,0x93,0x94,0x95,0x96,0x97,0x98,0x99,0x9a,0xa2,0xa3,0xa4,0xa5,0xa6,0xa7,0xa8,0xa9,0xaa,0xb2,0xb3,0xb4,0xb5,0xb6,0xb7,0xb8,0xb9,0xba,0xc2,0xc3,0xc4,0xc5,
-    0xc6,0xc7,0xc8,0xc9,0xca,0xd2,0xd3,0xd4,0xd5,0xd6,0xd7,0xd8,0xd9,0xda,0xe1,0xe2,0xe3,0xe4,0xe5,0xe6,0xe7,0xe8,0xe9,0xea,0xf1,0xf2,0xf3,0xf4,0xf5,0xf6,0xf7,0xf8,
-    0xf9,0xfa,
-];
-#[rustfmt::skip]
-const AC_CHROMINANCE: [u8; 162] = [
-    0x00,0x01,0x02,0x03,0x11,0x04,0x05,0x21,0x31,0x06,0x12,0x41,0x51,0x07,0x61,0x71,0x13,0x22,0x32,0x81,0x08,0x14,0x42,0x91,0xa1,0xb1,0xc1,0x09,0x23,0x33,0x52,0xf0,
-    0x15,0x62,0x72,0xd1,0x0a,0x16,0x24,0x34,0xe1,0x25,0xf1,0x17,0x18,0x19,0x1a,0x26,0x27,0x28,0x29,0x2a,0x35,0x36,0x37,0x38,0x39,0x3a,0x43,0x44,0x45,0x46,0x47,0x48,
-    0x49,0x4a,0x53,0x54,0x55,0x56,0x57,0x58,0x59,0x5a,0x63,0x64,0x65,0x66,0x67,0x68,0x69,0x6a,0x73,0x74,0x75,0x76,0x77,0x78,0x79,0x7a,0x82,0x83,0x84,0x85,0x86,0x87,
-    0x88,0x89,0x8a,0x92,0x93,0x94,0x95,0x96,0x97,0x98,0x99,0x9a,0xa2,0xa3,0xa4,0xa5,0xa6,0xa7,0xa8,0xa9,0xaa,0xb2,0xb3,0xb4,0xb5,0xb6,0xb7,0xb8,0xb9,0xba,0xc2,0xc3,
-    0xc4,0xc5,0xc6,0xc7,0xc8,0xc9,0xca,0xd2,0xd3,0xd4,0xd5,0xd6,0xd7,0xd8,0xd9,0xda,0xe2,0xe3,0xe4,0xe5,0xe6,0xe7,0xe8,0xe9,0xea,0xf2,0xf3,0xf4,0xf5,0xf6,0xf7,0xf8,
-    0xf9,0xfa,
-];
-
-fn decode_file(data: &[u8], picture: &mut Picture) -> Result<(), DecodeError> {
-    let bad = |e: image::ImageError| DecodeError::Content {
-        kind: "PNG or WebP",
-        reason: e.to_string().replace('\n', ", "),
-    };
-    let reader = || {
-        image::ImageReader::new(std::io::Cursor::new(data)).with_guessed_format().map_err(|e| bad(e.into()))
-    };
-    let (width, height) = reader()?.into_dimensions().map_err(bad)?;
-    size(width as usize, height as usize)?;
-    let decoded = reader()?.decode().map_err(bad)?.into_rgb8();
-    (picture.width, picture.height) = decoded.dimensions();
-    picture.rgb = decoded.into_raw();
-    Ok(())
-}
-
-fn decode_raw(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> {
-    let (width, height) = size(raw.width as usize, raw.height as usize)?;
+fn decode_raw(raw: &RawFrame, picture: &mut Picture, limit: usize) -> Result<(), DecodeError> {
+    let (width, height) = (raw.width, raw.height);
+    check_size(width, height)?;
     let (w, h) = (width as usize, height as usize);
     let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
     let needed = match raw.encoding {
@@ -189,8 +128,8 @@ fn decode_raw(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> 
     }
     let data = &raw.data[..needed];
     let stride = 3 * width;
-    picture.rgb.resize(3 * w * h, 0);
-    (picture.width, picture.height) = (width, height);
+    let plan = Plan { kind: "raw frame", width, height, working: raw.data.len() as u64, turn: raw.turn };
+    make_room(picture, &plan, limit)?;
     let out = &mut picture.rgb[..];
     // Webcams and `rpicam-vid` give limited range, BT.601.
     let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
@@ -242,6 +181,7 @@ fn decode_raw(raw: &RawFrame, picture: &mut Picture) -> Result<(), DecodeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Turn;
 
     fn jpeg(width: u16, height: u16) -> Vec<u8> {
         let rgb: Vec<u8> =
@@ -254,7 +194,7 @@ mod tests {
     }
 
     fn raw(encoding: Encoding, width: u32, height: u32, data: Vec<u8>) -> RawFrame {
-        RawFrame { width, height, encoding, data }
+        RawFrame { width, height, encoding, turn: Turn::NONE, data }
     }
 
     #[test]
@@ -270,7 +210,7 @@ mod tests {
             at += length;
         }
         bare.extend_from_slice(&whole[at..]);
-        assert!(lacks_huffman_tables(&bare) && !lacks_huffman_tables(&whole));
+        assert!(!bare.windows(2).any(|pair| pair == [0xff, 0xc4]));
         let (mut a, mut b) = (Picture::default(), Picture::default());
         decode(&raw(Encoding::Jpeg, 0, 0, whole), &mut a).expect("whole");
         decode(&raw(Encoding::Jpeg, 0, 0, bare), &mut b).expect("bare");
@@ -294,6 +234,18 @@ mod tests {
         let error = decode(&raw(Encoding::Rgb, 20_000, 20_000, Vec::new()), &mut Picture::default())
             .expect_err("size");
         assert!(error.to_string().contains("20000x20000"), "{error}");
+    }
+
+    #[test]
+    fn a_decoder_that_panics_found_damage_and_leaves_no_picture() {
+        let mut picture = Picture { width: 1, height: 1, rgb: vec![7; 3] };
+        let error = guarded(&mut picture, |picture| {
+            picture.rgb[0] = 8;
+            panic!("index out of\nbounds")
+        });
+        let words = "not a usable picture: the decoder panicked: index out of bounds";
+        assert_eq!(error.expect_err("damaged").to_string(), words);
+        assert_eq!(picture, Picture::default());
     }
 
     #[test]

@@ -1,16 +1,26 @@
 //! Pictures: bytes of a frame to RGB, RGB to the network's input, boxes drawn for people.
 //!
-//! Knows nothing of models but the letterbox geometry it is given. Sizes are bounded by [`MAX_SIDE`] before
-//! any allocation.
+//! Knows nothing of models but the letterbox geometry it is given. Sizes are bounded by [`MAX_SIDE`], and memory
+//! by what each decoder is known to take, before any allocation. What a library panics on is damaged.
 
 mod annotate;
 mod bilinear;
 mod decode;
+mod files;
+mod jpeg;
+mod jpeg_headers;
+pub mod jpeg_segments;
+mod jpeg_tables;
 mod letterbox;
+mod memory;
+mod orientation;
+mod turn;
 
 pub use annotate::draw_boxes;
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_within};
 pub use letterbox::{Letterbox, Placed};
+pub use memory::PICTURE_BYTES;
+pub use orientation::turn_of_file;
 
 /// Longest side of a picture that is decoded, pixels: a camera's 4K and 8K fit, a decompression bomb does
 /// not.

@@ -234,7 +234,13 @@ mod tests {
     }
 
     fn offer(dispatcher: &Dispatcher, camera: usize) -> bool {
-        let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![0] };
+        let raw = RawFrame {
+            width: 1,
+            height: 1,
+            encoding: Encoding::Grey,
+            turn: crate::frame::Turn::NONE,
+            data: vec![0],
+        };
         dispatcher.offer(camera, raw, Instant::now(), SystemTime::now())
     }
 

@@ -174,7 +174,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Encoding, RawFrame};
+    use crate::frame::{Encoding, RawFrame, Turn};
     use crate::pipeline::{Offer, WorkerLimits};
     use crossbeam_channel::unbounded;
     use std::time::{Duration, SystemTime};
@@ -206,7 +206,13 @@ mod tests {
         }
 
         fn judged(&self, byte: u8) -> Outcome {
-            let raw = RawFrame { width: 1, height: 1, encoding: Encoding::Grey, data: vec![byte] };
+            let raw = RawFrame {
+                width: 1,
+                height: 1,
+                encoding: Encoding::Grey,
+                turn: Turn::NONE,
+                data: vec![byte],
+            };
             self.dispatcher.offer(0, raw, Instant::now(), SystemTime::now());
             match self.next() {
                 WorkerNews::Outcome { outcome, .. } => *outcome,
