@@ -5,6 +5,7 @@
 use retinad::detector::Generation;
 use retinad::frame::{Encoding, RawFrame, Turn};
 use retinad::pipeline::{Dispatcher, GenerationSlot, Judge, Offer, Sequencer, WorkerNews, start_workers};
+use retinad::settings::DetectorSettings;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -89,8 +90,11 @@ fn a_real_model_is_swapped_between_two_frames() {
     let load = |number| {
         Generation::load(&root.join("models/retinad-m-320-int8.onnx"), number).expect("the shipped model")
     };
-    let slot = Arc::new(GenerationSlot::new(Offer::of(&load(1), WORKERS, 1).expect("sessions")));
-    let mut next = vec![Offer::of(&load(2), WORKERS, 1).expect("sessions")];
+    let slot = Arc::new(GenerationSlot::new(
+        Offer::of(&load(1), WORKERS, DetectorSettings::default().share(1)).expect("sessions"),
+    ));
+    let mut next =
+        vec![Offer::of(&load(2), WORKERS, DetectorSettings::default().share(1)).expect("sessions")];
     let data = std::fs::read(root.join("examples/pictures/chelsea.jpg")).expect("a picture");
     let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
     let swapped = Arc::clone(&slot);

@@ -119,9 +119,13 @@ fn grab(
         }
         wake.interrupt = Some(interrupt);
     }
+    let turn = settings.turn();
     loop {
         let message = match camera.next_frame() {
-            Ok(raw) => Ok(Grabbed { raw, captured: Instant::now(), captured_wall: SystemTime::now() }),
+            Ok(mut raw) => {
+                raw.turn = raw.turn.then(turn);
+                Ok(Grabbed { raw, captured: Instant::now(), captured_wall: SystemTime::now() })
+            }
             Err(error @ CaptureError::Damaged { .. }) => Err(error),
             Err(error) => {
                 // The process of a finished child may be somebody else's by now.

@@ -85,8 +85,9 @@ fn check_cameras(settings: &Settings, failed: &mut Failures) {
         let next = "add a section [cameras.<name>]; config/retinad.toml shows every kind";
         failed.add("camera", Exit::Unusable, "", "none in the settings", next);
     }
+    let picture_bytes = settings.detector.share(settings.detector.workers).picture_bytes;
     for (id, camera) in &settings.cameras {
-        match first_frame(id, camera) {
+        match first_frame(id, camera, picture_bytes) {
             Ok(found) => print::result("camera", true, &format!("{id}: {found}")),
             Err(error) => {
                 let next = next_for_camera(camera);
@@ -97,13 +98,13 @@ fn check_cameras(settings: &Settings, failed: &mut Failures) {
 }
 
 /// Opens the camera and decodes one frame.
-fn first_frame(id: &str, settings: &CameraSettings) -> Result<String, CaptureError> {
+fn first_frame(id: &str, settings: &CameraSettings, picture_bytes: usize) -> Result<String, CaptureError> {
     let what = settings.name();
     let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
     let camera = Watched::start(id, settings).map_err(|e| failed(e.to_string()))?;
     let Waited::Frame(grabbed) = camera.next_frame(None)? else { return Err(failed("stopped".into())) };
     let mut picture = Picture::default();
-    image::decode(&grabbed.raw, &mut picture).map_err(|e| failed(e.to_string()))?;
+    image::decode_within(&grabbed.raw, &mut picture, picture_bytes).map_err(|e| failed(e.to_string()))?;
     Ok(format!(
         "{what}: {} x {}, {} bytes as {:?}",
         picture.width,

@@ -81,9 +81,9 @@ pub struct CameraInfo {
     pub source: String,
     /// Format in which its frames come, such as `mjpeg`; null for a replay.
     pub format: Option<String>,
-    /// Width that is asked for, pixels; null where the source decides.
+    /// Width that is asked for, of the picture once it is turned, pixels; null where the source decides.
     pub width: Option<u32>,
-    /// Height that is asked for, pixels; null where the source decides.
+    /// Height that is asked for, of the picture once it is turned, pixels; null where the source decides.
     pub height: Option<u32>,
     /// Frames a second that are asked for; null where the source decides.
     pub fps: Option<f32>,

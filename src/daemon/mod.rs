@@ -138,9 +138,9 @@ fn start(
     let names = options.names();
     let publisher = Publisher::start(options, &to_ends)?;
     let dispatcher = Arc::<Dispatcher>::default();
-    let (count, threads) = (settings.detector.workers, settings.detector.threads(settings.detector.workers));
+    let (count, share) = (settings.detector.workers, settings.detector.share(settings.detector.workers));
     let session = |source| DaemonError::Session { path: generation.path.clone(), source };
-    let slot = Arc::new(GenerationSlot::new(Offer::of(generation, count, threads).map_err(session)?));
+    let slot = Arc::new(GenerationSlot::new(Offer::of(generation, count, share).map_err(session)?));
     let workers = start_workers(count, &slot, &dispatcher, &to_ends)?;
     let mut cameras = Cameras::new(Arc::clone(&dispatcher), to_ends);
     let (changes, pending) = cameras.change(&settings.cameras);
@@ -162,7 +162,7 @@ fn start(
     let scene = Scene::new(now, identity::identity(node.clone()), new, facts, overrides, &mut effects);
     let detected = DetectedFrames::default();
     let model = &generation.manifest.name;
-    tracing::info!(node, cameras = pending.len(), workers = count, threads, model, "started");
+    tracing::info!(node, cameras = pending.len(), workers = count, threads = share.threads, model, "started");
     let mut shell = Shell {
         scene,
         effects,
@@ -180,7 +180,7 @@ fn start(
         taps: vec![Box::new(detected)],
         cameras,
         slot,
-        swap: Swap::new(Arc::clone(generation), count, threads),
+        swap: Swap::new(Arc::clone(generation), count, share),
         reload: Reload::new(read_settings),
         service: Service::new(now.mono),
         watchdog: Watchdog::new(now.mono),

@@ -356,6 +356,7 @@ fn in_force(started_with: &Settings, mut new: Settings, waiting: &[String]) -> S
     new.node.clone_from(&running.node);
     new.state_dir.clone_from(&running.state_dir);
     (new.detector.workers, new.detector.threads) = (running.detector.workers, running.detector.threads);
+    new.detector.picture_memory = running.detector.picture_memory;
     if keeps_broker(waiting) {
         new.mqtt.host.clone_from(&running.mqtt.host);
         new.mqtt.port = running.mqtt.port;

@@ -6,6 +6,7 @@
 use crate::detector::{DetectError, Generation, SelfTestError};
 use crate::model::ModelError;
 use crate::pipeline::Offer;
+use crate::settings::WorkerShare;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) struct Swap {
     previous: Option<Arc<Generation>>,
     next_number: u64,
     workers: usize,
-    threads: usize,
+    share: WorkerShare,
     /// Something is being prepared; the newest request after it waits.
     busy: bool,
     waiting: Option<Request>,
@@ -62,20 +63,10 @@ pub(super) struct Swap {
 
 impl Swap {
     /// With the generation that the daemon was started with.
-    pub fn new(current: Arc<Generation>, workers: usize, threads: usize) -> Self {
+    pub fn new(current: Arc<Generation>, workers: usize, share: WorkerShare) -> Self {
         let (to, results) = bounded(1);
         let next_number = current.number + 1;
-        Self {
-            current,
-            previous: None,
-            next_number,
-            workers,
-            threads,
-            busy: false,
-            waiting: None,
-            to,
-            results,
-        }
+        Self { current, previous: None, next_number, workers, share, busy: false, waiting: None, to, results }
     }
 
     /// What came of the requests.
@@ -123,7 +114,7 @@ impl Swap {
 
     fn preparation(&self, known: &Arc<Generation>) -> Preparation {
         let (known, number) = (Arc::clone(known), self.next_number);
-        Preparation { path: None, known, number, workers: self.workers, threads: self.threads }
+        Preparation { path: None, known, number, workers: self.workers, share: self.share }
     }
 
     /// Takes what came of a request; whoever asked meanwhile is served next.
@@ -146,7 +137,7 @@ struct Preparation {
     known: Arc<Generation>,
     number: u64,
     workers: usize,
-    threads: usize,
+    share: WorkerShare,
 }
 
 impl Preparation {
@@ -166,12 +157,12 @@ impl Preparation {
                     return Ok(Swapped::Same);
                 }
                 let named = |source| SwapError::SelfTest { path: generation.path.clone(), source };
-                generation.self_test(self.threads).map_err(named)?;
+                generation.self_test(self.share.threads).map_err(named)?;
                 generation
             }
         };
         let named = |source| SwapError::Session { path: generation.path.clone(), source };
-        let offer = Offer::of(&generation, self.workers, self.threads).map_err(named)?;
+        let offer = Offer::of(&generation, self.workers, self.share).map_err(named)?;
         Ok(Swapped::Ready { generation, offer })
     }
 }

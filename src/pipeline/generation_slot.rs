@@ -3,6 +3,7 @@
 use crate::detection::{Detection, Times};
 use crate::detector::{DetectError, Detector, Generation};
 use crate::frame::RawFrame;
+use crate::settings::WorkerShare;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,16 +30,17 @@ impl Offer {
     ///
     /// # Errors
     /// [`DetectError`] if a session cannot be built.
-    pub fn of(generation: &Arc<Generation>, workers: usize, threads: usize) -> Result<Self, DetectError> {
+    pub fn of(generation: &Arc<Generation>, workers: usize, share: WorkerShare) -> Result<Self, DetectError> {
         let shared = Arc::clone(generation);
-        let build = Arc::new(move || judge_of(&shared, threads));
+        let build = Arc::new(move || judge_of(&shared, share));
         let ready = (0..workers).map(|_| build()).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { number: generation.number, ready, build })
     }
 }
 
-fn judge_of(generation: &Arc<Generation>, threads: usize) -> Result<Judge, DetectError> {
-    let mut detector = Detector::new(generation, threads)?;
+fn judge_of(generation: &Arc<Generation>, share: WorkerShare) -> Result<Judge, DetectError> {
+    let mut detector = Detector::new(generation, share.threads)?;
+    detector.set_picture_bytes(share.picture_bytes);
     Ok(Box::new(move |raw, times| {
         let found = detector.detect(raw, 0.0, times)?;
         Ok((found, (detector.picture().width, detector.picture().height)))

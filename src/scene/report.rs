@@ -194,8 +194,8 @@ fn camera_info(camera: &CameraSettings, labels: &BTreeMap<String, String>) -> Ca
     CameraInfo {
         source: source.kind().as_str().to_owned(),
         format: source.format().map(str::to_owned),
-        width: source.size().map(|(width, _)| width),
-        height: source.size().map(|(_, height)| height),
+        width: camera.turned_size().map(|(width, _)| width),
+        height: camera.turned_size().map(|(_, height)| height),
         fps: source.fps(),
         labels: labels.clone(),
     }

@@ -3,6 +3,7 @@
 use super::keys::{section, words};
 use super::value::{TextRule, ValueType};
 use crate::address::HttpAddress;
+use crate::frame::Turn;
 use crate::secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -36,6 +37,22 @@ section! {
             value: ValueType::Number { min: 1.0, max: 600.0 },
             default: "10.0",
             unit: "seconds",
+            takes_effect: RestartsCamera,
+        }
+        /// By how much its picture is turned clockwise before anything is looked for in it: 180 for a camera
+        /// hung upside down, 90 or 270 for one on its side. Boxes and sizes are those of the turned picture.
+        rotate: u32 {
+            value: ValueType::Choice(&[0, 90, 180, 270]),
+            default: "0",
+            unit: "degrees",
+            takes_effect: RestartsCamera,
+        }
+        /// Exchange left and right, after the rotation: for a mirror, or a camera that mirrors. With rotate =
+        /// 180 it exchanges top and bottom.
+        flip: bool {
+            value: ValueType::Switch,
+            default: "false",
+            unit: "",
             takes_effect: RestartsCamera,
         }
     }
@@ -294,6 +311,20 @@ impl CameraSettings {
             Source::Stream(stream) => stream.poll_s,
             Source::Replay(_) | Source::V4l2(_) => 0.0,
         })
+    }
+
+    /// What stands its pictures upright.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        Turn::quarters(self.rotate / 90).then(Turn { mirrored_x: self.flip, ..Turn::NONE })
+    }
+
+    /// Width and height in pixels that its pictures will have once they are turned, if the camera gives what
+    /// the settings ask for; none for a replay.
+    #[must_use]
+    pub fn turned_size(&self) -> Option<(u32, u32)> {
+        let (width, height) = self.source.size()?;
+        Some(if self.turn().transposed { (height, width) } else { (width, height) })
     }
 
     /// Frames a second of a replay, 0: as fast as they are taken. None for a camera that keeps its own time.

@@ -33,6 +33,15 @@ section! {
             unit: "",
             takes_effect: RestartNeeded,
         }
+        /// Memory that pictures may take in all while they are decoded, shared by the workers; a picture that
+        /// would take more is damaged. A pixel takes 3 bytes, in a progressive JPEG up to 9. The default and
+        /// the model stay within the service's 288 MB (MemoryMax in its unit).
+        picture_memory: usize {
+            value: ValueType::Whole { min: 8, max: 65536 },
+            default: "128",
+            unit: "MB",
+            takes_effect: RestartNeeded,
+        }
         /// Detections below this score are not published. Higher means fewer false alarms and more misses.
         min_score: f32 {
             value: ValueType::Number { min: 0.05, max: 0.99 },
@@ -64,6 +73,15 @@ pub enum Threads {
     Auto,
     /// This many, 1 to 64.
     Count(usize),
+}
+
+/// What one worker may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerShare {
+    /// Threads for one frame.
+    pub threads: usize,
+    /// Memory that one picture may take, bytes.
+    pub picture_bytes: usize,
 }
 
 /// How [`Threads`] stands in a file.
@@ -118,6 +136,15 @@ impl DetectorSettings {
     #[must_use]
     pub fn model_file(&self) -> PathBuf {
         found_beside(&self.model, std::env::current_exe().ok().as_deref())
+    }
+
+    /// What each of `workers` workers has.
+    #[must_use]
+    pub fn share(&self, workers: usize) -> WorkerShare {
+        WorkerShare {
+            threads: self.threads(workers),
+            picture_bytes: (self.picture_memory << 20) / workers.max(1),
+        }
     }
 
     /// Threads for one frame on this machine, with `workers` frames at once.

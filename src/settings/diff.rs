@@ -110,6 +110,10 @@ mod tests {
             ValueType::Whole { min, max } | ValueType::WholeOr { min, max, .. } => {
                 if key.default == max.to_string() { min.to_string() } else { max.to_string() }
             }
+            ValueType::Choice(numbers) => {
+                let other = numbers.iter().map(u32::to_string).find(|number| number != key.default);
+                other.expect("a second number")
+            }
             ValueType::Number { max, .. } => format!("{max:?}"),
             ValueType::Switch => (key.default != "true").to_string(),
             ValueType::Texts => "[\"other\"]".into(),

@@ -25,6 +25,8 @@ pub enum ValueType {
         /// Greatest.
         max: u32,
     },
+    /// One of these whole numbers.
+    Choice(&'static [u32]),
     /// A whole number within these limits, or this word.
     WholeOr {
         /// Least.
@@ -150,6 +152,7 @@ impl ValueType {
                 words.iter().map(|word| format!("\"{}\"", word.text)).collect::<Vec<_>>().join(", ")
             }
             Self::Whole { min, max } => format!("{min} to {max}"),
+            Self::Choice(numbers) => numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
             Self::WholeOr { min, max, word } => format!("{min} to {max}, or \"{word}\""),
             Self::Number { min, max } => format!("{min} to {max}"),
             Self::Switch => "true or false".to_owned(),
@@ -186,7 +189,7 @@ impl ValueType {
             (_, DeValue::String(text)) if self.is_text() || matches!(self, Self::WholeOr { .. }) => {
                 Some(ValueKind::String(text.to_string()))
             }
-            (Self::Whole { .. } | Self::WholeOr { .. }, DeValue::Integer(number)) => {
+            (Self::Whole { .. } | Self::Choice(_) | Self::WholeOr { .. }, DeValue::Integer(number)) => {
                 i64::from_str_radix(number.as_str(), number.radix()).ok().map(ValueKind::I64)
             }
             (Self::Number { .. }, DeValue::Integer(number)) => {
@@ -236,6 +239,9 @@ impl ValueType {
             (Self::WholeOr { word, .. }, ValueKind::String(text)) => word == text,
             (Self::Whole { min, max } | Self::WholeOr { min, max, .. }, ValueKind::I64(number)) => {
                 (i64::from(*min)..=i64::from(*max)).contains(number)
+            }
+            (Self::Choice(numbers), ValueKind::I64(number)) => {
+                numbers.iter().any(|allowed| i64::from(*allowed) == *number)
             }
             (Self::Number { min, max }, ValueKind::Float(number)) => (*min..=*max).contains(number),
             (Self::Switch, ValueKind::Boolean(_)) => true,

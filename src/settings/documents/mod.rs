@@ -21,7 +21,10 @@ const WIDTH: usize = 110;
 /// change takes effect.
 fn facts(key: &Key) -> String {
     let range = match &key.value {
-        ValueType::Whole { .. } | ValueType::WholeOr { .. } | ValueType::Number { .. } => Some(key.allowed()),
+        ValueType::Whole { .. }
+        | ValueType::Choice(_)
+        | ValueType::WholeOr { .. }
+        | ValueType::Number { .. } => Some(key.allowed()),
         ValueType::Text(TextRule::IdOrEmpty | TextRule::TopicLevels) => Some(key.allowed()),
         _ => None,
     };

@@ -86,6 +86,9 @@ fn of_key(key: &Key) -> Schema {
             schema.one_of_values = words.iter().map(|word| Value::from(word.text)).collect()
         }
         ValueType::Whole { min, max } => schema.limits("integer", (*min).into(), (*max).into()),
+        ValueType::Choice(numbers) => {
+            schema.one_of_values = numbers.iter().copied().map(Value::from).collect();
+        }
         ValueType::WholeOr { min, max, word } => {
             let mut number = Schema::default();
             number.limits("integer", (*min).into(), (*max).into());

@@ -50,14 +50,14 @@ fn every_default_is_of_its_type() {
 #[test]
 fn unknown_keys_and_sections_are_named_with_their_line() {
     let error = refused("[detector]\n\nworkrs = 3\n", &[]);
-    let has = "[detector] has model, workers, threads, min_score, cpu_quota";
+    let has = "[detector] has model, workers, threads, picture_memory, min_score, cpu_quota";
     assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
     let error = refused("nod = 1\n", &[]);
     let has = "there are node, state_dir, [detector], [mqtt], [health], [cameras.<id>]";
     assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
     let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
-    let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s";
+    let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s, rotate, flip";
     assert_eq!(error, format!("r.toml:4: unknown key cameras.a.fsp; {has}"));
 }
 
