@@ -2,8 +2,13 @@
 
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// What the names of temporary files begin and end with; a random number of 16 digits stands between.
+const PREFIX: &str = ".retinad-";
+const SUFFIX: &str = ".new";
 
 /// Writes `bytes` beside `path` and renames, so that whoever reads sees the old file or the new one, also
 /// after a power cut.
@@ -15,27 +20,22 @@ use std::path::{Path, PathBuf};
 /// What the system says; the file at `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let temporary = beside(path);
-    let written = write_new(&temporary, bytes, mode).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // It is ours: nobody else's file would have been opened.
+    write_new(&temporary, bytes, mode)?;
+    if let Err(error) = std::fs::rename(&temporary, path) {
         let _ = std::fs::remove_file(&temporary);
+        return Err(error);
     }
-    written?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
-/// Removes what processes that were killed while they wrote `path` have left beside it. Nobody may be
-/// writing it now.
-pub fn remove_leftovers(path: &Path) {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
-    let prefix = format!(".{}.", name.to_string_lossy());
+/// Removes what processes that were killed while they wrote have left in a folder. Nobody may be writing there
+/// now.
+pub fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let found = entry.file_name().to_string_lossy().into_owned();
-        let number = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".new"));
-        if number
-            .is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
-        {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+        if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit())) {
             // What cannot be removed does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
@@ -44,24 +44,18 @@ pub fn remove_leftovers(path: &Path) {
 
 fn write_new(temporary: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(mode);
-    let opened = match open(temporary, flags, mode) {
-        // Left by a process that was killed while it wrote; the name holds our process id, so no other one
-        // writes it now.
-        Err(rustix::io::Errno::EXIST) => {
-            std::fs::remove_file(temporary)?;
-            open(temporary, flags, mode)
-        }
-        opened => opened,
-    };
-    let mut file = File::from(opened?);
-    file.write_all(bytes)?;
-    file.sync_all()
+    let mut file = File::from(open(temporary, flags, Mode::from_raw_mode(mode))?);
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // It is ours: it was made anew above.
+        let _ = std::fs::remove_file(temporary);
+    }
+    written
 }
 
+/// A name in the same folder that nobody else has, whatever their names are.
 fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.new", std::process::id()))
+    path.with_file_name(format!("{PREFIX}{:016x}{SUFFIX}", RandomState::new().build_hasher().finish()))
 }
 
 #[cfg(test)]
@@ -81,26 +75,31 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let make = |name: &str| std::fs::write(folder.path().join(name), "x").expect("written");
-        for name in ["state.json", ".state.json.4711.new", ".state.json.mine.new", ".other.json.4711.new"] {
-            make(name);
+        let make = |path: &Path| std::fs::write(path, "x").expect("written");
+        let state = folder.path().join("state.json");
+        make(&beside(&state));
+        for name in ["state.json", ".retinad-mine.new", ".retinad-0123456789abcdef.old"] {
+            make(&folder.path().join(name));
         }
-        remove_leftovers(&folder.path().join("state.json"));
+        remove_leftovers(folder.path());
         let mut left: Vec<_> =
             std::fs::read_dir(folder.path()).expect("folder").flatten().map(|e| e.file_name()).collect();
         left.sort();
-        assert_eq!(left, [".other.json.4711.new", ".state.json.mine.new", "state.json"]);
+        assert_eq!(left, [".retinad-0123456789abcdef.old", ".retinad-mine.new", "state.json"]);
     }
 
     #[test]
-    fn a_link_in_the_temporary_files_place_is_not_followed() {
+    fn a_temporary_file_takes_nobody_elses_place_and_follows_no_link() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, victim) = (folder.path().join("state.json"), folder.path().join("victim"));
+        let (other, victim) = (folder.path().join("other"), folder.path().join("victim"));
         std::fs::write(&victim, "precious").expect("written");
-        std::os::unix::fs::symlink(&victim, beside(&path)).expect("a link");
-        write(&path, b"ours", 0o600).expect("written");
-        assert_eq!(std::fs::read(&victim).expect("there"), b"precious");
-        assert_eq!(std::fs::read(&path).expect("there"), b"ours");
+        std::os::unix::fs::symlink(&victim, &other).expect("a link");
+        for taken in [&victim, &other] {
+            assert!(write_new(taken, b"ours", 0o600).is_err());
+            assert_eq!(std::fs::read(taken).expect("there"), b"precious");
+        }
+        let path = folder.path().join("state.json");
+        assert_ne!(beside(&path), beside(&path));
     }
 
     #[test]

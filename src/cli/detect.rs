@@ -1,17 +1,25 @@
 //! `retinad detect`: pictures in, JSON lines or COCO results out.
 
+mod inputs;
+mod outputs;
+
 use super::ModelArgument;
 use super::exit::{Exit, Failure};
-use super::print::{complain, say};
-use crate::atomic_file;
+use super::print::{complain, printable, say};
 use crate::capture;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
+use crate::frame::Picture;
+use crate::image::{Mark, draw_boxes};
 use crate::settings::Settings;
 use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use inputs::{FileId, Inputs, Work};
+use outputs::Names;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Arguments of `retinad detect`.
 #[derive(Args)]
@@ -26,7 +34,7 @@ pub struct DetectArguments {
     /// What is written
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// Write pictures with boxes into this folder
+    /// Write pictures with boxes and labels into this folder, under names of their own
     #[arg(long, value_name = "DIR")]
     draw: Option<PathBuf>,
     /// COCO annotations: which pictures, and the category ids
@@ -48,12 +56,6 @@ enum Format {
     Coco,
 }
 
-/// One picture.
-struct Work {
-    path: PathBuf,
-    image_id: Value,
-}
-
 /// What was found so far, in the form that is written.
 struct Results<'a> {
     model: &'a Generation,
@@ -65,56 +67,110 @@ struct Results<'a> {
     lines: String,
     /// COCO results.
     entries: Vec<Value>,
+    bar: ProgressBar,
 }
 
-/// Fewer pictures than this are done before a bar would be read.
-const FEWEST_FOR_A_BAR: usize = 20;
 /// Least score of COCO results where none is given: AP needs the low ones, too.
 const COCO_MIN_SCORE: f32 = 0.05;
+/// What takes less time needs no bar.
+const BAR_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs `retinad detect`.
 pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), Failure> {
     check_usage(arguments)?;
-    let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
+    let model_file = settings.detector.model_file();
+    let model = Generation::load(&model_file, super::FIRST_GENERATION)?;
     let coco = arguments.format == Format::Coco;
     let min_score =
         arguments.min_score.unwrap_or(if coco { COCO_MIN_SCORE } else { settings.detector.min_score });
-    let (work, categories) = pictures(arguments).map_err(Failure::of(Exit::SomeFailed))?;
-    if let Some(folder) = &arguments.draw {
-        std::fs::create_dir_all(folder).map_err(|e| named(folder, &e))?;
-    }
-    let bar = indicatif::ProgressBar::new(work.len() as u64);
-    if !coco || work.len() < FEWEST_FOR_A_BAR {
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-    }
-    let mut detector = Detector::new(&model, settings.detector.threads(1))?;
+    let Inputs { work, refused, categories, files } =
+        inputs(arguments, &model_file, &model.labels).map_err(failed)?;
     let output = arguments.output.as_deref();
+    if let Some(path) = output {
+        outputs::check_results_file(path, &files).map_err(failed)?;
+    }
+    let mut names = drawings(arguments, files)?;
+    let share = settings.detector.share(1);
+    let mut detector = Detector::new(&model, share.threads)?;
+    detector.set_picture_bytes(share.picture_bytes);
+    let bar = progress(work.len());
     let (format, lines, entries) = (arguments.format, String::new(), Vec::new());
-    let mut results = Results { model: &model, format, categories, output, lines, entries };
-    let mut failed = 0;
+    let mut results = Results { model: &model, format, categories, output, lines, entries, bar };
+    for reason in &refused {
+        results.complain(reason);
+    }
+    let mut failures = refused.len();
     for item in &work {
-        bar.inc(1);
         let mut times = Times::default();
         let raw = capture::read_picture(&item.path);
         match raw.and_then(|raw| detector.detect(&raw, min_score, &mut times).map_err(|e| e.to_string())) {
             Ok(found) => {
                 results.add(item, &detector, &found, &times);
-                if let Some(folder) = &arguments.draw {
-                    draw(folder, &item.path, &detector, &found).map_err(Failure::of(Exit::SomeFailed))?;
+                if let Some(names) = &mut names {
+                    let path = names.next(&item.path);
+                    draw(&path, detector.take_picture(), &found, &model.labels)
+                        .map_err(|reason| failed(format!("{}: {reason}", path.display())))?;
                 }
             }
             Err(reason) => {
-                failed += 1;
-                complain(format_args!("retinad: {}: {reason}", item.path.display()));
+                failures += 1;
+                results.complain(&format!("{}: {reason}", item.path.display()));
             }
         }
+        results.bar.inc(1);
     }
-    bar.finish_and_clear();
+    results.bar.finish_and_clear();
     results.write()?;
-    if failed > 0 {
-        return Err(Failure::new(Exit::SomeFailed, format!("{failed} of {} pictures failed", work.len())));
+    if failures > 0 {
+        let all = work.len() + refused.len();
+        return Err(Failure::new(
+            Exit::SomeFailed,
+            format!("{failures} of {all} pictures or folders failed"),
+        ));
     }
     Ok(())
+}
+
+/// A failure of some input or output, in words that a terminal can show.
+fn failed(words: String) -> Failure {
+    Failure::new(Exit::SomeFailed, printable(&words))
+}
+
+/// The pictures to detect in; nothing of what is read may be written.
+fn inputs(arguments: &DetectArguments, model: &Path, labels: &[String]) -> Result<Inputs, String> {
+    let mut inputs = match (&arguments.annotations, &arguments.images) {
+        (Some(annotations), Some(images)) => Inputs::of_annotations(annotations, images, labels)?,
+        _ => Inputs::of_paths(&arguments.paths),
+    };
+    let others = arguments.annotations.as_deref().into_iter().chain([model]);
+    inputs.files.extend(others.filter_map(FileId::of));
+    Ok(inputs)
+}
+
+/// Makes the folder for drawings.
+fn drawings(arguments: &DetectArguments, inputs: HashSet<FileId>) -> Result<Option<Names>, Failure> {
+    let Some(folder) = &arguments.draw else { return Ok(None) };
+    std::fs::create_dir_all(folder).map_err(|e| failed(format!("{}: {e}", folder.display())))?;
+    Ok(Some(Names::new(folder.clone(), inputs)))
+}
+
+/// A bar on stderr, where that is a terminal, once the work has taken a while.
+fn progress(pictures: usize) -> ProgressBar {
+    const REDRAW: Duration = Duration::from_millis(200);
+    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left") {
+        bar.set_style(style);
+    }
+    let later = bar.clone();
+    // It ends with the program at the latest, and holds nothing.
+    std::thread::spawn(move || {
+        std::thread::sleep(BAR_AFTER);
+        if !later.is_finished() {
+            later.set_draw_target(ProgressDrawTarget::stderr());
+            later.enable_steady_tick(REDRAW);
+        }
+    });
+    bar
 }
 
 fn check_usage(arguments: &DetectArguments) -> Result<(), Failure> {
@@ -131,18 +187,6 @@ fn check_usage(arguments: &DetectArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The pictures to detect in, and the category ids of annotations by label.
-fn pictures(arguments: &DetectArguments) -> Result<(Vec<Work>, HashMap<String, Value>), String> {
-    match (&arguments.annotations, &arguments.images) {
-        (Some(annotations), Some(images)) => from_annotations(annotations, images),
-        _ => Ok((from_paths(&arguments.paths)?, HashMap::new())),
-    }
-}
-
-fn named(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::SomeFailed, format!("{}: {error}", path.display()))
-}
-
 impl Results<'_> {
     /// Takes what was found in a picture; JSON lines for stdout are printed at once.
     fn add(&mut self, item: &Work, detector: &Detector, found: &[Detection], times: &Times) {
@@ -152,9 +196,18 @@ impl Results<'_> {
                 .extend(found.iter().filter_map(|d| coco_entry(item, d, self.model, &self.categories))),
             Format::Json => {
                 let line = json_line(&item.path, self.model, detector, found, times);
-                if self.output.is_some() { self.lines += &(line + "\n") } else { say!("{line}") }
+                if self.output.is_some() {
+                    self.lines += &(line + "\n");
+                } else {
+                    self.bar.suspend(|| say!("{line}"));
+                }
             }
         }
+    }
+
+    /// A line on stderr.
+    fn complain(&self, reason: &str) {
+        self.bar.suspend(|| complain(format_args!("retinad: {}", printable(reason))));
     }
 
     /// Writes what was not printed yet.
@@ -164,16 +217,14 @@ impl Results<'_> {
             Format::Json => self.lines,
         };
         match self.output {
-            Some(path) => atomic_file::write(path, text.as_bytes(), PUBLIC).map_err(|e| named(path, &e))?,
+            Some(path) => outputs::write_results(path, text.as_bytes())
+                .map_err(|e| failed(format!("{}: {e}", path.display())))?,
             None if self.format == Format::Coco => say!("{text}"),
             None => {}
         }
         Ok(())
     }
 }
-
-/// Mode of what is written for people, before the umask.
-const PUBLIC: u32 = 0o666;
 
 /// A COCO result; none for a class that the annotations do not know.
 fn coco_entry(
@@ -200,64 +251,36 @@ fn json_line(
         .map(|d| json!({"label": model.labels[d.class], "label_id": d.class, "score": (f64::from(d.score) * 1e3).round() / 1e3, "box_px": d.bbox.map(|v| v.round())}))
         .collect();
     let picture = detector.picture();
-    json!({"file": path.display().to_string(), "width": picture.width, "height": picture.height,
+    let line = json!({"file": path.display().to_string(), "width": picture.width, "height": picture.height,
         "inference_ms": (times.inference.as_secs_f64() * 1e4).round() / 10.0, "detections": detections})
-    .to_string()
-}
-
-fn from_paths(paths: &[PathBuf]) -> Result<Vec<Work>, String> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
-            let is_picture = |p: &PathBuf| {
-                p.extension().and_then(|e| e.to_str()).is_some_and(|e| {
-                    ["jpg", "jpeg", "png", "webp"].contains(&e.to_ascii_lowercase().as_str())
-                })
-            };
-            let mut inside: Vec<PathBuf> =
-                entries.filter_map(|e| Some(e.ok()?.path())).filter(is_picture).collect();
-            inside.sort();
-            files.extend(inside);
+    .to_string();
+    // In JSON the control characters that are left stand in texts only, where they may be escaped: a file's
+    // name must not command a terminal.
+    line.chars().fold(String::with_capacity(line.len()), |mut safe, letter| {
+        if letter.is_control() {
+            safe += &format!("\\u{:04x}", u32::from(letter));
         } else {
-            files.push(path.clone());
+            safe.push(letter);
         }
-    }
-    Ok(files.into_iter().map(|path| Work { path, image_id: Value::Null }).collect())
+        safe
+    })
 }
 
-fn from_annotations(
-    annotations: &Path,
-    images: &Path,
-) -> Result<(Vec<Work>, HashMap<String, Value>), String> {
-    let name = annotations.display();
-    let text = std::fs::read_to_string(annotations).map_err(|e| format!("{name}: {e}"))?;
-    let json: Value = serde_json::from_str(&text).map_err(|e| format!("{name}: {e}"))?;
-    let list = |key: &str| json[key].as_array().ok_or_else(|| format!("{name}: no array `{key}`"));
-    let mut work = Vec::new();
-    for image in list("images")? {
-        let file =
-            image["file_name"].as_str().ok_or_else(|| format!("{name}: an image without file_name"))?;
-        work.push(Work { path: images.join(file), image_id: image["id"].clone() });
-    }
-    let categories = list("categories")?
-        .iter()
-        .filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["id"].clone())))
-        .collect();
-    Ok((work, categories))
-}
-
-fn draw(folder: &Path, path: &Path, detector: &Detector, found: &[Detection]) -> Result<(), String> {
+/// Writes `picture` with its objects into the file `path`.
+fn draw(path: &Path, mut picture: Picture, found: &[Detection], labels: &[String]) -> Result<(), String> {
     const COLOURS: [[u8; 3]; 6] =
         [[230, 60, 60], [60, 170, 60], [70, 110, 240], [230, 170, 30], [170, 70, 200], [40, 180, 190]];
-    let mut picture = detector.picture().clone();
-    let boxes: Vec<_> = found.iter().map(|d| (d.bbox, COLOURS[d.class % COLOURS.len()])).collect();
-    crate::image::draw_boxes(&mut picture, &boxes);
-    let target = folder.join(path.with_extension("jpg").file_name().unwrap_or_default());
+    let mark = |d: &Detection| Mark {
+        bbox: d.bbox,
+        colour: COLOURS[d.class % COLOURS.len()],
+        text: format!("{} {:.2}", labels[d.class], d.score),
+    };
+    // The best one on top.
+    draw_boxes(&mut picture, &found.iter().rev().map(mark).collect::<Vec<_>>());
     let mut bytes = Vec::new();
     let side = |v: u32| u16::try_from(v).map_err(|e| e.to_string());
     jpeg_encoder::Encoder::new(&mut bytes, 90)
         .encode(&picture.rgb, side(picture.width)?, side(picture.height)?, jpeg_encoder::ColorType::Rgb)
         .map_err(|e| e.to_string())?;
-    atomic_file::write(&target, &bytes, PUBLIC).map_err(|e| format!("{}: {e}", target.display()))
+    outputs::write_drawing(path, &bytes).map_err(|e| e.to_string())
 }

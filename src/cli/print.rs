@@ -71,9 +71,23 @@ macro_rules! say {
 }
 pub(super) use say;
 
+/// Text of others as a part of a line: as [`shown`] does, newlines and tabs as well.
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() { safe.extend(letter.escape_default()) } else { safe.push(letter) }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{printable, shown};
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(printable("a\u{1b}]0;x\u{7}\n\u{9b}2J é"), "a\\u{1b}]0;x\\u{7}\\n\\u{9b}2J é");
+    }
 
     #[test]
     fn a_text_does_not_steer_a_terminal() {

@@ -94,11 +94,11 @@ impl Recorder {
         let mut lock = None;
         if let Some(folder) = &folder {
             lock = lock_folder(folder)?;
+            // The lock says that no other daemon writes here.
+            if lock.is_some() {
+                atomic_file::remove_leftovers(folder);
+            }
             for file in [StateFile::Overrides, StateFile::RetainedTopics] {
-                // The lock says that no other daemon is about to write it.
-                if lock.is_some() {
-                    atomic_file::remove_leftovers(&folder.join(file.name()));
-                }
                 if let Some(text) = read_or_set_aside(&folder.join(file.name())) {
                     loaded.texts.insert(file, text);
                 }

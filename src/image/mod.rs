@@ -16,7 +16,7 @@ mod memory;
 mod orientation;
 mod turn;
 
-pub use annotate::draw_boxes;
+pub use annotate::{Mark, draw_boxes};
 pub use decode::{DecodeError, decode, decode_within};
 pub use letterbox::{Letterbox, Placed};
 pub use memory::PICTURE_BYTES;
