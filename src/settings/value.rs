@@ -131,7 +131,7 @@ impl TextRule {
                 "^(?=.{1,128}$)[^/+#$\\s\\u0000-\\u0020\\u007f-\\u00a0]+\
                  (/[^/+#$\\s\\u0000-\\u0020\\u007f-\\u00a0]+){0,2}$",
             ),
-            Self::HostOrEmpty => Some("^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]+)?$"),
+            Self::HostOrEmpty => Some("^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9]{1,15})?)?$"),
             Self::UserName => Some("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,1024}$"),
             Self::AddressOrEmpty => Some("^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
         }
@@ -275,6 +275,11 @@ fn is_path(text: &str) -> bool {
 fn is_host(text: &str) -> bool {
     if text.parse::<std::net::IpAddr>().is_ok() {
         return true;
+    }
+    // A link-local address has a zone, the name of an interface.
+    if let Some((address, zone)) = text.split_once('%') {
+        let is_zone = (1..=15).contains(&zone.len()) && zone.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        return is_zone && address.parse::<std::net::Ipv6Addr>().is_ok();
     }
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {

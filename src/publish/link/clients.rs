@@ -5,6 +5,7 @@ use super::tls::Tls;
 use crate::backoff::Backoff;
 use crate::publish::{Deadlines, PublishError};
 use crate::secret::Secret;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Waits of a listener between two attempts.
@@ -106,8 +107,7 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
             };
             match event {
                 Ok(Event::Welcome(welcome)) => {
-                    self.backoff.reset();
-                    (self.told, self.target.version) = (false, Some(welcome.version));
+                    self.target.version = Some(welcome.version);
                     connection.subscribe(SUBSCRIPTION, vec![self.wanted.filter.clone()], true);
                     deadline.as_mut().reset(tokio::time::Instant::now() + patience);
                     waits = true;
@@ -129,8 +129,10 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
         }
     }
 
-    fn check_subscription(&self, refused: &[bool], reason: Option<&str>) -> Result<(), PublishError> {
+    fn check_subscription(&mut self, refused: &[bool], reason: Option<&str>) -> Result<(), PublishError> {
         if !refused.contains(&true) {
+            self.backoff.reset();
+            self.told = false;
             return Ok(());
         }
         let words = reason.map_or_else(String::new, |reason| format!(": {reason}"));
@@ -140,9 +142,10 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
     fn warn(&mut self, event: &Event) {
         match event {
             Event::Reached(peer) => {
-                let in_clear = self.wanted.tls.is_none() && !peer.ip().is_loopback();
-                let has_password = self.wanted.credentials.as_ref().is_some_and(|(_, word)| !word.is_empty());
-                if in_clear && has_password && !std::mem::replace(&mut self.warned, true) {
+                let (credentials, tls) = (self.wanted.credentials.as_ref(), self.wanted.tls.as_ref());
+                if says_password_in_clear(credentials, tls, *peer)
+                    && !std::mem::replace(&mut self.warned, true)
+                {
                     tracing::warn!("{CLEAR_PASSWORD}");
                 }
             }
@@ -162,6 +165,15 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
     }
 }
 
+/// Whether a password goes to this address for everybody on the way to read.
+pub(super) fn says_password_in_clear(
+    credentials: Option<&(String, String)>,
+    tls: Option<&Tls>,
+    peer: SocketAddr,
+) -> bool {
+    tls.is_none() && !peer.ip().is_loopback() && credentials.is_some_and(|(_, word)| !word.is_empty())
+}
+
 /// Connects once and says why not, where it cannot. Nothing is published.
 ///
 /// # Errors
@@ -177,10 +189,17 @@ pub fn probe(
         let mut target = Target::new(host, port, tls, format!("retinad-check-{}", std::process::id()));
         target.hello.credentials = credentials.cloned();
         let mut connection = Connection::start(target);
+        let mut warned = false;
         loop {
             match connection.next(false).await {
                 Next::Event(Some(Ok(Event::Welcome(_)))) => {
                     connection.disconnect();
+                }
+                Next::Event(Some(Ok(Event::Reached(peer)))) => {
+                    if says_password_in_clear(credentials, tls, peer) && !std::mem::replace(&mut warned, true)
+                    {
+                        tracing::warn!("{CLEAR_PASSWORD}");
+                    }
                 }
                 Next::Event(Some(Ok(Event::Closed))) => return Ok(()),
                 Next::Event(Some(Err(failure))) => return Err(failure.to_string()),

@@ -43,13 +43,15 @@ pub(super) struct Target {
     pub hello: Hello,
     /// The version that was found before; without it 5 is tried first.
     pub version: Option<Version>,
+    /// An address of the name that is tried last.
+    pub avoid: Option<SocketAddr>,
 }
 
 impl Target {
     pub fn new(host: &str, port: u16, tls: Option<&Tls>, client_id: String) -> Self {
         let mut hello = Hello { client_id, credentials: None, will: None, keep_alive: 0 };
         hello.set_keep_alive(Deadlines::default().keep_alive);
-        Self { host: host.to_owned(), port, tls: tls.cloned(), hello, version: None }
+        Self { host: host.to_owned(), port, tls: tls.cloned(), hello, version: None, avoid: None }
     }
 }
 
@@ -263,7 +265,7 @@ fn met_tls() -> Failure {
 
 async fn open(target: &Target, version: Version, to: &Events) -> Result<Opened, NotOpened> {
     let unreachable = |words: String| NotOpened::Failed(Failure::Unreachable(words));
-    let tcp = dial::reach(&target.host, target.port).await.map_err(unreachable)?;
+    let tcp = dial::reach(&target.host, target.port, target.avoid).await.map_err(unreachable)?;
     if let Ok(peer) = tcp.peer_addr() {
         let _ = to.send(Ok(Event::Reached(peer))).await;
     }
@@ -358,7 +360,7 @@ async fn secure(
 
 /// Whether the port answers a TLS handshake. Nothing of ours is said there.
 async fn speaks_tls(target: &Target) -> bool {
-    let Ok(tcp) = dial::reach(&target.host, target.port).await else { return false };
+    let Ok(tcp) = dial::reach(&target.host, target.port, None).await else { return false };
     let (Some(tls), Ok(name)) = (Tls::of_a_sceptic(), ServerName::try_from(target.host.clone())) else {
         return false;
     };
@@ -370,7 +372,7 @@ async fn speaks_tls(target: &Target) -> bool {
 
 /// Whether the port answers CONNECT without TLS. Neither user name nor password is said there.
 async fn speaks_plain_mqtt(target: &Target) -> bool {
-    let Ok(mut tcp) = dial::reach(&target.host, target.port).await else { return false };
+    let Ok(mut tcp) = dial::reach(&target.host, target.port, None).await else { return false };
     let client_id = format!("retinad-guess-{}", std::process::id());
     let hello = Hello { client_id, credentials: None, will: None, keep_alive: target.hello.keep_alive };
     let mut bytes = BytesMut::new();

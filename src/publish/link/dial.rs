@@ -10,13 +10,14 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// Connects to the first address of `host` that answers. It may take as long as the caller lets it.
+/// Connects to the first address of `host` that answers; `avoid`, which answered before and was of no use,
+/// is tried last. It may take as long as the caller lets it.
 ///
 /// # Errors
 /// Why not, for people.
-pub(super) async fn reach(host: &str, port: u16) -> Result<TcpStream, String> {
+pub(super) async fn reach(host: &str, port: u16, avoid: Option<SocketAddr>) -> Result<TcpStream, String> {
     let found = lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
-    let stream = race(in_turns(found.collect())).await?;
+    let stream = race(last(avoid, in_turns(found.collect()))).await?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
@@ -40,6 +41,12 @@ fn in_turns(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
     ordered.truncate(MAX_ADDRESSES);
     ordered
+}
+
+/// The same addresses, `avoid` behind the others.
+fn last(avoid: Option<SocketAddr>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(|address| Some(*address) == avoid);
+    addresses
 }
 
 /// Tries each address a little after the one before, or at once when that one failed.
@@ -134,5 +141,7 @@ mod tests {
         let (four, five) = (address("192.0.2.4:1"), address("192.0.2.5:1"));
         assert_eq!(in_turns(vec![six, seven, six, four, five]), [six, four, seven, five]);
         assert_eq!(in_turns(vec![four; 100]), [four]);
+        assert_eq!(last(Some(six), vec![six, four, seven]), [four, seven, six]);
+        assert_eq!(last(None, vec![six, four]), [six, four]);
     }
 }

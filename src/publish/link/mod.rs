@@ -24,6 +24,7 @@ use crossbeam_channel::Sender;
 use culprit::{Culprits, Mark};
 use notices::Notices;
 use session::End;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,6 +63,10 @@ struct Attempts {
 struct Known {
     /// The version of MQTT that the broker speaks.
     version: Option<Version>,
+    /// The address that the last connection reached.
+    reached: Option<SocketAddr>,
+    /// One that was reached and did not take us; the name's others go first.
+    avoid: Option<SocketAddr>,
     /// The broker has acknowledged `bridge/info` of ours.
     info_stands: bool,
     /// The oldest message that was not acknowledged when the last session was lost.
@@ -90,10 +95,13 @@ pub(super) async fn keep(shared: Arc<Shared>, news: Sender<LinkNews>, mut orders
         };
         let lived = was_connected.then(|| begun.elapsed());
         attempts.count(&options, &failure, lived);
+        let ended = Instant::now();
+        let pause = attempts.pause(ended);
+        // The look is a part of the pause.
         let look = attempts.is_duplicate(&options, &shared, &failure);
         let Some(duplicate) = while_turning(&shared, &mut orders, look).await else { continue };
         shared.counters.suspect_duplicate.store(duplicate, Ordering::Relaxed);
-        let pause = if duplicate { DUPLICATE_WAIT } else { attempts.pause(Instant::now()) };
+        let pause = if duplicate { DUPLICATE_WAIT } else { pause.saturating_sub(ended.elapsed()) };
         attempts.log(&options, failure, duplicate, pause);
         while_turning(&shared, &mut orders, tokio::time::sleep(pause)).await;
     }
@@ -130,6 +138,8 @@ impl Attempts {
 
     /// Counts a session that failed; `connected_for` is how long its connection stood, if it did.
     fn count(&mut self, options: &PublisherOptions, failure: &Failure, connected_for: Option<Duration>) {
+        let reached = self.known.reached.take();
+        self.known.avoid = reached.filter(|_| connected_for.is_none());
         if let Some(lived) = connected_for {
             self.last_online = Some(Instant::now());
             self.short_sessions += 1;
@@ -188,6 +198,7 @@ impl Attempts {
         }
         let Some(left_out) = self.known.notices.failures.admits(Instant::now()) else { return };
         let (broker, next_try_s) = (options.broker(), pause.as_secs_f32());
+        let left_out = (left_out > 0).then_some(left_out);
         match failure {
             _ if duplicate => tracing::warn!(
                 client_id = options.client_id(),

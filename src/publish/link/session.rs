@@ -3,7 +3,7 @@
 //! Order on every connect: CONNACK, SUBSCRIBE to exact filters, SUBACK (or its deadline), retained topics,
 //! `status` = `online`, then what waits.
 
-use super::clients::CLEAR_PASSWORD;
+use super::clients::{CLEAR_PASSWORD, says_password_in_clear};
 use super::connection::{Connection, Event, Failure, Next, REQUESTS, Target};
 use super::culprit::Mark;
 use super::wire::{Message, Oversize, Welcome};
@@ -14,6 +14,7 @@ use crate::publish::outbox::Address;
 use crate::publish::{LinkNews, PublisherOptions, Shared, Wanted};
 use crossbeam_channel::Sender;
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -139,7 +140,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let names = wanted.names();
         let mut target = Target::new(&wanted.host, wanted.port, wanted.tls.as_ref(), wanted.client_id());
-        target.version = known.version;
+        (target.version, target.avoid) = (known.version, known.avoid);
         target.hello.credentials.clone_from(&wanted.credentials);
         target.hello.set_keep_alive(wanted.deadlines.keep_alive);
         target.hello.will = Some(names.full(&Topic::of_node(Kind::Status)));
@@ -178,7 +179,10 @@ impl<'a> Session<'a> {
             Some(Ok(event)) => event,
         };
         match event {
-            Event::Reached(peer) => self.warn_of_clear_password(peer.ip().is_loopback()),
+            Event::Reached(peer) => {
+                self.known.reached = Some(peer);
+                self.warn_of_clear_password(peer);
+            }
             Event::Welcome(welcome) => return self.greet(welcome),
             Event::Subscribed { id, refused, reason } => {
                 self.take_subscribed(id, &refused, reason.as_deref());
@@ -192,12 +196,11 @@ impl<'a> Session<'a> {
     }
 
     /// A password that goes over a network in clear is said once, before it is sent the first time.
-    fn warn_of_clear_password(&mut self, loopback: bool) {
-        let has_password = self.wanted.credentials.as_ref().is_some_and(|(_, word)| !word.is_empty());
-        if !has_password || loopback || self.wanted.tls.is_some() {
-            return;
-        }
-        if !std::mem::replace(&mut self.known.notices.clear_password, true) {
+    fn warn_of_clear_password(&mut self, peer: SocketAddr) {
+        let (credentials, tls) = (self.wanted.credentials.as_ref(), self.wanted.tls.as_ref());
+        if says_password_in_clear(credentials, tls, peer)
+            && !std::mem::replace(&mut self.known.notices.clear_password, true)
+        {
             tracing::warn!(broker = self.wanted.broker(), "{CLEAR_PASSWORD}");
         }
     }

@@ -10,8 +10,11 @@ use crate::contract::{Kind, Topic};
 use crate::publish::PublisherOptions;
 use std::time::Duration;
 
-/// How long is looked: the other one may be about to write.
-const LOOK: Duration = Duration::from_secs(3);
+/// How long is looked: the other one, which has just thrown us out, may be about to write. Whoever has no twin
+/// waits no longer for this than for the next attempt anyway.
+const LOOK: Duration = Duration::from_millis(1500);
+/// Longest goodbye.
+const GOODBYE: Duration = Duration::from_millis(200);
 const SUBSCRIPTION: u16 = 1;
 
 #[derive(serde::Deserialize)]
@@ -52,7 +55,7 @@ pub(super) async fn is_proven(options: &PublisherOptions, version: Option<Versio
     let found = tokio::time::timeout(LOOK, look).await.unwrap_or(false);
     connection.disconnect();
     // Goodbye is sent, or the connection has ended.
-    let _ = tokio::time::timeout(LOOK, async {
+    let _ = tokio::time::timeout(GOODBYE, async {
         while !matches!(connection.next(false).await, Next::Event(None | Some(Err(_) | Ok(Event::Closed)))) {}
     })
     .await;

@@ -318,6 +318,7 @@ fn what_is_no_host_is_refused_with_what_is_allowed() {
         "::1",
         "2001:db8::1",
         "fe80::1",
+        "fe80::1%eth0",
         "1.example",
         "",
     ] {
