@@ -10,6 +10,7 @@ pub mod backoff;
 mod caught;
 pub mod detection;
 pub mod frame;
+pub mod npy;
 mod one_line;
 mod regular_file;
 pub mod secret;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 29] = [
     ("main", 7),
     ("cli", 7),
     ("daemon", 6),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("image", 1),
     ("model", 1),
     ("frame", 0),
+    ("npy", 0),
     ("detection", 0),
     ("atomic_file", 0),
     ("backoff", 0),
