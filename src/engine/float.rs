@@ -2,6 +2,8 @@
 //! over. Heads come out as codes all the same, because a quantised graph's outputs lie on the quantiser's
 //! grid.
 
+mod snap;
+
 use super::leftover::{Facts, Real};
 use super::wanted::Wanted;
 use crate::caught::caught;
@@ -33,11 +35,15 @@ impl Float {
     /// [`ModelError::Graph`].
     pub fn load(
         file: &ModelFile,
-        proto: &pb::ModelProto,
+        mut proto: pb::ModelProto,
         shape: Option<&[usize]>,
     ) -> Result<Self, ModelError> {
+        let quantised = proto.graph.as_ref().map(output_quantisation).unwrap_or_default();
+        if let Some(graph) = &mut proto.graph {
+            snap::rewrite(graph);
+        }
         let gave_up = |reason| ModelError::Graph { path: file.path.clone(), reason };
-        let (plan, names) = guarded(|| Ok(build(file, proto, shape))).map_err(gave_up)??;
+        let (plan, names) = guarded(|| Ok(build(file, &proto, shape))).map_err(gave_up)??;
         let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
         let fact = plan.model().input_fact(0).map_err(graph)?;
         let input_shape =
@@ -49,7 +55,6 @@ impl Float {
                 ),
             })?;
         let shapes = output_shapes(file, &plan)?;
-        let quantised = proto.graph.as_ref().map(output_quantisation).unwrap_or_default();
         let quantisation = names.iter().map(|name| quantised.get(name).copied()).collect();
         Ok(Self { plan, outputs: names.into_iter().zip(shapes).collect(), quantisation, input_shape })
     }
@@ -61,12 +66,12 @@ impl Float {
     /// The error of `fill`, or tract's reason.
     pub fn run<T>(
         &self,
-        memory: &mut Option<Tensor>,
+        memory: &mut Memory,
         wanted: &Wanted,
         heads: &mut Heads,
         fill: impl FnOnce(&mut [f32]) -> Result<T, String>,
     ) -> Result<T, String> {
-        let mut input = match memory.take() {
+        let mut input = match memory.input.take() {
             Some(input) => input,
             None => Tensor::zero::<f32>(&self.input_shape).map_err(|e| one_line(&e))?,
         };
@@ -77,23 +82,41 @@ impl Float {
         let filled = match filled {
             Ok(filled) => filled,
             Err(reason) => {
-                *memory = Some(input);
+                memory.input = Some(input);
                 return Err(reason);
             }
         };
         let kept: Arc<Tensor> = Arc::new(input);
         let outputs =
             guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
-        *memory = Arc::try_unwrap(kept).ok();
+        memory.input = Arc::try_unwrap(kept).ok();
         for (output, tensor) in wanted.tensors(heads) {
             copy_output(&outputs[output], self.quantisation[output], tensor)?;
+        }
+        if wanted.is_empty() {
+            memory.outputs = outputs.into_iter().map(|value| RealTensor(value.into_arc_tensor())).collect();
         }
         Ok(filled)
     }
 }
 
-/// Memory of a float session's input.
-pub type Memory = Option<Tensor>;
+/// What a session in float keeps from run to run.
+#[derive(Default)]
+pub struct Memory {
+    input: Option<Tensor>,
+    /// Outputs of the last run, where nobody wanted some of them as heads.
+    outputs: Vec<RealTensor>,
+}
+
+impl Memory {
+    /// Shape and numbers of output `index`.
+    ///
+    /// # Errors
+    /// If it was not made, or has no numbers.
+    pub fn output(&self, index: usize) -> Result<(Vec<usize>, Vec<f32>), String> {
+        self.outputs.get(index).ok_or("no run has made it")?.numbers()
+    }
+}
 
 fn build(
     file: &ModelFile,
@@ -127,7 +150,9 @@ fn inferred(proto: &pb::ModelProto) -> Result<InferenceModel, String> {
     if let Some(lost) = graph.output.iter().find(|output| !made(&output.name)) {
         return Err(format!("output `{}` is not made by any node", lost.name));
     }
-    tract_onnx::onnx().model_for_proto_model(proto).map_err(|e| one_line(&e))
+    let mut onnx = tract_onnx::onnx();
+    snap::register(&mut onnx);
+    onnx.model_for_proto_model(proto).map_err(|e| one_line(&e))
 }
 
 /// As [`inferred`], with what follows from the input's shape.
@@ -248,6 +273,16 @@ impl RealTensor {
         Ok(Self(Arc::new(Tensor::zero::<f32>(shape).map_err(|e| one_line(&e))?)))
     }
 
+    /// Its shape and numbers, of any type, as f32.
+    ///
+    /// # Errors
+    /// If it has no numbers.
+    pub fn numbers(&self) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let reals = self.0.cast_to::<f32>().map_err(|e| one_line(&e))?;
+        let plain = reals.try_as_plain_ram().map_err(|e| one_line(&e))?;
+        Ok((self.0.shape().to_vec(), plain.as_slice::<f32>().map_err(|e| one_line(&e))?.to_vec()))
+    }
+
     /// Its numbers.
     ///
     /// # Errors
@@ -276,9 +311,13 @@ impl Part {
     /// # Errors
     /// tract's reason, which names the node.
     pub fn new(proto: &pb::ModelProto) -> Result<Self, String> {
+        let mut proto = proto.clone();
+        if let Some(graph) = &mut proto.graph {
+            snap::rewrite(graph);
+        }
         guarded(|| {
             let plan =
-                inferred(proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
+                inferred(&proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);
             plan.map(Self).map_err(|e| one_line(&e))
         })
     }

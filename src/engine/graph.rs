@@ -7,12 +7,15 @@
 
 mod operators;
 mod quantisers;
+mod unary;
 
 use super::leftover::{Facts, Leftover, Part, Real, Source, macs};
+use super::{label, named, schema};
 use crate::kernels::ConvShape;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
+use unary::Unary;
 
 /// Codes with their meaning: real = (code - zero) * scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +47,19 @@ pub struct Conv {
     pub clip: [f32; 2],
 }
 
+/// The window of an average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Average {
+    /// Rows and columns of the window, pixels.
+    pub kernel: [usize; 2],
+    /// Its step down and across, pixels.
+    pub stride: [usize; 2],
+    /// Padding above and on the left, pixels.
+    pub pad: [usize; 2],
+    /// Padding counts as pixels of 0.0; else it does not count.
+    pub all: bool,
+}
+
 /// An operation; inputs are indices into [`Graph::tensors`].
 #[derive(Debug, Clone)]
 pub enum Op {
@@ -61,6 +77,11 @@ pub enum Op {
     Slice(usize),
     /// Each pixel four times.
     Upsample,
+    /// Product of two, each channel of the second of one value where it has one pixel; the range of real
+    /// values allowed.
+    Mul([f32; 2]),
+    /// Average over a window.
+    Average(Average),
     /// Code by code.
     Table(Box<[u8; 256]>),
     /// A real value to codes; index into [`Graph::reals`].
@@ -149,27 +170,8 @@ enum Waiting {
     Op(Op),
     /// Same codes, other name: exact only with the same scale and zero point.
     Same,
-    /// A function of one real value.
-    Unary(Unary),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Unary {
-    Identity,
-    Leaky(f32),
-    Clip(f32, f32),
-    Sigmoid,
-}
-
-impl Unary {
-    fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::Identity => x,
-            Self::Leaky(slope) => x.max(slope * x),
-            Self::Clip(low, high) => x.clamp(low, high),
-            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        }
-    }
+    /// Functions of one real value, one after the other.
+    Unary(Vec<Unary>),
 }
 
 /// Most pixels times channels of one tensor: shapes beyond it are refused before anything is allocated.
@@ -187,10 +189,9 @@ pub enum Refusal {
 impl Refusal {
     /// The reason, with `place` before it.
     fn at(self, node: &pb::NodeProto) -> Self {
-        let named = |reason: String| format!("{} `{}`: {reason}", node.op_type, label(node));
         match self {
-            Self::Form(reason) => Self::Form(named(reason)),
-            Self::Broken(reason) => Self::Broken(named(reason)),
+            Self::Form(reason) => Self::Form(named(node, &reason)),
+            Self::Broken(reason) => Self::Broken(named(node, &reason)),
         }
     }
 }
@@ -214,9 +215,10 @@ pub fn read(model: &pb::ModelProto, facts: impl Fn() -> Result<Facts, String>) -
     if !proto.node.iter().any(|node| node.op_type == "QuantizeLinear") {
         return Err("no QuantizeLinear in it".into());
     }
+    let opset = schema::opset(&model.opset_import)?;
     let mut floats = Floats { facts: None, reasons: HashMap::new(), real_input: false };
     for _ in 0..MAX_READINGS {
-        let mut reader = Reader::new(proto, &mut floats)?;
+        let mut reader = Reader::new(proto, opset, &mut floats)?;
         let mut whole = true;
         for (number, node) in proto.node.iter().enumerate() {
             match reader.read(number, node, &facts).map_err(|refusal| refusal.at(node))? {
@@ -250,16 +252,16 @@ enum Reading {
     Again,
 }
 
-fn label(node: &pb::NodeProto) -> &str {
-    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
-}
-
 struct Reader<'a, 'f> {
     floats: &'f mut Floats,
+    /// Opset of the graph.
+    opset: i64,
     /// Number of the node that made each value.
     makers: HashMap<&'a str, usize>,
     /// Codes that a quantiser made of each float value: a second one like it finds them.
     quantised: HashMap<&'a str, (usize, Form)>,
+    /// Tensors that are copies of another's channels: which one, and how many copies.
+    repeats: HashMap<(usize, usize), usize>,
     parts: Vec<Part<'a>>,
     reals: Vec<Real>,
     /// Number of the part that made each real value.
@@ -278,7 +280,7 @@ struct Reader<'a, 'f> {
 }
 
 impl<'a, 'f> Reader<'a, 'f> {
-    fn new(proto: &'a pb::GraphProto, floats: &'f mut Floats) -> Result<Self, String> {
+    fn new(proto: &'a pb::GraphProto, opset: i64, floats: &'f mut Floats) -> Result<Self, String> {
         let constants: HashMap<&str, &pb::TensorProto> =
             proto.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut inputs = proto.input.iter().filter(|i| !constants.contains_key(i.name.as_str()));
@@ -323,8 +325,10 @@ impl<'a, 'f> Reader<'a, 'f> {
         }
         Ok(Self {
             floats,
+            opset,
             makers: HashMap::new(),
             quantised: HashMap::new(),
+            repeats: HashMap::new(),
             parts: Vec::new(),
             reals,
             made_by,
@@ -433,8 +437,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             self.reals.push(real);
             self.made_by.push(own);
         }
-        let text = format!("{} `{}`: {}", node.op_type, label(node), self.floats.reasons[&number]);
-        let text = super::one_line(&text);
+        let text = super::one_line(&named(node, &self.floats.reasons[&number]));
         self.leftovers.push(Leftover { text, macs: macs(node, facts) });
         Ok(Reading::Done)
     }
@@ -536,7 +539,11 @@ fn checked(shape: [usize; 3]) -> Result<(), String> {
     }
 }
 
-fn integers(tensor: &pb::TensorProto) -> Result<Vec<i32>, String> {
+/// Numbers of a tensor of u8, s8, s32 or s64.
+///
+/// # Errors
+/// If it is of another type, or one is beyond 32 bits.
+pub fn integers(tensor: &pb::TensorProto) -> Result<Vec<i32>, String> {
     let raw = &tensor.raw_data;
     let found = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Int8) if !raw.is_empty() => raw.iter().map(|&b| i32::from(b as i8)).collect(),

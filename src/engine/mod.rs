@@ -7,14 +7,16 @@
 mod float;
 mod graph;
 mod leftover;
+mod normal;
 mod plan;
 mod qoperator;
+mod schema;
 mod taps;
 mod wanted;
 
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
-use crate::model::{ModelError, ModelFile, Tap, one_line};
+use crate::model::{Manifest, ModelError, ModelFile, Tap, one_line};
 use float::Float;
 use graph::Refusal;
 use plan::{Plan, Value};
@@ -89,7 +91,7 @@ impl Engine {
     pub fn load(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let manifest = file.manifest()?;
         let shape = vec![1, 3, manifest.input.height as usize, manifest.input.width as usize];
-        let mut engine = Self::build(file, Some(&shape), arithmetic, &manifest.taps)?;
+        let mut engine = Self::guarded(file, Some(&shape), arithmetic, Some(manifest), &manifest.taps)?;
         engine.wanted = Wanted::new(&file.path, manifest, &engine.all_outputs())?;
         Ok(engine)
     }
@@ -102,13 +104,36 @@ impl Engine {
     pub fn load_any(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let shape =
             file.manifest.as_ref().map(|m| vec![1, 3, m.input.height as usize, m.input.width as usize]);
-        Self::build(file, shape.as_deref(), arithmetic, &[])
+        Self::guarded(file, shape.as_deref(), arithmetic, None, &[])
+    }
+
+    /// As [`Engine::load_any`], with an input of `shape`: sides that the file leaves open are taken from it.
+    ///
+    /// # Errors
+    /// [`ModelError::Graph`]; also where the file says another shape.
+    pub fn load_for(file: &ModelFile, arithmetic: Arithmetic, shape: &[usize]) -> Result<Self, ModelError> {
+        Self::guarded(file, Some(shape), arithmetic, None, &[])
+    }
+
+    /// As [`Engine::build`]; a panic on a graph that nobody expected is an error like any other.
+    fn guarded(
+        file: &ModelFile,
+        shape: Option<&[usize]>,
+        arithmetic: Arithmetic,
+        manifest: Option<&Manifest>,
+        taps: &[Tap],
+    ) -> Result<Self, ModelError> {
+        caught(|| Self::build(file, shape, arithmetic, manifest, taps)).unwrap_or_else(|words| {
+            let reason = format!("panicked while it was loaded: {words}");
+            Err(ModelError::Graph { path: file.path.clone(), reason })
+        })
     }
 
     fn build(
         file: &ModelFile,
         shape: Option<&[usize]>,
         arithmetic: Arithmetic,
+        manifest: Option<&Manifest>,
         taps: &[Tap],
     ) -> Result<Self, ModelError> {
         let isa = match arithmetic {
@@ -122,14 +147,18 @@ impl Engine {
         };
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
-        if let Some(graph) = &mut proto.graph {
-            qoperator::rewrite(graph);
+        normal::normalise(&mut proto, &file.bytes, shape).map_err(graph)?;
+        if let Some(inner) = &mut proto.graph {
+            if let Some(manifest) = manifest {
+                wanted::check_input(&file.path, manifest, inner)?;
+            }
+            qoperator::rewrite(inner, &proto.opset_import).map_err(graph)?;
             let refused = |(i, reason)| ModelError::Manifest {
                 path: file.path.clone(),
                 field: format!("taps[{i}].tensor"),
                 reason,
             };
-            taps::add(graph, taps).map_err(refused)?;
+            taps::add(inner, taps).map_err(refused)?;
         }
         float::fold_shapes(&mut proto);
         let read = match graph::read(&proto, || float::facts(&proto)) {
@@ -150,7 +179,7 @@ impl Engine {
             }
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
             Err(reason) => {
-                let float = Float::load(file, &proto, shape)?;
+                let float = Float::load(file, proto, shape)?;
                 let float_because = Some(one_line(&reason));
                 Ok(Self { kind: Kind::Float(Arc::new(float)), wanted: Wanted::default(), float_because })
             }
@@ -252,7 +281,7 @@ impl Engine {
             _ => None,
         };
         let memory = match &self.kind {
-            Kind::Float(_) => Memory::Float(None),
+            Kind::Float(_) => Memory::Float(float::Memory::default()),
             Kind::Int8(plan) => Memory::Int8(plan.memory()),
         };
         let heads = self.wanted.heads();
@@ -322,6 +351,38 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Shape and real values of output `index` of [`Engine::outputs`] after a run of a model that was loaded
+    /// without its manifest ([`Engine::load_any`]), row by row: for comparisons.
+    ///
+    /// # Errors
+    /// If it was not made.
+    pub fn values(&self, index: usize) -> Result<(Vec<usize>, Vec<f32>), String> {
+        match (&self.engine.kind, &self.memory) {
+            (Kind::Float(_), Memory::Float(memory)) => memory.output(index),
+            (Kind::Int8(plan), Memory::Int8(memory)) => plan.values(memory, index),
+            _ => unreachable!("a session's memory is made for its engine"),
+        }
+    }
+}
+
+/// Writes `values`, of `shape` `[1, channels, height, width]` where the input takes codes, into an input;
+/// `quantisation` is [`Engine::input_quantisation`].
+pub fn fill(to: Input<'_>, shape: &[usize], values: &[f32], quantisation: Option<(f32, i32)>) {
+    match to {
+        Input::Real(to) => to.copy_from_slice(values),
+        Input::Codes { data, row, pixel } => {
+            let (scale, zero) = quantisation.unwrap_or((1.0, 0));
+            let &[_, _, height, width] = shape else { unreachable!("codes lie in planes") };
+            for (i, value) in values.iter().enumerate() {
+                let (channel, y, x) = (i / width / height, i / width % height, i % width);
+                data[y * row + x * pixel + channel] =
+                    ((value / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+}
+
 /// An output's codes, pixel after pixel as they lie, or its real values.
 fn copy_output(plan: &Plan, memory: &plan::Memory, index: usize, to: &mut Tensor) -> Result<(), String> {
     let output = &plan.outputs[index];
@@ -350,6 +411,16 @@ fn copy_output(plan: &Plan, memory: &plan::Memory, index: usize, to: &mut Tensor
         }
     }
     Ok(())
+}
+
+/// A node's name, or that of its first result.
+fn label(node: &pb::NodeProto) -> &str {
+    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
+}
+
+/// `reason` with the node that it is about before it.
+fn named(node: &pb::NodeProto, reason: &str) -> String {
+    format!("{} `{}`: {reason}", node.op_type, label(node))
 }
 
 #[cfg(test)]

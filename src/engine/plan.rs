@@ -5,7 +5,7 @@ mod layout;
 use super::float::{Part, RealTensor};
 use super::graph::{Graph, Tensor};
 use super::leftover::Leftover;
-use crate::kernels::{self, Geometry, Isa, PackedConv, PackedDepthwise, Sum, View, ViewMut};
+use crate::kernels::{self, Geometry, Isa, Mean, PackedConv, PackedDepthwise, Product, Sum, View, ViewMut};
 use layout::Layout;
 use std::ops::Range;
 
@@ -38,6 +38,8 @@ enum Work {
     Add(Sum),
     Copy { table: Option<Box<[u8; 256]>>, twice: bool },
     Zip([Option<Box<[u8; 256]>>; 2]),
+    Mul(Product),
+    Average(Mean),
 }
 
 enum Step {
@@ -216,6 +218,22 @@ impl Plan {
         }
     }
 
+    /// Shape and real values of output `index` after a run, row by row.
+    ///
+    /// # Errors
+    /// If it is in float and was not made, or has no numbers.
+    pub fn values(&self, memory: &Memory, index: usize) -> Result<(Vec<usize>, Vec<f32>), String> {
+        match &self.outputs[index].found {
+            Found::Codes { place, tensor } => {
+                let shape = [&[1][..], &tensor.shape].concat();
+                let mut values = vec![0.0; shape.iter().product()];
+                dequantise(&self.view(&memory.arena, *place, 0), self.flip(), tensor, &mut values);
+                Ok((shape, values))
+            }
+            Found::Real(real) => memory.reals[*real].as_ref().ok_or("an output was not made")?.numbers(),
+        }
+    }
+
     /// Some rows of a step's output.
     fn work(&self, work: &Work, inputs: &[View<'_>; 2], output: &mut ViewMut<'_>) {
         match work {
@@ -223,6 +241,8 @@ impl Plan {
             Work::Depthwise(weights) => kernels::depthwise(self.isa, weights, &inputs[0], output),
             Work::MaxPool(shape) => kernels::max_pool(self.isa, *shape, &inputs[0], output),
             Work::Add(sum) => kernels::add(self.isa, sum, &inputs[0], &inputs[1], output),
+            Work::Mul(product) => kernels::mul(self.isa, product, &inputs[0], &inputs[1], output),
+            Work::Average(mean) => kernels::average(self.isa, mean, &inputs[0], output),
             Work::Copy { table, twice } => {
                 kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output)
             }

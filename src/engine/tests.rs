@@ -9,6 +9,8 @@ use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 
+mod hostile;
+mod reference;
 mod taps;
 
 /// How a graph is written down.
@@ -179,7 +181,7 @@ impl Writer {
     fn file(mut self, outputs: &[(&str, [i64; 4])]) -> ModelFile {
         self.graph.output = outputs.iter().map(|(name, shape)| info(name, shape)).collect();
         let opset = |domain: &str, version| pb::OperatorSetIdProto { domain: domain.into(), version };
-        let opset_import = vec![opset("", 13), opset("com.microsoft", 1)];
+        let opset_import = vec![opset("", 17), opset("com.microsoft", 1)];
         let model =
             pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() };
         ModelFile::parse("small.onnx", model.encode_to_vec()).expect("a model file")

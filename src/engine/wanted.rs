@@ -1,8 +1,10 @@
 //! Which outputs of a graph a session gives: the heads and taps that the manifest names, checked against the
 //! graph.
 
+use super::{graph, normal};
 use crate::detection::{Heads, Tensor};
-use crate::model::{Manifest, ModelError};
+use crate::model::{Manifest, ModelError, one_line};
+use tract_onnx::pb;
 
 /// Indices into the graph's outputs. Empty for a model that is run without its manifest.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +52,11 @@ impl Wanted {
         Ok(Self { levels, taps: (own.len()..outputs.len()).collect() })
     }
 
+    /// Whether the model is run without its manifest.
+    pub fn is_empty(&self) -> bool {
+        self.levels.is_empty() && self.taps.is_empty()
+    }
+
     /// Tensors for all of them, empty as yet.
     pub fn heads(&self) -> Heads {
         Heads {
@@ -67,6 +74,53 @@ impl Wanted {
         let levels = heads.levels.iter_mut().zip(&self.levels).flat_map(level);
         levels.chain(self.taps.iter().copied().zip(&mut heads.taps))
     }
+}
+
+/// Checks what the manifest says of the input against `graph`, whose one input it is: its name, and step and
+/// zero point of its codes.
+///
+/// # Errors
+/// [`ModelError::Manifest`] for the first key that the graph contradicts.
+pub fn check_input(path: &str, manifest: &Manifest, graph: &pb::GraphProto) -> Result<(), ModelError> {
+    let wrong = |field: &str, reason: String| ModelError::Manifest {
+        path: path.to_owned(),
+        field: field.to_owned(),
+        reason: one_line(&reason),
+    };
+    let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
+    let name = &manifest.input.name;
+    let given = |input: &&pb::ValueInfoProto| constant(&input.name).is_none();
+    match graph.input.iter().find(given) {
+        Some(input) if input.name == *name => {}
+        Some(input) => {
+            return Err(wrong("input.name", format!("`{name}`, but the graph's is `{}`", input.name)));
+        }
+        None => return Err(wrong("input.name", format!("`{name}`, but the graph has none"))),
+    }
+    let (scale, zero) = (manifest.input.quant_scale, manifest.input.quant_zero_point);
+    let quantiser =
+        graph.node.iter().find(|node| node.op_type == "QuantizeLinear" && node.input.first() == Some(name));
+    let parameter = |i: usize| quantiser.and_then(|node| node.input.get(i)).and_then(|name| constant(name));
+    let found = parameter(1).and_then(|tensor| normal::reals(tensor).ok()).and_then(|v| v.first().copied());
+    if let Some(scale) = scale {
+        let Some(found) = found else {
+            return Err(wrong("input.quant_scale", format!("{scale}, but the graph does not quantise it")));
+        };
+        // As many digits as a person would write.
+        if (found - scale).abs() > scale * 1e-5 {
+            return Err(wrong("input.quant_scale", format!("{scale}, but the graph quantises with {found}")));
+        }
+    }
+    if let Some(zero) = zero {
+        let codes = parameter(2).and_then(|tensor| graph::integers(tensor).ok());
+        // Without a zero point it is 0.
+        let own = codes.map_or(0, |codes| codes.first().copied().unwrap_or_default());
+        if found.is_none() || own != zero {
+            let own = if found.is_some() { own.to_string() } else { "none".into() };
+            return Err(wrong("input.quant_zero_point", format!("{zero}, but the graph's is {own}")));
+        }
+    }
+    Ok(())
 }
 
 /// Index of the output `name` with `per_anchor` channels an anchor of level `i`.
@@ -102,4 +156,38 @@ fn check_tap(output: &Output, tensor: &str) -> Result<(), String> {
         return Err(format!("`{tensor}` is made by nodes that run in float here, so it has no codes"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::{Arithmetic, Engine};
+    use crate::model::{Manifest, ModelFile};
+    use std::path::Path;
+
+    /// How loading the shipped model with its manifest changed is refused.
+    fn refusal(change: impl FnOnce(&mut Manifest)) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
+        let file = ModelFile::read(&path).expect("the shipped model");
+        let mut manifest = file.manifest().expect("a manifest").clone();
+        change(&mut manifest);
+        let bytes = file.with_manifest(&manifest).expect("written");
+        let file = ModelFile::parse("changed.onnx", bytes).expect("reads");
+        Engine::load(&file, Arithmetic::Best).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn issue_21_what_the_manifest_says_of_the_input_is_checked_against_the_graph() {
+        assert_eq!(
+            refusal(|manifest| manifest.input.name = "images".into()),
+            "changed.onnx: input.name: `images`, but the graph's is `image`"
+        );
+        assert_eq!(
+            refusal(|manifest| manifest.input.quant_scale = Some(0.01)),
+            "changed.onnx: input.quant_scale: 0.01, but the graph quantises with 0.0078125"
+        );
+        assert_eq!(
+            refusal(|manifest| manifest.input.quant_zero_point = Some(128)),
+            "changed.onnx: input.quant_zero_point: 128, but the graph's is 127"
+        );
+    }
 }

@@ -102,6 +102,55 @@ pub fn add(isa: Isa, sum: &Sum, a: &View<'_>, b: &View<'_>, output: &mut ViewMut
     elementwise::add(isa, sum, a, b, output);
 }
 
+/// How two factors become one.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// Zero points of the factors.
+    pub zeros: [i32; 2],
+    /// Their scales multiplied, divided by the result's.
+    pub multiplier: f32,
+    /// The result's zero point.
+    pub zero: i32,
+    /// Lowest and highest code of the result.
+    pub range: [i32; 2],
+}
+
+/// `rte(clamp((a - za) * (b - zb) * M)) + z`, the product of codes in i32, the rest in f32. A plane `b` of
+/// one pixel is a factor of each channel.
+///
+/// # Panics
+/// As [`conv`].
+pub fn mul(isa: Isa, product: &Product, a: &View<'_>, b: &View<'_>, output: &mut ViewMut<'_>) {
+    assert!(a.channels == output.channels && b.channels == output.channels, "planes of different channels");
+    elementwise::mul(isa, product, a, b, output);
+}
+
+/// How codes under a window become their average.
+#[derive(Debug, Clone, Copy)]
+pub struct Mean {
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Its step down and across.
+    pub stride: [usize; 2],
+    /// Padding above and on the left.
+    pub pad: [usize; 2],
+    /// Padding counts as pixels of 0.0.
+    pub all: bool,
+    /// Zero points of input and result.
+    pub zeros: [i32; 2],
+    /// The input's scale, divided by the result's.
+    pub multiplier: f32,
+}
+
+/// `rte(clamp(sum(x - z_in) * (M / count))) + z`, sums in i32, the rest in f32; at most 2^23 pixels a window.
+///
+/// # Panics
+/// As [`conv`].
+pub fn average(isa: Isa, mean: &Mean, input: &View<'_>, output: &mut ViewMut<'_>) {
+    assert!(input.channels == output.channels, "planes of different channels");
+    elementwise::average(isa, mean, input, output);
+}
+
 /// Multiply-adds a second of one core in a loop of registers only: what convolutions could reach if loads,
 /// stores and requantising cost nothing. The best of some short rounds, 20 ms in all; None for the portable
 /// kernels.

@@ -119,7 +119,8 @@ fn read_regular(path: &Path, name: &str) -> Result<Vec<u8>, ModelError> {
     })
 }
 
-/// Quantisation of each output of `graph` that a DequantizeLinear makes, by name.
+/// Quantisation of each output of `graph` that a DequantizeLinear of one scale makes, by name. Codes of
+/// several scales have none that holds for all of them.
 pub(crate) fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Quantisation> {
     let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
     let mut found = HashMap::new();
@@ -136,6 +137,10 @@ pub(crate) fn output_quantisation(graph: &pb::GraphProto) -> HashMap<String, Qua
         else {
             continue;
         };
+        let one = |tensor: &pb::TensorProto| tensor.dims.iter().all(|&side| side == 1);
+        if !one(scale) || !one(zero) {
+            continue;
+        }
         let scale = scale
             .float_data
             .first()

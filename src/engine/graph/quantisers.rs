@@ -21,7 +21,9 @@ impl<'a> Reader<'a, '_> {
             None => (vec![0; scales.len()], false),
             Some(name) => {
                 let tensor = self.constants.get(name.as_str()).ok_or("a zero point that is not constant")?;
-                (integers(tensor)?, tensor.data_type != DataType::Uint8 as i32)
+                let kind = tensor.data_type;
+                // Codes of other types are refused before; s32 are constants.
+                (integers(tensor)?, kind == DataType::Int8 as i32)
             }
         };
         if zeros.len() != scales.len() {
@@ -75,7 +77,7 @@ impl<'a> Reader<'a, '_> {
             Value::Codes(tensor, form) if self.same(tensor, scale, zero) => (tensor, form),
             Value::Codes(tensor, Form::Plain) => {
                 let shape = self.tensors[tensor].shape;
-                (self.table(label(node), Unary::Identity, tensor, scale, zero, shape), Form::Plain)
+                (self.table(label(node), &[Unary::Identity], tensor, scale, zero, shape), Form::Plain)
             }
             Value::Codes(..) | Value::Constant { .. } => {
                 return Err("no integer form of this requantisation".into());
@@ -85,14 +87,14 @@ impl<'a> Reader<'a, '_> {
                 match op {
                     Waiting::Same if self.same(inputs[0], scale, zero) => (inputs[0], form),
                     Waiting::Same => return Err("a channel shuffle between different scales".into()),
-                    Waiting::Unary(unary) => (self.table(&name, unary, inputs[0], scale, zero, shape), form),
+                    Waiting::Unary(unary) => (self.table(&name, &unary, inputs[0], scale, zero, shape), form),
                     // A maximum is taken on codes as they are; what follows moves them to the other scale,
                     // as two roundings of one value.
                     Waiting::Op(op @ Op::MaxPool(_)) if !self.same(inputs[0], scale, zero) => {
                         let Tensor { scale: own, zero: own_zero, .. } = self.tensors[inputs[0]];
                         let output = self.tensor(own, own_zero, shape);
                         self.nodes.push(Node { name: name.clone(), op, inputs, output });
-                        (self.table(&name, Unary::Identity, output, scale, zero, shape), form)
+                        (self.table(&name, &[Unary::Identity], output, scale, zero, shape), form)
                     }
                     Waiting::Op(op) => {
                         let output = self.tensor(scale, zero, shape);
@@ -119,14 +121,14 @@ impl<'a> Reader<'a, '_> {
     fn table(
         &mut self,
         name: &str,
-        unary: Unary,
+        unary: &[Unary],
         input: usize,
         scale: f32,
         zero: i32,
         shape: [usize; 3],
     ) -> usize {
         let output = self.tensor(scale, zero, shape);
-        let table = table(&self.tensors[input], &self.tensors[output], |x| unary.apply(x));
+        let table = table(&self.tensors[input], &self.tensors[output], |x| Unary::chain(unary, x));
         self.nodes.push(Node { name: name.to_owned(), op: Op::Table(table), inputs: vec![input], output });
         output
     }
@@ -147,10 +149,10 @@ impl<'a> Reader<'a, '_> {
                 let mut codes = integers(constant)?;
                 let shape: Vec<usize> =
                     constant.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
-                if scales.len() > 1
-                    && (attribute(node, "axis").is_some_and(|a| a.i != 0)
-                        || shape.first() != Some(&scales.len()))
-                {
+                // The axis is 1 where nothing says it, but for a bias, which has no other than 0.
+                let axis = attribute(node, "axis").map_or(i64::from(shape.len() > 1), |a| a.i);
+                let first = axis == 0 || axis == -(shape.len() as i64);
+                if scales.len() > 1 && (!first || shape.first() != Some(&scales.len())) {
                     return Err("weights quantised along another axis than the outputs".into());
                 }
                 if zeros.iter().any(|&z| z != zeros[0]) {

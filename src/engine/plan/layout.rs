@@ -7,8 +7,11 @@ use super::{
 use crate::engine::float::Part;
 use crate::engine::graph::{Conv, Graph, Op, Tensor, table};
 use crate::engine::leftover::Source;
-use crate::kernels::{ConvWeights, Geometry, Isa, Requantise, Sum};
+use crate::kernels::{ConvWeights, Geometry, Isa, Mean, Product, Requantise, Sum};
 use std::ops::Range;
+
+/// Code of a halo that no maximum takes.
+const LOWEST: u8 = 0;
 
 /// A step before its weights are packed: which node, and which of its copies.
 struct Draft {
@@ -26,6 +29,8 @@ enum Kind {
     Part(usize),
     /// Concatenation and shuffle in one.
     Zip,
+    /// The codes of its input in a plane of their own.
+    Copy,
     /// Nodes in float; the places are of the codes among its inputs, in their order.
     Float,
 }
@@ -168,8 +173,9 @@ impl Layout {
                 (None, [channels, height, width])
             }
         };
+        self.part_paddings(graph);
         self.live(&outputs, input.as_ref().map(|(place, _)| *place));
-        self.pad(graph)?;
+        self.pad(graph);
         let arena = self.arrange();
         if arena > MAX_ARENA {
             return Err(format!(
@@ -253,39 +259,69 @@ impl Layout {
         }
     }
 
-    /// Halos as wide as the windows over them reach.
-    fn pad(&mut self, graph: &Graph) -> Result<(), String> {
-        let mut padded = vec![None; self.planes.len()];
+    /// Gives each maximum whose input is padded for sums too an input of its own: a copy, in a plane whose
+    /// halo is below every code.
+    fn part_paddings(&mut self, graph: &Graph) {
+        let mut for_sums = vec![false; self.planes.len()];
         for draft in &self.drafts {
-            let Some(output) = draft.output else { continue };
-            let node = &graph.nodes[draft.node];
-            let (shape, lowest) = match &node.op {
-                Op::Conv(conv) => (conv.shape, false),
-                Op::MaxPool(shape) => (*shape, true),
-                _ => continue,
-            };
-            let out = self.planes[output.plane].geometry;
-            let plane = &mut self.planes[draft.inputs[0].plane];
-            let beyond = |out: usize, size: usize| {
-                ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size)
-            };
-            let halo = shape
-                .pad
-                .max(beyond(out.height, plane.geometry.height))
-                .max(beyond(out.width, plane.geometry.width));
-            if halo == 0 {
-                continue;
+            if let Some((halo, false)) = self.halo(graph, draft) {
+                for_sums[draft.inputs[0].plane] |= halo > 0;
             }
+        }
+        for mut draft in std::mem::take(&mut self.drafts) {
+            let padded = matches!(self.halo(graph, &draft), Some((halo, true)) if halo > 0);
+            let from = draft.inputs.first().copied();
+            if let (true, Some(from)) = (padded, from)
+                && for_sums[from.plane]
+                && self.planes[from.plane].border != LOWEST
+            {
+                let Geometry { height, width, .. } = self.planes[from.plane].geometry;
+                let geometry = Geometry { height, width, channels: from.channels, halo: 0 };
+                self.planes.push(Plane { geometry, border: LOWEST, lives: 0..0, given: false, at: 0 });
+                for_sums.push(false);
+                let copy = Place { plane: self.planes.len() - 1, first: 0, channels: from.channels };
+                self.drafts.push(Draft {
+                    node: draft.node,
+                    kind: Kind::Copy,
+                    inputs: vec![from],
+                    output: Some(copy),
+                });
+                draft.inputs[0] = copy;
+            }
+            self.drafts.push(draft);
+        }
+    }
+
+    /// Halo that a step asks of its input's plane, and whether it is one below every code; none where a step
+    /// reads no window.
+    fn halo(&self, graph: &Graph, draft: &Draft) -> Option<(usize, bool)> {
+        let output = draft.output?;
+        let (shape, lowest) = match (&draft.kind, &graph.nodes[draft.node].op) {
+            (Kind::Node, Op::Conv(conv)) => (conv.shape, false),
+            (Kind::Node, Op::MaxPool(shape)) => (*shape, true),
+            _ => return None,
+        };
+        let (out, from) = (self.planes[output.plane].geometry, self.planes[draft.inputs[0].plane].geometry);
+        let beyond = |out: usize, size: usize| {
+            ((out - 1) * shape.stride + shape.kernel).saturating_sub(shape.pad + size)
+        };
+        let halo = shape.pad.max(beyond(out.height, from.height)).max(beyond(out.width, from.width));
+        Some((halo, lowest))
+    }
+
+    /// Halos as wide as the windows over them reach.
+    fn pad(&mut self, graph: &Graph) {
+        for number in 0..self.drafts.len() {
+            let draft = &self.drafts[number];
+            let Some((halo @ 1.., lowest)) = self.halo(graph, draft) else { continue };
+            let plane = draft.inputs[0].plane;
+            let plane = &mut self.planes[plane];
             plane.geometry.halo = plane.geometry.halo.max(halo);
             // Below every code for a maximum, the zero point for a sum.
             if lowest {
-                plane.border = 0;
-            }
-            if padded[draft.inputs[0].plane].replace(lowest).is_some_and(|other| other != lowest) {
-                return Err(format!("{}: its input is padded for a maximum and for a sum", node.name));
+                plane.border = LOWEST;
             }
         }
-        Ok(())
     }
 
     /// Puts planes that live at the same time side by side, each at the lowest place that is free. Returns
@@ -344,6 +380,7 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
             Work::Zip([moved(graph, isa, from, to), moved(graph, isa, node.inputs[1], to)])
         }
         (Kind::Zip, _) => Work::Zip([moved(graph, isa, from, to), moved(graph, isa, from, to)]),
+        (Kind::Copy, _) => Work::Copy { table: None, twice: false },
         (Kind::Part(part), _) => {
             Work::Copy { table: moved(graph, isa, node.inputs[*part], to), twice: false }
         }
@@ -384,6 +421,28 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
                 multipliers: [multiplier(a), multiplier(b)],
                 zero: output.zero,
                 range: range(*clip, output),
+            })
+        }
+        (Kind::Node, Op::Mul(clip)) => {
+            let [a, b] = [0, 1].map(|i| &graph.tensors[node.inputs[i]]);
+            let output = &graph.tensors[to];
+            let scales = f64::from(a.scale) * f64::from(b.scale);
+            Work::Mul(Product {
+                zeros: [a.zero, b.zero],
+                multiplier: (scales / f64::from(output.scale)) as f32,
+                zero: output.zero,
+                range: range(*clip, output),
+            })
+        }
+        (Kind::Node, Op::Average(average)) => {
+            let (input, output) = (&graph.tensors[from], &graph.tensors[to]);
+            Work::Average(Mean {
+                kernel: average.kernel,
+                stride: average.stride,
+                pad: average.pad,
+                all: average.all,
+                zeros: [input.zero, output.zero],
+                multiplier: (f64::from(input.scale) / f64::from(output.scale)) as f32,
             })
         }
         (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, isa, from, to), twice: true },

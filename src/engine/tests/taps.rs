@@ -10,7 +10,7 @@ fn tap(tensor: &str) -> Tap {
 
 /// Output 0 and the tap of `tensor` on the test picture.
 fn tapped(file: &ModelFile, arithmetic: Arithmetic, tensor: &str) -> (Tensor, Tensor) {
-    let mut engine = Engine::build(file, None, arithmetic, &[tap(tensor)]).expect("loads");
+    let mut engine = Engine::build(file, None, arithmetic, None, &[tap(tensor)]).expect("loads");
     let last = engine.outputs().len() - 1;
     engine.wanted = Wanted { levels: vec![(0, 0)], taps: vec![last] };
     let heads = run_engine(&engine);
@@ -18,7 +18,7 @@ fn tapped(file: &ModelFile, arithmetic: Arithmetic, tensor: &str) -> (Tensor, Te
 }
 
 fn refusal(file: &ModelFile, tensor: &str) -> String {
-    let error = Engine::build(file, None, Arithmetic::Best, &[tap("QuantizeLinear_0"), tap(tensor)])
+    let error = Engine::build(file, None, Arithmetic::Best, None, &[tap("QuantizeLinear_0"), tap(tensor)])
         .err()
         .expect("refused");
     let ModelError::Manifest { field, reason, .. } = error else { panic!("{error}") };
