@@ -33,7 +33,8 @@ pub struct BenchArguments {
     json: bool,
 }
 
-fn arithmetic(name: &str) -> Result<Arithmetic, String> {
+/// The arithmetic that `--isa` names.
+pub fn arithmetic(name: &str) -> Result<Arithmetic, String> {
     if name == "float" { Ok(Arithmetic::Float) } else { Isa::named(name).map(Arithmetic::Int8) }
 }
 

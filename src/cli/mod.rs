@@ -7,6 +7,7 @@ mod exit;
 mod log;
 mod manual;
 mod print;
+mod run_model;
 mod watch;
 
 use crate::capture;
@@ -57,6 +58,11 @@ enum Command {
         after_help = "Example: retinad bench\n         retinad bench --model other.onnx --threads 2 --json"
     )]
     Bench(bench::BenchArguments),
+    /// Run any ONNX file once on numbers of your own and write its outputs
+    #[command(
+        after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\nIn Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's shape,\nsuch as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output. Real values go in and come out, whatever\nthe model runs in.\n\nExit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written; 78 the model cannot be run."
+    )]
+    RunModel(run_model::RunModelArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
@@ -146,6 +152,7 @@ fn carry_out(
             let error = capture::exec_with_parent(&words);
             Err(Failure::new(Exit::NotStarted, format!("{}: cannot be started: {error}", words[0])))
         }
+        Command::RunModel(arguments) => run_model::run_model(&arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }

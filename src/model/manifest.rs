@@ -85,10 +85,10 @@ pub struct Input {
     pub mean: [f32; 3],
     /// Divided by per channel, in the order of `mean`; above 0.
     pub std: [f32; 3],
-    /// Step of the input's codes, for people: the graph's quantiser holds it.
+    /// Step of the input's codes, for people: the graph's quantiser holds it, and must agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant_scale: Option<f32>,
-    /// Code of 0.0, for people: the graph's quantiser holds it.
+    /// Code of 0.0, for people: the graph's quantiser holds it, and must agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant_zero_point: Option<i32>,
 }
@@ -183,7 +183,7 @@ pub struct Level {
 pub struct BoxCoder {
     /// Divisors of `dx dy dw dh`; above 0.
     pub weights: [f32; 4],
-    /// Upper bound of `dw` and `dh`; null: none.
+    /// Upper bound of `dw` and `dh`, above 0 and at most 20; null: none.
     pub clamp: Option<f32>,
 }
 
@@ -234,6 +234,9 @@ pub struct ManifestError {
     pub reason: String,
 }
 
+/// Largest bound of `dw` and `dh`: a box of e^20 times its anchor's side is wider than any picture.
+const MAX_CLAMP: f32 = 20.0;
+
 /// Most taps of a model.
 const MAX_TAPS: usize = 64;
 
@@ -276,7 +279,22 @@ impl Manifest {
         require("classes", (1..=1000).contains(&classes), || {
             format!("{classes} entries, must be 1 to 1000")
         })?;
+        for (i, class) in self.classes.iter().enumerate() {
+            let named = class.as_ref().is_none_or(|class| !class.label.trim().is_empty());
+            require(&format!("classes[{i}].label"), named, || {
+                "empty, must be a name; null: never used".into()
+            })?;
+        }
+        require("classes", self.classes.iter().any(Option::is_some), || "none is used".into())?;
         require("heads", !self.heads.is_empty(), || "empty".into())?;
+        let outputs: Vec<&String> =
+            self.heads.iter().flat_map(|head| [&head.class_output, &head.box_output]).collect();
+        for (i, output) in outputs.iter().enumerate() {
+            let key = ["class_output", "box_output"][i % 2];
+            require(&format!("heads[{}].{key}", i / 2), !outputs[..i].contains(output), || {
+                format!("{output:?} is there twice")
+            })?;
+        }
         self.check_anchors()?;
         self.check_decode()?;
         self.check_taps()?;
@@ -292,8 +310,19 @@ impl Manifest {
         require("input.scale_to_unit", positive(scale), || format!("{scale}, must be finite and above 0"))?;
         require("input.mean", input.mean.iter().all(|v| v.is_finite()), || "must be finite".into())?;
         require("input.std", input.std.iter().all(|&v| positive(v)), || "must be finite and above 0".into())?;
+        let values = |byte: f32| {
+            let value = move |(mean, std): (&f32, &f32)| (byte * scale - mean) / std;
+            input.mean.iter().zip(&input.std).map(value).all(f32::is_finite)
+        };
+        require("input.std", values(0.0) && values(255.0), || {
+            format!("{:?} with mean {:?} makes values that are not finite", input.std, input.mean)
+        })?;
         require("input.quant_scale", input.quant_scale.is_none_or(positive), || {
             "must be finite and above 0".into()
+        })?;
+        let zero = input.quant_zero_point;
+        require("input.quant_zero_point", zero.is_none_or(|zero| (-128..=255).contains(&zero)), || {
+            format!("{}, must be -128 to 255", zero.unwrap_or_default())
         })?;
         require("letterbox.keep_aspect", self.letterbox.keep_aspect, || "false, only true is known".into())
     }
@@ -318,8 +347,14 @@ impl Manifest {
             require(&base, level.base.iter().all(extended), || {
                 "boxes must be finite with x2 > x1 and y2 > y1".into()
             })?;
+            let whole = level.base.iter().flatten().all(|side| side.fract() == 0.0);
+            require(&base, self.anchors.rounding == AnchorRounding::None || whole, || {
+                let word = self.anchors.rounding.word();
+                format!("boxes must be of whole pixels, because anchors.rounding is {word}")
+            })?;
         }
-        require("anchors.offset", self.anchors.offset.is_finite(), || "must be finite".into())
+        let offset = self.anchors.offset;
+        require("anchors.offset", offset == 0.0 || offset == 0.5, || format!("{offset}, must be 0 or 0.5"))
     }
 
     fn check_decode(&self) -> Result<(), ManifestError> {
@@ -327,8 +362,8 @@ impl Manifest {
         require("box_coder.weights", coder.weights.iter().all(|&w| positive(w)), || {
             "must be finite and above 0".into()
         })?;
-        require("box_coder.clamp", coder.clamp.is_none_or(f32::is_finite), || {
-            "must be finite or null".into()
+        require("box_coder.clamp", coder.clamp.is_none_or(|c| c > 0.0 && c <= MAX_CLAMP), || {
+            format!("{}, must be above 0 and at most {MAX_CLAMP}, or null", coder.clamp.unwrap_or_default())
         })?;
         require("decode.score_threshold", (0.0..1.0).contains(&decode.score_threshold), || {
             format!("{}, must be 0 to below 1", decode.score_threshold)

@@ -181,3 +181,29 @@ fn random_damage_is_refused_in_one_line_or_reads_what_it_writes() {
     }
     assert!(refused > 500 && read > 100, "the damage says nothing: {refused} refused, {read} read");
 }
+
+#[test]
+fn issue_21_values_out_of_range_are_named() {
+    let cases = [
+        ("/box_coder/clamp", json!(-5), "box_coder.clamp: -5, must be above 0 and at most 20, or null"),
+        ("/box_coder/clamp", json!(0), "box_coder.clamp: 0, must be above 0 and at most 20, or null"),
+        (
+            "/box_coder/clamp",
+            json!(1e9),
+            "box_coder.clamp: 1000000000, must be above 0 and at most 20, or null",
+        ),
+        ("/input/quant_zero_point", json!(256), "input.quant_zero_point: 256, must be -128 to 255"),
+        ("/input/quant_scale", json!(-0.5), "input.quant_scale: must be finite and above 0"),
+        ("/anchors/offset", json!(0.25), "anchors.offset: 0.25, must be 0 or 0.5"),
+        ("/classes/0/label", json!(" "), "classes[0].label: empty, must be a name; null: never used"),
+        ("/heads/1/box_output", json!("cls_p3"), "heads[1].box_output: \"cls_p3\" is there twice"),
+    ];
+    for (pointer, value, expected) in cases {
+        assert_eq!(refusal(pointer, value), expected);
+    }
+    // The shipped boxes are of parts of pixels.
+    let rounded = refusal("/anchors/rounding", json!("half_extent_ties_even"));
+    assert!(rounded.starts_with("anchors.levels[0].base: boxes must be of whole pixels"), "{rounded}");
+    let far = refusal("/input/std", json!([1e-38, 1, 1]));
+    assert!(far.contains("makes values that are not finite"), "{far}");
+}
