@@ -124,6 +124,7 @@ fn build(
     shape: Option<&[usize]>,
 ) -> Result<(Arc<TypedSimplePlan>, Vec<String>), ModelError> {
     let graph = |e: TractError| ModelError::Graph { path: file.path.clone(), reason: one_line(&e) };
+    check_size(proto).map_err(|reason| ModelError::Graph { path: file.path.clone(), reason })?;
     let mut model =
         inferred(proto).map_err(|reason| ModelError::Graph { path: file.path.clone(), reason })?;
     let names: Vec<String> = model
@@ -137,6 +138,32 @@ fn build(
     let plan =
         model.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new).map_err(graph)?;
     Ok((plan, names))
+}
+
+/// Most nodes of a graph that is made ready to run in float. tract's time for that grows with the square of
+/// their number at least: 2,000 activations take it four seconds, 512 convolutions two.
+const MAX_NODES: usize = 2000;
+/// Most convolutions and products of matrices among them.
+const MAX_PRODUCTS: usize = 512;
+
+/// Refuses a graph that would take tract minutes to make ready.
+fn check_size(proto: &pb::ModelProto) -> Result<(), String> {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    // Dequantised constants are worked out before anything else.
+    let nodes = nodes.filter(|node| node.op_type != "DequantizeLinear");
+    let products = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"];
+    let (mut all, mut heavy) = (0, 0);
+    for node in nodes {
+        all += 1;
+        heavy += usize::from(products.contains(&node.op_type.as_str()));
+    }
+    if all > MAX_NODES {
+        return Err(format!("{all} nodes to run in float, at most {MAX_NODES} are taken"));
+    }
+    if heavy > MAX_PRODUCTS {
+        return Err(format!("{heavy} convolutions and products in float, at most {MAX_PRODUCTS} are taken"));
+    }
+    Ok(())
 }
 
 /// The graph as tract reads it.
@@ -315,6 +342,7 @@ impl Part {
         if let Some(graph) = &mut proto.graph {
             snap::rewrite(graph);
         }
+        check_size(&proto)?;
         guarded(|| {
             let plan =
                 inferred(&proto)?.into_optimized().and_then(tract_onnx::tract_core::plan::SimplePlan::new);

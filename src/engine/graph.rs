@@ -8,6 +8,7 @@
 mod operators;
 mod quantisers;
 mod unary;
+mod windows;
 
 use super::leftover::{Facts, Leftover, Part, Real, Source, macs};
 use super::{label, named, schema};

@@ -30,7 +30,7 @@ mod x86_64;
 
 pub use isa::Isa;
 pub use pack::ConvWeights;
-pub use plane::{Geometry, View, ViewMut};
+pub use plane::{Geometry, MAX_KERNEL, View, ViewMut};
 pub use table::Operation;
 pub use weights::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
 

@@ -3,9 +3,8 @@
 
 use super::{
     Average, Conv, Form, Node, Op, Pending, Reader, Refusal, Tensor, Unary, Value, Waiting, attribute,
-    checked, integers, label, output,
+    checked, integers, label, output, windows,
 };
-use crate::kernels::ConvShape;
 use tract_onnx::pb;
 
 impl<'a> Reader<'a, '_> {
@@ -35,7 +34,7 @@ impl<'a> Reader<'a, '_> {
             "Dropout" => self.dropout(node),
             "MaxPool" => {
                 let input = self.plain(node, 0)?;
-                let (shape, out) = window(node, self.tensors[input].shape, None)?;
+                let (shape, out) = windows::square(node, self.tensors[input].shape, None)?;
                 self.wait(node, Waiting::Op(Op::MaxPool(shape)), vec![input], out, Form::Plain)
             }
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node),
@@ -153,7 +152,7 @@ impl<'a> Reader<'a, '_> {
             (steps.abs() < 2f64.powi(31)).then_some(steps as i32).ok_or("a bias beyond 32 bits")
         };
         let bias = real.iter().zip(&scales).map(step).collect::<Result<_, _>>()?;
-        let (shape, mut out) = window(node, tensor.shape, Some(height))?;
+        let (shape, mut out) = windows::square(node, tensor.shape, Some([height, width]))?;
         out[0] = outputs;
         let conv = Conv {
             weights,
@@ -346,7 +345,7 @@ impl<'a> Reader<'a, '_> {
             return Err("an average of more than 2^23 pixels".into());
         }
         let (average, out) = match node.op_type.as_str() {
-            "AveragePool" => average_window(node, shape)?,
+            "AveragePool" => windows::average(node, shape)?,
             op => {
                 if op == "ReduceMean" {
                     self.over_the_plane(node)?;
@@ -587,91 +586,4 @@ fn read_of(op: &str) -> &'static [&'static str] {
 /// Whether an axis of `[1, c, h, w]` is that of the channels.
 fn along_channels(axis: i64) -> bool {
     axis == 1 || axis == -3
-}
-
-/// The window of an AveragePool, and its output's shape.
-fn average_window(node: &pb::NodeProto, input: [usize; 3]) -> Result<(Average, [usize; 3]), String> {
-    plain_window(node)?;
-    let (kernel, strides, pads) = sides(node)?;
-    let [kernel, stride] = [kernel, strides].map(|sides| sides.map(|side| side as usize));
-    let [top, left, bottom, right] = pads.map(|pad| pad as usize);
-    if [top, bottom].iter().any(|&pad| pad >= kernel[0]) || [left, right].iter().any(|&pad| pad >= kernel[1])
-    {
-        return Err("padded by more than its window".into());
-    }
-    let side = |size: usize, pads: usize, i: usize| {
-        let rest = (size + pads).checked_sub(kernel[i]).ok_or("a window larger than its input")?;
-        Ok::<_, String>(rest / stride[i] + 1)
-    };
-    let out = [input[0], side(input[1], top + bottom, 0)?, side(input[2], left + right, 1)?];
-    let all = attribute(node, "count_include_pad").is_some_and(|a| a.i != 0);
-    Ok((Average { kernel, stride, pad: [top, left], all }, out))
-}
-
-/// Refuses what makes a window anything but its shape, steps and pads.
-fn plain_window(node: &pb::NodeProto) -> Result<(), String> {
-    if attribute(node, "dilations").is_some_and(|a| a.ints.iter().any(|&d| d != 1)) {
-        return Err("dilated".into());
-    }
-    if attribute(node, "auto_pad").is_some_and(|a| !a.s.is_empty() && a.s != b"NOTSET")
-        || attribute(node, "ceil_mode").is_some_and(|a| a.i != 0)
-    {
-        return Err("auto_pad or ceil_mode".into());
-    }
-    Ok(())
-}
-
-/// Kernel, strides and pads (top, left, bottom, right) of a window of two dimensions, all of them 0 to
-/// [`MAX_WINDOW`].
-fn sides(node: &pb::NodeProto) -> Result<([i64; 2], [i64; 2], [i64; 4]), String> {
-    let list = |name: &str, default: &[i64]| {
-        attribute(node, name).map_or_else(|| default.to_vec(), |a| a.ints.clone())
-    };
-    let (kernel, strides, pads) =
-        (list("kernel_shape", &[]), list("strides", &[1, 1]), list("pads", &[0; 4]));
-    let (&[ky, kx], &[sy, sx], &[top, left, bottom, right]) = (&kernel[..], &strides[..], &pads[..]) else {
-        return Err("a window that is not of two dimensions".into());
-    };
-    let window = |n: &i64| (1..=MAX_WINDOW).contains(n);
-    if !kernel.iter().chain(&strides).all(window) || !pads.iter().all(|n| (0..=MAX_WINDOW).contains(n)) {
-        return Err(format!("a window whose sides are not 1 to {MAX_WINDOW}"));
-    }
-    Ok(([ky, kx], [sy, sx], [top, left, bottom, right]))
-}
-
-/// Widest window of an average, pixels.
-const MAX_WINDOW: i64 = 1024;
-
-/// A square window from `kernel_shape`, `strides`, `pads`; and the output's shape, channels as the input's.
-fn window(
-    node: &pb::NodeProto,
-    input: [usize; 3],
-    kernel: Option<usize>,
-) -> Result<(ConvShape, [usize; 3]), String> {
-    let list = |name: &str, default: &[i64]| {
-        attribute(node, name).map_or_else(|| default.to_vec(), |a| a.ints.clone())
-    };
-    plain_window(node)?;
-    let small =
-        |n: i64| usize::try_from(n).ok().filter(|&n| n <= 16).ok_or("a window of more than 16 pixels");
-    let k = list("kernel_shape", &kernel.map_or(vec![], |k| vec![k as i64; 2]));
-    let (strides, pads) = (list("strides", &[1, 1]), list("pads", &[0; 4]));
-    let (&[ky, kx], &[sy, sx], &[top, left, bottom, right]) = (&k[..], &strides[..], &pads[..]) else {
-        return Err("a window that is not of two dimensions".into());
-    };
-    if ky != kx || sy != sx || top != left || kernel.is_some_and(|kernel| kernel as i64 != ky) {
-        return Err("a window that is not square".into());
-    }
-    let shape = ConvShape { kernel: small(ky)?, stride: small(sy)?, pad: small(top)? };
-    if shape.kernel == 0 || shape.stride == 0 || shape.pad >= shape.kernel {
-        return Err("a window of no size".into());
-    }
-    let side = |size: usize, after: i64| {
-        let whole = size + shape.pad + small(after)?;
-        whole
-            .checked_sub(shape.kernel)
-            .map(|rest| rest / shape.stride + 1)
-            .ok_or("a window larger than its input")
-    };
-    Ok((shape, [input[0], side(input[1], bottom)?, side(input[2], right)?]))
 }

@@ -1,7 +1,7 @@
 //! A model's own functions, put in the place of the nodes that call them: whoever reads the graph then meets
 //! operators only. A function may have the name of an operator, in its own domain or in ONNX's.
 
-use crate::engine::{named, schema};
+use crate::engine::{label, named, schema};
 use prost::Message;
 use std::collections::HashMap;
 use tract_onnx::pb;
@@ -141,7 +141,7 @@ impl Function {
             .node
             .iter()
             .map(|node| pb::NodeProto {
-                name: format!("{}/{}", super::super::label(call), super::super::label(node)),
+                name: format!("{}/{}", label(call), label(node)),
                 input: node.input.iter().map(&renamed).collect(),
                 output: node.output.iter().map(&renamed).collect(),
                 attribute: self.attributes(call, node),

@@ -264,8 +264,10 @@ impl Reading<'_> {
             .map(|(i, &side)| if side == 0 { first.get(i).copied() } else { Some(side) })
             .collect();
         let mut copied = copied?;
-        let all = first.iter().try_fold(1i64, |all, &side| all.checked_mul(side))?;
-        let others = copied.iter().filter(|&&n| n != -1).try_fold(1i64, |n, &side| n.checked_mul(side))?;
+        let product = |sides: &[i64]| sides.iter().fold(1i64, |all, &side| all.saturating_mul(side));
+        let all = product(first);
+        let known: Vec<i64> = copied.iter().copied().filter(|&side| side != -1).collect();
+        let others = product(&known);
         if let Some(open) = copied.iter_mut().find(|side| **side == -1) {
             *open = all.checked_div(others)?;
         }

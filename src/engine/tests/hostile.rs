@@ -196,6 +196,14 @@ fn issue_21_many_nodes_and_graphs_within_graphs_are_refused_at_once() {
         (0..count).map(|i| node("Relu", &[&name(i)], &name(i + 1), vec![])).collect()
     };
     assert!(refusal("nodes", &model(chain(20_000), vec![])).contains("more than"));
+    assert!(refusal("float nodes", &model(chain(4000), vec![])).contains("4000 nodes to run in float"));
+    let convolutions = (0..1000).map(|i| {
+        let name = |i: usize| if i == 0 { "x".to_owned() } else { format!("v{i}") };
+        node("Conv", &[&name(i), "w"], &name(i + 1), vec![])
+    });
+    let weights = vec![reals("w", &[3, 3, 1, 1], &[1.0; 9])];
+    let many = refusal("convolutions", &model(convolutions.collect(), weights));
+    assert!(many.contains("1000 convolutions and products in float"), "{many}");
     let mut inner = pb::GraphProto { node: chain(1), ..Default::default() };
     for _ in 0..20 {
         let branch = |name: &str, graph: &pb::GraphProto| pb::AttributeProto {
