@@ -18,6 +18,18 @@ fn refusal(pointer: &str, value: Value) -> String {
     Manifest::parse(&json.to_string()).expect_err("refused").to_string()
 }
 
+/// Makes the base boxes whole pixels, as some roundings have them.
+fn round_boxes(json: &mut Value) {
+    let levels = json.pointer_mut("/anchors/levels").and_then(Value::as_array_mut).expect("levels");
+    for side in levels
+        .iter_mut()
+        .flat_map(|level| level["base"].as_array_mut().expect("boxes"))
+        .flat_map(|base| base.as_array_mut().expect("four sides"))
+    {
+        *side = json!(side.as_f64().expect("a number").round());
+    }
+}
+
 #[test]
 fn a_word_that_is_not_allowed_is_named_with_its_key_and_those_that_are() {
     let cases: [(&str, &str, &[&str]); 17] = [
@@ -59,6 +71,7 @@ fn every_allowed_word_is_read_and_written_as_it_is() {
     ] {
         for word in allowed {
             let mut json = shipped();
+            round_boxes(&mut json);
             *json.pointer_mut(pointer).expect("a key of the manifest") = json!(word);
             let manifest = Manifest::parse(&json.to_string()).expect("allowed");
             let written = serde_json::to_value(&manifest).expect("JSON");
