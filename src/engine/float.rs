@@ -141,8 +141,8 @@ fn build(
 }
 
 /// Most nodes of a graph that is made ready to run in float. tract's time for that grows with the square of
-/// their number at least: 2,000 activations take it four seconds, 512 convolutions two.
-const MAX_NODES: usize = 2000;
+/// their number at least: 1,500 activations take it four seconds, 512 convolutions two.
+const MAX_NODES: usize = 1500;
 /// Most convolutions and products of matrices among them.
 const MAX_PRODUCTS: usize = 512;
 

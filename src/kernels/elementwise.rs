@@ -117,3 +117,86 @@ pub fn average(isa: Isa, mean: &Mean, input: &View<'_>, output: &mut ViewMut<'_>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Geometry;
+
+    /// Codes of a plane as `isa` holds them, and as they are.
+    fn plane(isa: Isa, geometry: Geometry, mut state: u32) -> (Vec<u8>, Vec<u8>) {
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let codes: Vec<u8> = (0..geometry.bytes()).map(|_| random()).collect();
+        (codes.iter().map(|code| code ^ isa.flip()).collect(), codes)
+    }
+
+    fn geometry(height: usize, width: usize, channels: usize) -> Geometry {
+        Geometry { height, width, channels, halo: 1 }
+    }
+
+    fn view(data: &[u8], geometry: Geometry) -> View<'_> {
+        View { data, geometry, first: 0, channels: geometry.channels }
+    }
+
+    /// Checks `found` against `expected`, a real number of steps, wherever that is no tie.
+    fn check(found: u8, expected: f64, [low, high]: [f64; 2], what: &str) {
+        let tie = (expected - expected.floor() - 0.5).abs() < 1e-3;
+        let code = expected.round_ties_even().clamp(low, high);
+        assert!(tie || f64::from(found) == code, "{what}: {found}, expected {expected}");
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition_also_with_one_pixel() {
+        let product = Product { zeros: [3, 130], multiplier: 0.0123, zero: 77, range: [10, 240] };
+        let (a, to) = (geometry(3, 5, 131), geometry(3, 5, 131));
+        for isa in Isa::available() {
+            for b in [a, geometry(1, 1, 131)] {
+                let ((a_data, a_codes), (b_data, b_codes)) = (plane(isa, a, 1), plane(isa, b, 2));
+                let mut output = vec![0; to.bytes()];
+                mul(
+                    isa,
+                    &product,
+                    &view(&a_data, a),
+                    &view(&b_data, b),
+                    &mut ViewMut::new(&mut output, to, 0, 131),
+                );
+                for (y, x, c) in
+                    (0..3).flat_map(|y| (0..5).flat_map(move |x| (0..131).map(move |c| (y, x, c))))
+                {
+                    let [by, bx] = if b.width == 1 { [0, 0] } else { [y, x] };
+                    let first = i32::from(view(&a_codes, a).pixel(y, x)[c]) - 3;
+                    let second = i32::from(view(&b_codes, b).pixel(by, bx)[c]) - 130;
+                    let real = f64::from(first * second) * f64::from(product.multiplier) + 77.0;
+                    let found = view(&output, to).pixel(y, x)[c] ^ isa.flip();
+                    check(found, real, [10.0, 240.0], &format!("{} at {y}, {x}, {c}", isa.name()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn averages_are_those_of_the_definition_with_and_without_padding() {
+        let (from, to) = (geometry(7, 6, 130), geometry(4, 5, 130));
+        for (isa, all) in Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+            let mean =
+                Mean { kernel: [3, 2], stride: [2, 1], pad: [1, 0], all, zeros: [9, 100], multiplier: 0.9 };
+            let (data, codes) = plane(isa, from, 3);
+            let mut output = vec![0; to.bytes()];
+            average(isa, &mean, &view(&data, from), &mut ViewMut::new(&mut output, to, 0, 130));
+            for (y, x, c) in
+                (0..4usize).flat_map(|y| (0..5).flat_map(move |x| (0..130).map(move |c| (y, x, c))))
+            {
+                let rows = (2 * y).saturating_sub(1)..(2 * y + 2).min(7);
+                let count = if all { 6 } else { 2 * rows.len() };
+                let code = |(y, x): (usize, usize)| i32::from(view(&codes, from).pixel(y, x)[c]) - 9;
+                let sum: i32 = rows.flat_map(|y| (x..x + 2).map(move |x| (y, x))).map(code).sum();
+                let real = f64::from(sum) * 0.9 / count as f64 + 100.0;
+                let found = view(&output, to).pixel(y, x)[c] ^ isa.flip();
+                check(found, real, [0.0, 255.0], &format!("{} at {y}, {x}, {c}, {all}", isa.name()));
+            }
+        }
+    }
+}
