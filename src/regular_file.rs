@@ -30,16 +30,21 @@ pub enum ReadError {
 
 /// Opens `path`, or what it links to, if that is a regular file.
 ///
-/// The file is opened first and then asked what it is, so that nothing else can take its place in between.
+/// It is asked what it is before it is opened, because to open a device can already have an effect
+/// (/dev/watchdog starts to count), and afterwards again, because something else may have taken its place.
 /// Opened without waiting, because a FIFO that nobody writes to would otherwise hold the caller for ever.
 ///
 /// # Errors
 /// [`ReadError`], but for its length.
 pub fn open(path: &Path) -> Result<File, ReadError> {
+    let regular = |found: FileType| {
+        if found.is_file() { Ok(()) } else { Err(ReadError::NotRegular { found: kind(found) }) }
+    };
+    regular(std::fs::metadata(path)?.file_type())?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
-    let found = file.metadata()?.file_type();
-    if found.is_file() { Ok(file) } else { Err(ReadError::NotRegular { found: kind(found) }) }
+    regular(file.metadata()?.file_type())?;
+    Ok(file)
 }
 
 /// The bytes of a regular file of at most `most` bytes.

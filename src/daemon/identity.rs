@@ -4,6 +4,7 @@ use super::{DaemonError, recorder};
 use crate::contract::slug;
 use crate::health;
 use crate::publish::{PublishError, Tls, TlsFiles};
+use crate::regular_file::{self, ReadError};
 use crate::scene::Identity;
 use crate::secret::Secret;
 use crate::settings::{Settings, is_id};
@@ -46,6 +47,8 @@ pub(super) fn identity(node: String) -> Identity {
     }
 }
 
+/// Most bytes of a password's file.
+const MOST_PASSWORD_BYTES: u64 = 4096;
 /// From where the unit hands the password to the service. Whoever may read it there is asked by the broker
 /// for the same password as the service.
 const SERVICE_PASSWORD: &str = "/etc/retinad/mqtt-password";
@@ -80,7 +83,11 @@ pub fn credentials(settings: &Settings) -> Result<Option<(String, Secret)>, Daem
             "mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)"
         )));
     }
-    let password = std::fs::read_to_string(&path).map_err(|e| failed(unreadable(&e, &path)))?;
+    let bytes = regular_file::read(&path, MOST_PASSWORD_BYTES).map_err(|error| match error {
+        ReadError::System(error) => failed(unreadable(&error, &path)),
+        error => failed(error.to_string()),
+    })?;
+    let password = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".into()))?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     Ok(Some((mqtt.username.clone(), Secret::new(password))))
 }

@@ -14,6 +14,7 @@ mod schema;
 mod taps;
 mod wanted;
 
+use crate::caught::caught;
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
 use crate::model::{Manifest, ModelError, ModelFile, Tap, one_line};

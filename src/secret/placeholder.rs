@@ -1,8 +1,8 @@
 //! `{secret:NAME}` in a camera's address or command: what it stands for is kept outside of the settings.
 
 use super::Secret;
+use crate::regular_file::{self, ReadError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -137,21 +137,17 @@ fn of_variable(name: &str) -> Option<Secret> {
 /// A regular file of bounded size, without the newline at its end. `ours`: nobody else may read it.
 fn read(path: &Path, ours: bool) -> std::io::Result<String> {
     let other = |reason: String| std::io::Error::other(reason);
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(other("is not a regular file".into()));
-    }
-    let mode = metadata.permissions().mode() & 0o777;
+    let bytes = regular_file::read(path, MOST_BYTES).map_err(|error| match error {
+        ReadError::System(error) => error,
+        error => other(error.to_string()),
+    })?;
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
     if ours && mode & 0o077 != 0 {
         return Err(other(format!(
             "mode {mode:04o} lets others read it; 0600 or stricter is allowed (chmod 600)"
         )));
     }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(other(format!("is larger than {MOST_BYTES} bytes")));
-    }
+    let text = String::from_utf8(bytes).map_err(|_| other("is not UTF-8 text".into()))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() || text.contains(char::is_control) {
         return Err(other("holds no secret: one line of text is wanted".into()));

@@ -1,6 +1,7 @@
 //! TLS to a camera. Most have certificates of their own making, so one that stands in `ca_file` itself is
 //! trusted as it is; all others are checked against `ca_file` or the system's roots, by host name, too.
 
+use crate::regular_file;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -12,6 +13,9 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
 };
+
+/// Most bytes of a file of certificates; the roots of a whole system have about 220 KB.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What we trust: the certificates of `ca_file`, or the system's.
 ///
@@ -47,8 +51,9 @@ pub(super) fn config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String
 
 fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bad = |reason: String| format!("ca_file {}: {reason}", path.display());
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
+    let bytes = regular_file::read(path, MOST_BYTES).map_err(|error| bad(error.to_string()))?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
         .map_err(|error| bad(error.to_string()))?;
     if certificates.is_empty() {
         return Err(bad("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".into()));

@@ -167,7 +167,7 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
 
 /// Whether a password goes to this address for everybody on the way to read.
 pub(super) fn says_password_in_clear(
-    credentials: Option<&(String, String)>,
+    credentials: Option<&(String, Secret)>,
     tls: Option<&Tls>,
     peer: SocketAddr,
 ) -> bool {
