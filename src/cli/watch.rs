@@ -2,9 +2,9 @@
 
 use super::exit::Failure;
 use super::print::{complain, say};
-use crate::contract::{Detections, Kind, Names};
+use crate::contract::{Detections, Kind, Names, Topic, parse_of_any_node};
 use crate::daemon;
-use crate::publish::{SubscribeOptions, subscribe};
+use crate::publish::{Heard, SubscribeOptions, subscribe};
 use crate::settings::Settings;
 use clap::Args;
 
@@ -22,37 +22,68 @@ pub struct WatchArguments {
     count: Option<u64>,
 }
 
-/// Subscribes to `<base>/<node>/+/detections` and prints until Ctrl-C.
+/// Prints detections, and who is online, until Ctrl-C.
 pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Failure> {
     let credentials = daemon::credentials(settings)?;
-    let node = arguments.node.as_deref().unwrap_or("+");
+    let names = Names::new(&settings.mqtt.base, arguments.node.as_deref().unwrap_or("+"));
+    // Programs that read the JSON lines want nothing else.
+    let kinds: &[Kind] = if arguments.json {
+        &[Kind::Detections]
+    } else {
+        &[Kind::Detections, Kind::Status, Kind::CameraStatus]
+    };
     let options = SubscribeOptions {
         host: daemon::broker_host(settings),
         port: settings.mqtt.port,
         credentials,
         tls: daemon::tls(settings)?,
-        filter: Names::new(&settings.mqtt.base, node).filter(Kind::Detections),
+        filters: kinds.iter().map(|kind| names.filter(*kind)).collect(),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
-    if !arguments.json {
-        say!(
-            "{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT",
-            "UTC",
-            "camera",
-            "label",
-            "box x1,y1,x2,y2 in pixels"
-        );
-    }
-    subscribe(&options, |topic, payload| {
-        match serde_json::from_slice::<Detections>(payload) {
-            Ok(_) if arguments.json => say!("{}", String::from_utf8_lossy(payload)),
-            Ok(message) => print_lines(&message),
-            Err(error) => complain(format_args!("retinad: {topic}: not a message of detections: {error}")),
+    subscribe(&options, |heard| {
+        match heard {
+            Heard::Connected if arguments.json => {}
+            Heard::Connected => print_header(&options),
+            Heard::Message { topic, payload } => match parse_of_any_node(&settings.mqtt.base, topic) {
+                Some((_, topic)) if topic.kind() == Kind::Detections => {
+                    print_detections(&topic, payload, arguments.json);
+                    left = left.saturating_sub(1);
+                }
+                Some((node, topic)) => print_status(node, &topic, payload),
+                None => {}
+            },
         }
-        left = left.saturating_sub(1);
         left > 0
     })
     .map_err(Failure::from)
+}
+
+fn print_header(options: &SubscribeOptions) {
+    say!("connected to {}:{}; detections come as they are made, Ctrl-C ends", options.host, options.port);
+    say!(
+        "{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT",
+        "UTC",
+        "camera",
+        "label",
+        "box x1,y1,x2,y2 in pixels"
+    );
+}
+
+/// Which node or camera is online, offline or disabled: what a person looks for where no detections come.
+fn print_status(node: &str, topic: &Topic, payload: &[u8]) {
+    let status = String::from_utf8_lossy(payload);
+    match topic.camera() {
+        Some(camera) => say!("          {camera:<10} is {status} (node {node})"),
+        None => say!("          node {node} is {status}"),
+    }
+}
+
+fn print_detections(topic: &Topic, payload: &[u8], json: bool) {
+    match serde_json::from_slice::<Detections>(payload) {
+        Ok(_) if json => say!("{}", String::from_utf8_lossy(payload)),
+        Ok(message) => print_lines(&message),
+        Err(error) => complain(format_args!("retinad: {topic}: not a message of detections: {error}")),
+    }
 }
 
 /// One line a detection: time, camera, label, score, box, time for the frame.

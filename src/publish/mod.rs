@@ -6,7 +6,7 @@ mod gate;
 mod link;
 mod outbox;
 
-pub use link::{SubscribeOptions, Tls, TlsFiles, probe, subscribe};
+pub use link::{Heard, SubscribeOptions, Tls, TlsFiles, probe, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
 use crate::contract::{Command, Kind, MqttHealth, Names, Topic};

@@ -29,8 +29,22 @@ pub struct SubscribeOptions {
     pub credentials: Option<(String, Secret)>,
     /// How TLS is spoken; none: in clear.
     pub tls: Option<Tls>,
-    /// Topic filter.
-    pub filter: String,
+    /// Topic filters.
+    pub filters: Vec<String>,
+}
+
+/// What a listener hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// The subscriptions stand; messages come from now on.
+    Connected,
+    /// A message.
+    Message {
+        /// Its topic.
+        topic: &'a str,
+        /// Its payload.
+        payload: &'a [u8],
+    },
 }
 
 impl SubscribeOptions {
@@ -46,19 +60,18 @@ impl SubscribeOptions {
     }
 }
 
-/// Listens and hands each message on, until `on_message` returns false. Waits for a broker that is not
-/// there yet.
+/// Listens and hands on what is heard, until `on_heard` returns false. Waits for a broker that is not there yet.
 ///
 /// # Errors
-/// [`PublishError::Refused`] if the broker refuses the client or the filter.
+/// [`PublishError::Refused`] if the broker refuses the client or a filter.
 pub fn subscribe(
     wanted: &SubscribeOptions,
-    on_message: impl FnMut(&str, &[u8]) -> bool,
+    on_heard: impl FnMut(Heard<'_>) -> bool,
 ) -> Result<(), PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let target = wanted.target();
     let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let listener = Listener { wanted, on_message, target, backoff, told: false, warned: false };
+    let listener = Listener { wanted, on_heard, target, backoff, told: false, warned: false };
     let result = runtime.block_on(listener.listen());
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
@@ -68,7 +81,7 @@ pub fn subscribe(
 /// One that listens over any number of connections.
 struct Listener<'a, F> {
     wanted: &'a SubscribeOptions,
-    on_message: F,
+    on_heard: F,
     target: Target,
     backoff: Backoff,
     /// Why there is no connection was said.
@@ -77,7 +90,7 @@ struct Listener<'a, F> {
     warned: bool,
 }
 
-impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
+impl<F: FnMut(Heard<'_>) -> bool> Listener<'_, F> {
     async fn listen(mut self) -> Result<(), PublishError> {
         while self.listen_once().await? {
             tokio::time::sleep(self.backoff.next_wait()).await;
@@ -99,7 +112,7 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
                     Next::Room => continue,
                 },
                 () = &mut deadline, if waits => {
-                    let filter = &self.wanted.filter;
+                    let filter = self.wanted.filters.join(" ");
                     tracing::warn!(filter, "the broker does not acknowledge the subscription");
                     waits = false;
                     continue;
@@ -108,16 +121,22 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
             match event {
                 Ok(Event::Welcome(welcome)) => {
                     self.target.version = Some(welcome.version);
-                    connection.subscribe(SUBSCRIPTION, vec![self.wanted.filter.clone()], true);
+                    connection.subscribe(SUBSCRIPTION, self.wanted.filters.clone(), true);
                     deadline.as_mut().reset(tokio::time::Instant::now() + patience);
                     waits = true;
                 }
                 Ok(Event::Subscribed { refused, reason, .. }) => {
                     waits = false;
                     self.check_subscription(&refused, reason.as_deref())?;
+                    if !(self.on_heard)(Heard::Connected) {
+                        return Ok(false);
+                    }
                 }
-                Ok(Event::Message(message)) if !(self.on_message)(&message.topic, &message.payload) => {
-                    return Ok(false);
+                Ok(Event::Message(message)) => {
+                    let heard = Heard::Message { topic: &message.topic, payload: &message.payload };
+                    if !(self.on_heard)(heard) {
+                        return Ok(false);
+                    }
                 }
                 Ok(event) => self.warn(&event),
                 Err(failure @ Failure::Refused(_)) => return Err(self.wanted.refused(failure.to_string())),
@@ -136,7 +155,9 @@ impl<F: FnMut(&str, &[u8]) -> bool> Listener<'_, F> {
             return Ok(());
         }
         let words = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-        Err(self.wanted.refused(format!("subscription to {} refused{words}", self.wanted.filter)))
+        let filters = self.wanted.filters.iter().zip(refused).filter(|(_, refused)| **refused);
+        let filters: Vec<&str> = filters.map(|(filter, _)| filter.as_str()).collect();
+        Err(self.wanted.refused(format!("subscription to {} refused{words}", filters.join(" "))))
     }
 
     fn warn(&mut self, event: &Event) {

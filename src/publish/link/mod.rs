@@ -13,7 +13,7 @@ mod tls;
 mod twin;
 mod wire;
 
-pub use clients::{SubscribeOptions, probe, subscribe};
+pub use clients::{Heard, SubscribeOptions, probe, subscribe};
 pub use tls::{Tls, TlsFiles};
 
 use super::{LinkNews, PublisherOptions, Shared, Wanted};
