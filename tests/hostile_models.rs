@@ -50,7 +50,7 @@ fn models(folder: &str) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn issue_21_random_damage_to_small_graphs_is_an_error_or_runs_and_takes_no_second() {
+fn random_damage_to_small_graphs_is_an_error_or_runs_and_takes_no_second() {
     const DAMAGES: usize = 24;
     let mut state = 11u64;
     let mut random = |limit: usize| {

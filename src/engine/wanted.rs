@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn issue_21_what_the_manifest_says_of_the_input_is_checked_against_the_graph() {
+    fn what_the_manifest_says_of_the_input_is_checked_against_the_graph() {
         assert_eq!(
             refusal(|manifest| manifest.input.name = "images".into()),
             "changed.onnx: input.name: `images`, but the graph's is `image`"

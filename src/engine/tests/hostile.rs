@@ -71,7 +71,7 @@ fn refusal(what: &str, model: &pb::ModelProto) -> String {
 const FAR: i64 = 1 << 40;
 
 #[test]
-fn issue_21_huge_shapes_are_refused_at_once_by_name() {
+fn huge_shapes_are_refused_at_once_by_name() {
     let one = |op: &str, inputs: &[&str], attributes, constants| {
         model(vec![node(op, inputs, "y", attributes), node("Relu", &["y"], "z", vec![])], constants)
     };
@@ -166,7 +166,7 @@ fn issue_21_huge_shapes_are_refused_at_once_by_name() {
 }
 
 #[test]
-fn issue_21_constants_and_inputs_that_say_more_than_is_there_are_refused() {
+fn constants_and_inputs_that_say_more_than_is_there_are_refused() {
     let relu = || vec![node("Add", &["x", "c"], "y", vec![])];
     let external = pb::TensorProto {
         data_location: Some(pb::tensor_proto::DataLocation::External as i32),
@@ -190,7 +190,7 @@ fn issue_21_constants_and_inputs_that_say_more_than_is_there_are_refused() {
 }
 
 #[test]
-fn issue_21_many_nodes_and_graphs_within_graphs_are_refused_at_once() {
+fn many_nodes_and_graphs_within_graphs_are_refused_at_once() {
     let chain = |count: usize| -> Vec<pb::NodeProto> {
         let name = |i: usize| if i == 0 { "x".to_owned() } else { format!("v{i}") };
         (0..count).map(|i| node("Relu", &[&name(i)], &name(i + 1), vec![])).collect()
@@ -220,7 +220,7 @@ fn issue_21_many_nodes_and_graphs_within_graphs_are_refused_at_once() {
 }
 
 #[test]
-fn issue_21_functions_that_call_themselves_or_double_are_refused() {
+fn functions_that_call_themselves_or_double_are_refused() {
     let function = |name: &str, body: &[&str]| {
         let at = |i: usize| if i == 0 { "a".to_owned() } else { format!("t{i}") };
         let call = |(i, op): (usize, &&str)| pb::NodeProto {

@@ -129,7 +129,7 @@ fn every_model(name: &str, whole: impl Fn(&str) -> bool) {
 }
 
 #[test]
-fn issue_21_models_give_the_numbers_of_onnxruntime() {
+fn models_give_the_numbers_of_onnxruntime() {
     // A function whose body has no integer form, and weights in blocks along the inputs.
     every_model("models", |name| !matches!(name, "function_named_relu" | "w_blocked_8scales"));
 }
@@ -183,12 +183,12 @@ const IN_FLOAT: [&str; 44] = [
 ];
 
 #[test]
-fn issue_21_siblings_give_the_numbers_of_onnxruntime() {
+fn siblings_give_the_numbers_of_onnxruntime() {
     every_model("siblings", |name| !IN_FLOAT.contains(&name));
 }
 
 #[test]
-fn issue_21_pads_of_2_40_are_refused_at_once() {
+fn pads_of_2_40_are_refused_at_once() {
     let from = std::time::Instant::now();
     for arithmetic in [Arithmetic::Best, Arithmetic::Float] {
         let file = ModelFile::read(&folder("models/attr_khuge.onnx")).expect("a file");

@@ -196,7 +196,7 @@ fn random_damage_is_refused_in_one_line_or_reads_what_it_writes() {
 }
 
 #[test]
-fn issue_21_values_out_of_range_are_named() {
+fn values_out_of_range_are_named() {
     let cases = [
         ("/box_coder/clamp", json!(-5), "box_coder.clamp: -5, must be above 0 and at most 20, or null"),
         ("/box_coder/clamp", json!(0), "box_coder.clamp: 0, must be above 0 and at most 20, or null"),
