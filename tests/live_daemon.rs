@@ -93,7 +93,7 @@ fn the_embedded_broker_serves_watch() {
     let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("person") && out.contains("cat"), "{out}");
-    assert!(out.starts_with(&format!("connected to 127.0.0.1:{port}")), "{out}");
+    assert!(out.contains(&format!("connected to 127.0.0.1:{port}")), "{out}");
     assert!(out.contains(" is online") && out.contains("album      is online"), "{out}");
     daemon.terminate();
 }

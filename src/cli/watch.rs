@@ -40,10 +40,13 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
         filters: kinds.iter().map(|kind| names.filter(*kind)).collect(),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
+    if !arguments.json {
+        print_header();
+    }
     subscribe(&options, |heard| {
         match heard {
             Heard::Connected if arguments.json => {}
-            Heard::Connected => print_header(&options),
+            Heard::Connected => say!("          connected to {}:{}", options.host, options.port),
             Heard::Message { topic, payload } => match parse_of_any_node(&settings.mqtt.base, topic) {
                 Some((_, topic)) if topic.kind() == Kind::Detections => {
                     print_detections(&topic, payload, arguments.json);
@@ -58,8 +61,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
     .map_err(Failure::from)
 }
 
-fn print_header(options: &SubscribeOptions) {
-    say!("connected to {}:{}; detections come as they are made, Ctrl-C ends", options.host, options.port);
+fn print_header() {
     say!(
         "{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT",
         "UTC",
