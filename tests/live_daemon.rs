@@ -180,7 +180,7 @@ fn pictures_that_are_none_are_named_and_the_others_done() {
         write("cut.jpg", &good[..good.len() / 2]),
         folder.path().join("absent.jpg").display().to_string(),
         // The decoder panics on it.
-        format!("{ROOT}/tests/faults/progressive_two_components.jpg"),
+        format!("{ROOT}/tests/faults/pictures/progressive_two_components.jpg"),
     ];
     let fine = write("cat.jpg", &good);
     let mut arguments = vec!["detect"];

@@ -18,7 +18,7 @@ fn the_daemon_stays_within_its_memory_whatever_the_picture() {
     let folder = folder();
     let pictures = folder.path().join("pictures");
     std::fs::create_dir(&pictures).expect("a folder");
-    for entry in std::fs::read_dir(Path::new(ROOT).join("tests/faults")).expect("listed") {
+    for entry in std::fs::read_dir(Path::new(ROOT).join("tests/faults/pictures")).expect("listed") {
         let entry = entry.expect("an entry");
         std::fs::copy(entry.path(), pictures.join(entry.file_name())).expect("copied");
     }
