@@ -435,3 +435,41 @@ fn keys_of_the_broker_that_mean_nothing_alone_are_refused_with_their_line() {
     // What one layer lacks another may give.
     with_file("mqtt.password_file = \"p\"\n", &[("RETINAD__MQTT__USERNAME", "me")]).expect("together");
 }
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_one_version_or_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("r.toml");
+    // Long enough that a write can be seen half done.
+    let version = |node: &str| format!("# {}\nnode = \"{node}\"\n", "x".repeat(60_000));
+    std::fs::write(&path, version("a")).expect("written");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0.. {
+                let text = version(if turn % 2 == 0 { "b" } else { "a" });
+                if turn % 4 < 2 {
+                    // As editors and package managers do it.
+                    let beside = folder.path().join("new");
+                    std::fs::write(&beside, text).expect("written");
+                    std::fs::rename(&beside, &path).expect("renamed");
+                } else {
+                    std::fs::write(&path, text).expect("written");
+                }
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..500 {
+            match load(Some(&path), &[], &[]) {
+                // A file that was just emptied holds the defaults.
+                Ok(settings) => {
+                    assert!(["a", "b", ""].contains(&settings.node.as_str()), "{}", settings.node)
+                }
+                Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
