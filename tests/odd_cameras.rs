@@ -103,7 +103,7 @@ fn a_login_is_sent_decoded_and_digest_is_answered() {
     let found = first(&http(format!("http://me%40home:p%40ss@{}/v?x=1", server.authority)));
     assert_eq!(found.as_deref(), Ok(JPEG));
     let requests = server.requests();
-    assert!(requests[0].contains("Authorization: Basic bWVAaG9tZTpwQHNz\r\n"), "{}", requests[0]);
+    assert!(!requests[0].contains("Authorization"), "nothing is sent unasked: {}", requests[0]);
     assert!(requests[0].contains("\r\nHost: 127.0.0.1:"), "{}", requests[0]);
     let second = &requests[1];
     for word in
@@ -111,6 +111,12 @@ fn a_login_is_sent_decoded_and_digest_is_answered() {
     {
         assert!(second.contains(word), "{word}: {second}");
     }
+    let basic = "HTTP/1.1 401 No\nWWW-Authenticate: Basic realm=\"x\"";
+    let server = ScriptedCamera::start(vec![vec![answer(basic, b"")], whole("HTTP/1.1 200 OK\nServer: x")]);
+    let found = first(&http(format!("http://me%40home:p%40ss@{}/", server.authority)));
+    assert_eq!(found.as_deref(), Ok(JPEG));
+    let second = &server.requests()[1];
+    assert!(second.contains("Authorization: Basic bWVAaG9tZTpwQHNz\r\n"), "{second}");
     // The same digest refused is a wrong password, not a loop.
     let server = ScriptedCamera::start(vec![vec![answer(digest, b"")]]);
     let error = first(&http(format!("http://me:CANARY@{}/", server.authority))).expect_err("refused");
@@ -121,14 +127,12 @@ fn a_login_is_sent_decoded_and_digest_is_answered() {
 #[test]
 fn a_redirect_on_the_host_is_followed_with_the_login() {
     let moved = vec![answer("HTTP/1.1 301 Moved\nLocation: /live?a=b", b"")];
-    let server = ScriptedCamera::start(vec![moved, whole("HTTP/1.1 200 OK\nServer: x")]);
+    let login = vec![answer("HTTP/1.1 401 No\nWWW-Authenticate: Basic realm=\"x\"", b"")];
+    let server = ScriptedCamera::start(vec![moved, login, whole("HTTP/1.1 200 OK\nServer: x")]);
     let found = first(&http(format!("http://me:pw@{}/old", server.authority)));
     assert_eq!(found.as_deref(), Ok(JPEG));
-    let second = &server.requests()[1];
-    assert!(
-        second.starts_with("GET /live?a=b HTTP/1.1") && second.contains("Authorization: Basic"),
-        "{second}"
-    );
+    let third = &server.requests()[2];
+    assert!(third.starts_with("GET /live?a=b HTTP/1.1") && third.contains("Authorization: Basic"), "{third}");
 }
 
 #[test]

@@ -129,6 +129,13 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Becomes the command; gives why that failed.
+fn become_child(ExecArguments { words }: &ExecArguments) -> Failure {
+    let error = capture::exec_with_parent(words);
+    let program = words.first().map_or("", String::as_str);
+    Failure::new(Exit::NotStarted, format!("{program}: cannot be started: {error}"))
+}
+
 /// Runs the command; `load` reads the settings, with the model of the command line.
 fn carry_out(
     command: Command,
@@ -148,10 +155,7 @@ fn carry_out(
             Some(model) => bench::bench(model, &arguments),
             None => bench::bench(&load(&none)?.detector.model_file(), &arguments),
         },
-        Command::ExecWithParent(ExecArguments { words }) => {
-            let error = capture::exec_with_parent(&words);
-            Err(Failure::new(Exit::NotStarted, format!("{}: cannot be started: {error}", words[0])))
-        }
+        Command::ExecWithParent(arguments) => Err(become_child(&arguments)),
         Command::RunModel(arguments) => run_model::run_model(&arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),

@@ -3,6 +3,7 @@
 use super::lenient::Lenient;
 use super::tls;
 use crate::address::HttpAddress;
+use crate::secret::Secret;
 use base64::Engine as _;
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -34,10 +35,11 @@ impl Client {
         Ok(Self { address, tls })
     }
 
-    /// The answer to a GET, after logins and redirects on the same host.
+    /// The answer to a GET, after logins and redirects on the same host. The login is sent once it was asked for,
+    /// so that a camera that wants a digest never sees the password.
     pub async fn get(&mut self) -> Result<Response<Incoming>, String> {
         let mut address = self.address.clone();
-        let (mut login, mut redirects) = (first_login(&address), 0);
+        let (mut login, mut redirects): (Option<String>, usize) = (None, 0);
         loop {
             let response = self.ask(&address, login.as_deref()).await?;
             match response.status().as_u16() {
@@ -47,11 +49,10 @@ impl Client {
                     return Ok(response);
                 }
                 401 => {
-                    let answer = answer_to(response.headers(), &address)?;
-                    if login.is_some_and(|before| before.starts_with("Digest") || before == answer) {
+                    if login.is_some() {
                         return Err("answers 401: it refuses this user and password".into());
                     }
-                    login = Some(answer);
+                    login = Some(answer_to(response.headers(), &address)?);
                 }
                 301 | 302 | 303 | 307 | 308 if redirects < MOST_REDIRECTS => {
                     redirects += 1;
@@ -63,7 +64,7 @@ impl Client {
                     address = address
                         .redirected(to)
                         .map_err(|why| format!("answers {}: {why}", response.status()))?;
-                    login = first_login(&address);
+                    login = None;
                 }
                 301 | 302 | 303 | 307 | 308 => {
                     return Err(format!("answers with more than {MOST_REDIRECTS} redirects"));
@@ -118,11 +119,10 @@ where
     sender.send_request(request).await.map_err(|e| words(&e))
 }
 
-/// What is sent unasked: many cameras close the connection at a request without a login.
-fn first_login(address: &HttpAddress) -> Option<String> {
-    let (user, password) = address.credentials()?;
+/// User and password as the basic scheme writes them.
+fn basic(user: &str, password: &Secret) -> String {
     let both = format!("{user}:{}", password.expose());
-    Some(format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(both)))
+    format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(both))
 }
 
 /// How to answer a server that wants a login: digest where it offers that, else basic.
@@ -146,7 +146,7 @@ fn answer_to(headers: &HeaderMap, address: &HttpAddress) -> Result<String, Strin
     }
     let names: Vec<&str> = offers().map(|offer| offer.split(' ').next().unwrap_or_default()).collect();
     if names.is_empty() || offers().any(|offer| is(offer, "basic")) {
-        return Ok(first_login(address).unwrap_or_default());
+        return Ok(basic(&user, &password));
     }
     Err(format!(
         "answers 401: it wants a login by {}, and only basic and digest are spoken",

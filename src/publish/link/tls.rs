@@ -2,11 +2,9 @@
 //! words. The host name is always checked.
 
 use crate::publish::PublishError;
-use rustix::fs::{Mode, OFlags};
+use crate::regular_file;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
@@ -110,7 +108,8 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn read(key: &'static str, path: &'a Path, digest: &mut Sha256) -> Result<Self, PublishError> {
-        let bytes = read_bounded(path).map_err(|reason| refused(key, path, reason))?;
+        let bytes =
+            regular_file::read(path, MAX_FILE).map_err(|error| refused(key, path, error.to_string()))?;
         digest.update(key);
         digest.update(&bytes);
         Ok(Self { key, path, bytes })
@@ -163,29 +162,6 @@ impl<'a> Source<'a> {
 
 fn refused(key: &'static str, path: &Path, reason: String) -> PublishError {
     PublishError::Tls { key, path: path.display().to_string(), reason }
-}
-
-/// The bytes of a regular file of bounded size, without waiting for anybody.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Asked before opening, because to open a device can already have an effect.
-    let is_file = |metadata: std::fs::Metadata| metadata.is_file();
-    if !std::fs::metadata(path).map(is_file).map_err(|error| error.to_string())? {
-        return Err("is not a regular file".into());
-    }
-    let mut file = File::from(
-        rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| std::io::Error::from(errno).to_string())?,
-    );
-    if !file.metadata().map(is_file).map_err(|error| error.to_string())? {
-        return Err("is not a regular file".into());
-    }
-    let mut bytes = Vec::new();
-    (&mut file).take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("is larger than {MAX_FILE} bytes, which is the most that is read"));
-    }
-    Ok(bytes)
 }
 
 fn roots_of(source: &Source<'_>) -> Result<RootCertStore, PublishError> {
