@@ -178,9 +178,11 @@ impl Source for ChildProcess {
     fn interrupt(&self) -> Interrupt {
         let (child, reaped, wake) = (self.child.id(), Arc::clone(&self.reaped), Arc::clone(&self.wake));
         Arc::new(move || {
-            kill_group_of(child, &reaped);
-            // It counts up to 2^64 - 2, so that a write of 1 cannot fail in any lifetime.
+            // The reader is told first: were the child killed first, the reader could see its end before it
+            // sees that it was closed, and blame the camera. The counter goes up to 2^64 - 2, so that a
+            // write of 1 cannot fail in any lifetime.
             let _ = rustix::io::write(&*wake, &1u64.to_ne_bytes());
+            kill_group_of(child, &reaped);
         })
     }
 }
