@@ -28,7 +28,7 @@ variant() {
 cp "$deb" "$work/job/retinad.deb"
 variant foreign.deb 's/^Architecture:.*/Architecture: amd64/'
 variant next.deb 's/^Version: .*/&.1/'
-cp cross/pi/guest.sh cross/pi/feeder.py examples/pictures/astronaut.jpg "$work/job/"
+cp cross/pi/guest.sh cross/pi/feeder.py cross/pi/webcam.py examples/pictures/astronaut.jpg "$work/job/"
 echo 'exec bash ./guest.sh' > "$work/job/run.sh"
 tar -C "$work/job" -cf "$work/job.tar" .
 
