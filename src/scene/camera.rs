@@ -1,10 +1,10 @@
 //! One camera: whether it gives frames that can be used, what it shows, and what is told about it.
 
 use super::counts::Counts;
+use super::detections::{self, Origin, Sender};
 use super::generations::Generation;
 use super::overrides::InForce;
 use super::progress::Progress;
-use super::samples::{self, Origin, Sender};
 use super::tally::Tally;
 use super::{Effect, Log, Now};
 use crate::contract::{Availability, CameraHealth, Kind, Problem, Topic, on_off, threshold_text};
@@ -239,13 +239,13 @@ impl Camera {
     ) {
         let gap = Duration::from_secs_f32(1.0 / mqtt.max_rate);
         let early = self.last_sample.is_some_and(|last| now.mono.saturating_duration_since(last) < gap);
-        if early || !samples::is_wanted(mqtt.detections, found) {
+        if early || !detections::is_wanted(mqtt.detections, found) {
             return;
         }
         self.last_sample = Some(now.mono);
         let origin = Origin { camera: &self.id, threshold: self.threshold };
         let topic = Topic::of_camera(Kind::Detections, &self.id);
-        effects.push(Effect::Publish(topic, samples::encode(now, outcome, found, &origin, sender)));
+        effects.push(Effect::Publish(topic, detections::encode(now, outcome, found, &origin, sender)));
     }
 
     /// What time alone changes: counts fall, lasting damage becomes offline.

@@ -9,11 +9,11 @@
 mod camera;
 mod commands;
 mod counts;
+mod detections;
 mod generations;
 mod overrides;
 mod progress;
 mod report;
-mod samples;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -283,7 +283,7 @@ impl Scene {
             // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
             if let Some(judge) = self.generations.find(outcome.generation) {
                 camera.count(now, found, judge, effects);
-                let sender = samples::Sender { node: &self.identity.node, judge: &judge.facts };
+                let sender = detections::Sender { node: &self.identity.node, judge: &judge.facts };
                 camera.publish_sample(now, outcome, found, &sender, &self.settings.mqtt, effects);
             }
         }
