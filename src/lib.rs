@@ -21,9 +21,10 @@ pub mod contract;
 pub mod image;
 pub mod kernels;
 pub mod model;
-// Floor 2: a runnable session; the arithmetic of RetinaNet.
+// Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from.
 pub mod engine;
 pub mod retinanet;
+pub mod samples;
 // Floor 3: one picture in, detections out.
 pub mod detector;
 // Floor 4: the ends, and what is true between them.

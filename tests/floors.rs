@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 29] = [
+const FLOORS: [(&str, u8); 30] = [
     ("main", 7),
     ("cli", 7),
     ("daemon", 6),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 29] = [
     ("detector", 3),
     ("engine", 2),
     ("retinanet", 2),
+    ("samples", 2),
     ("tracking", 2),
     ("contract", 1),
     ("kernels", 1),
