@@ -61,7 +61,7 @@ impl Turn {
 }
 
 /// One frame as its camera gave it, compressed as it came.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
     /// Pixels across; 0 where only decoding tells (JPEG, PNG, WebP).
     pub width: u32,

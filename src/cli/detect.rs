@@ -10,7 +10,7 @@ use crate::capture;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
 use crate::frame::Picture;
-use crate::image::{Mark, draw_boxes};
+use crate::image::{Mark, draw_boxes, encode_jpeg};
 use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -277,10 +277,6 @@ fn draw(path: &Path, mut picture: Picture, found: &[Detection], labels: &[String
     };
     // The best one on top.
     draw_boxes(&mut picture, &found.iter().rev().map(mark).collect::<Vec<_>>());
-    let mut bytes = Vec::new();
-    let side = |v: u32| u16::try_from(v).map_err(|e| e.to_string());
-    jpeg_encoder::Encoder::new(&mut bytes, 90)
-        .encode(&picture.rgb, side(picture.width)?, side(picture.height)?, jpeg_encoder::ColorType::Rgb)
-        .map_err(|e| e.to_string())?;
+    let bytes = encode_jpeg(&picture).map_err(|error| error.to_string())?;
     outputs::write_drawing(path, &bytes).map_err(|e| e.to_string())
 }

@@ -3,10 +3,14 @@
 //! [`Recorder::save`] never waits: the newest bytes of each file wait in a table until the thread has time
 //! for them. A disk that takes seconds to synchronise delays state files, and nothing else.
 
+mod keeping;
+
 use crate::atomic_file;
-use crate::scene::StateFile;
+use crate::samples::Store;
+use crate::scene::{NewSample, StateFile};
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use keeping::Keeping;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,12 +41,18 @@ pub enum RecorderError {
     Thread(#[from] std::io::Error),
 }
 
+/// Frames that wait for the thread; a disk that takes long costs further ones.
+const MOST_FRAMES: usize = 4;
+
 /// The newest bytes of each file that waits to be written.
 type Waiting = Arc<Mutex<BTreeMap<StateFile, Vec<u8>>>>;
+/// Frames that are to be kept.
+type Frames = Arc<Mutex<Vec<NewSample>>>;
 
 /// The daemon's side of the recorder.
 pub(super) struct Recorder {
     waiting: Waiting,
+    frames: Frames,
     /// Wakes the thread; closing it makes the thread write what waits and end.
     wake: Option<Sender<()>>,
     /// How long dropping this waits for that.
@@ -104,11 +114,13 @@ impl Recorder {
                 }
             }
         }
-        let waiting = Waiting::default();
+        let (waiting, frames) = (Waiting::default(), Frames::default());
         let (wake, work) = bounded(1);
         let (answer, answers) = bounded(1);
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
+        let store = folder.as_deref().map(Store::within);
+        let work = Work { wake: work, answer, frames: Arc::clone(&frames) };
         let writer = folder.map(|folder| Writer {
             folder,
             waiting: Arc::clone(&waiting),
@@ -117,15 +129,25 @@ impl Recorder {
             _lock: lock,
         });
         thread::spawn("recorder", ends, move || {
-            run(writer, &work, &answer);
+            run(writer, &mut Keeping::new(store), &work);
             drop(ended_in);
         })?;
-        Ok((Self { waiting, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
+        Ok((Self { waiting, frames, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
     }
 
     /// Writes this soon, unless newer bytes for the same file come first.
     pub fn save(&self, file: StateFile, bytes: Vec<u8>) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(file, bytes);
+        self.ping();
+    }
+
+    /// Keeps this frame to learn from.
+    pub fn keep(&self, new: NewSample) {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.len() < MOST_FRAMES {
+            frames.push(new);
+        }
+        drop(frames);
         self.ping();
     }
 
@@ -204,15 +226,25 @@ pub(super) fn try_folder(folder: &Path) -> Result<String, String> {
     Ok(format!("{}: can be written", folder.display()))
 }
 
-fn run(mut writer: Option<Writer>, work: &Receiver<()>, answer: &Sender<bool>) {
-    while work.recv().is_ok() {
+/// What the thread gets and gives.
+struct Work {
+    wake: Receiver<()>,
+    answer: Sender<bool>,
+    frames: Frames,
+}
+
+fn run(mut writer: Option<Writer>, keeping: &mut Keeping, work: &Work) {
+    let frames = || std::mem::take(&mut *work.frames.lock().unwrap_or_else(PoisonError::into_inner));
+    while work.wake.recv().is_ok() {
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);
+        keeping.round(frames(), false);
         // An answer that was not looked at yet says the same.
-        let _ = answer.try_send(well);
+        let _ = work.answer.try_send(well);
     }
     if let Some(writer) = &mut writer {
         writer.write_what_waits();
     }
+    keeping.round(frames(), true);
 }
 
 impl Writer {

@@ -117,6 +117,7 @@ impl Shell {
                 Effect::Repeat(topic) => self.publisher.repeat(topic),
                 Effect::Forget(topic) => self.publisher.forget(&topic),
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
+                Effect::Keep(new) => self.recorder.keep(*new),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
                 Effect::Limit { workers, share_percent } => {
                     self.dispatcher.limit(WorkerLimits { workers, share_percent })

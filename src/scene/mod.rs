@@ -14,6 +14,7 @@ mod generations;
 mod overrides;
 mod progress;
 mod report;
+mod sampling;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use camera::CameraNews;
 pub use generations::GenerationFacts;
 pub use overrides::Overrides;
 pub use report::{Facts, Identity};
+pub use sampling::NewSample;
 
 use crate::contract::{Availability, Command, Kind, MqttHealth, Problem, Topic};
 use crate::detection::Outcome;
@@ -29,6 +31,7 @@ use crate::settings::Settings;
 use camera::Camera;
 use generations::Generations;
 use report::Report;
+use sampling::Sampling;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +123,8 @@ pub enum Effect {
     Forget(Topic),
     /// Keep this over a restart.
     Persist(StateFile, Vec<u8>),
+    /// Keep this frame to learn from.
+    Keep(Box<NewSample>),
     /// Let the camera's frames reach the workers, or not.
     Switch {
         /// The camera's number.
@@ -180,6 +185,7 @@ pub struct Scene {
     report: Report,
     /// By number. A camera that was restarted has another number.
     cameras: BTreeMap<usize, Camera>,
+    sampling: Sampling,
     stuck: bool,
 }
 
@@ -201,6 +207,7 @@ impl Scene {
             generations: Generations::new(generation),
             overrides,
             cameras: BTreeMap::new(),
+            sampling: Sampling::default(),
             stuck: false,
         };
         scene.take_settings(now, new, effects);
@@ -279,12 +286,14 @@ impl Scene {
         camera.take_outcome(now, outcome, effects);
         if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
             // Best first, so those above the threshold are a prefix.
-            let found = &found[..found.partition_point(|detection| detection.score > camera.threshold)];
+            let told = &found[..found.partition_point(|detection| detection.score > camera.threshold)];
             // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
             if let Some(judge) = self.generations.find(outcome.generation) {
-                camera.count(now, found, judge, effects);
+                camera.count(now, told, judge, effects);
                 let sender = detections::Sender { node: &self.identity.node, judge: &judge.facts };
-                camera.publish_sample(now, outcome, found, &sender, &self.settings.mqtt, effects);
+                camera.publish_sample(now, outcome, told, &sender, &self.settings.mqtt, effects);
+                let origin = (&camera.id, camera.threshold);
+                self.sampling.look(now, outcome, origin, &judge.facts, effects);
             }
         }
         self.after_camera_change(outcome.camera, before, effects);
@@ -331,6 +340,7 @@ impl Scene {
             self.cameras.insert(number, camera);
         }
         self.forget_what_vanished(before, effects);
+        self.sampling.take_settings(&self.settings.samples, |id| self.settings.cameras.contains_key(id));
         self.report.take_settings(&self.settings, new.restart_required);
         self.limit_workers(effects);
         self.publish_info(effects);

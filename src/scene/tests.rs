@@ -572,3 +572,42 @@ fn a_clock_past_the_year_9999_breaks_nothing() {
             .any(|effect| matches!(effect, Effect::Publish(topic, _) if topic.kind() == Kind::Detections))
     );
 }
+
+/// The samples among the effects.
+fn kept(effects: &[Effect]) -> Vec<&NewSample> {
+    let of = |effect: &'_ Effect| matches!(effect, Effect::Keep(_));
+    effects
+        .iter()
+        .filter(|effect| of(effect))
+        .map(|effect| match effect {
+            Effect::Keep(new) => &**new,
+            _ => unreachable!("filtered"),
+        })
+        .collect()
+}
+
+#[test]
+fn frames_are_kept_when_that_is_wanted_by_the_threshold_in_force() {
+    let unsure = |score| Verdict::Detected(vec![Detection { class: 1, score, bbox: [1.0, 2.0, 9.0, 9.0] }]);
+    let mut house = House::new(&["front", "yard"]);
+    assert_eq!(kept(house.outcome(1_000, 0, 1, unsure(0.4))), [] as [&NewSample; 0], "off by default");
+    let mut wanted = settings(&["front", "yard"]);
+    (wanted.samples.enabled, wanted.samples.max_mb) = (true, 3);
+    house.at(2_000, Input::Settings(Box::new(numbered(wanted, 0))));
+    let effects = house.outcome(3_000, 0, 1, unsure(0.4)).to_vec();
+    let [new] = kept(&effects)[..] else { panic!("one sample: {effects:?}") };
+    assert_eq!(new.most_bytes, 3 << 20);
+    assert_eq!((new.sample.camera.as_str(), new.sample.threshold), ("front", 0.5));
+    assert_eq!(new.sample.found[0].label, "cat");
+    assert_eq!(new.sample.model.sha256, generation(1, &[]).sha256);
+    assert!(new.sample.reasons.contains(&crate::samples::Reason::Uncertain));
+    // 0.4 is not around a threshold of 0.2.
+    house.at(4_000, Input::Command(Command { camera: Arc::from("yard"), change: Change::Threshold(0.2) }));
+    assert!(kept(house.outcome(5_000, 1, 1, unsure(0.4))).is_empty());
+    let effects = house.outcome(70_000, 1, 1, unsure(0.3)).to_vec();
+    let [new] = kept(&effects)[..] else { panic!("one sample: {effects:?}") };
+    assert_eq!((new.sample.camera.as_str(), new.sample.threshold), ("yard", 0.2));
+    // A camera that is switched off keeps nothing.
+    house.at(200_000, Input::Command(Command { camera: Arc::from("yard"), change: Change::Detect(false) }));
+    assert!(kept(house.outcome(201_000, 1, 1, Verdict::Detected(Vec::new()))).is_empty());
+}

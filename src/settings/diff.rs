@@ -1,7 +1,9 @@
 //! What differs between two settings, and when each difference takes effect.
 
 use super::keys::{CAMERA_KIND, CAMERAS, Key, TakesEffect};
-use super::{CameraSettings, DetectorSettings, HealthSettings, MqttSettings, Settings, Source};
+use super::{
+    CameraSettings, DetectorSettings, HealthSettings, MqttSettings, SamplesSettings, Settings, Source,
+};
 
 /// What a change of the settings changes. Names are dotted, in the order of the table; cameras are in the
 /// order of their ids.
@@ -34,13 +36,14 @@ impl Settings {
     #[must_use]
     pub fn diff(&self, new: &Self) -> SettingsDiff {
         // The fields are named without `..`, so that a section added later cannot be forgotten here.
-        let Self { node: _, state_dir: _, detector, mqtt, health, cameras } = self;
+        let Self { node: _, state_dir: _, detector, mqtt, health, samples, cameras } = self;
         let mut diff = SettingsDiff::default();
         let embedded = mqtt.host.is_empty() || new.mqtt.host.is_empty();
         diff.add("", self.changed_keys(new), embedded);
         diff.add("detector.", DetectorSettings::changed_keys(detector, &new.detector), embedded);
         diff.add("mqtt.", MqttSettings::changed_keys(mqtt, &new.mqtt), embedded);
         diff.add("health.", HealthSettings::changed_keys(health, &new.health), embedded);
+        diff.add("samples.", SamplesSettings::changed_keys(samples, &new.samples), embedded);
         for (id, old) in cameras {
             match new.cameras.get(id) {
                 None => diff.cameras_removed.push(id.clone()),

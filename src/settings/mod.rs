@@ -26,6 +26,7 @@ mod file;
 pub mod keys;
 mod load;
 mod mqtt;
+mod samples;
 mod text;
 pub mod value;
 
@@ -38,6 +39,7 @@ pub use entries::environment;
 pub use error::{Place, SettingsError};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
 pub use mqtt::{DetectionsMode, HealthSettings, MqttSettings};
+pub use samples::SamplesSettings;
 pub use text::masked_toml;
 
 use keys::section;
@@ -55,7 +57,7 @@ section! {
             unit: "",
             takes_effect: RestartNeeded,
         }
-        /// Folder for what outlives a restart: thresholds and switches set over MQTT.
+        /// Folder for what outlives a restart: thresholds and switches set over MQTT, and kept frames.
         /// Empty: $STATE_DIRECTORY, which systemd sets, else nothing is kept.
         state_dir: PathBuf {
             value: ValueType::Path,
@@ -71,6 +73,8 @@ section! {
         mqtt: MqttSettings,
         /// Health messages.
         health: HealthSettings,
+        /// Frames that are kept to learn from.
+        samples: SamplesSettings,
         /// Cameras by id (`[a-z0-9][a-z0-9_-]{0,31}`).
         cameras: BTreeMap<String, CameraSettings>,
     }

@@ -1,0 +1,109 @@
+//! Which frames are kept to learn from: one selection a camera, by the settings and the thresholds in force.
+
+use super::generations::GenerationFacts;
+use super::{Effect, Now};
+use crate::contract::rfc3339;
+use crate::detection::{Detection, Outcome};
+use crate::frame::RawFrame;
+use crate::samples::{Found, Limits, Model, Reason, Sample, SampleId, Seen, Selection, Verdicts};
+use crate::settings::SamplesSettings;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A frame that is to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSample {
+    /// What is known of it.
+    pub sample: Sample,
+    /// As its camera gave it.
+    pub raw: Arc<RawFrame>,
+    /// Most bytes that all samples may take.
+    pub most_bytes: u64,
+}
+
+/// The selections of all cameras; none while nothing is to be kept.
+#[derive(Default)]
+pub(super) struct Sampling {
+    settings: Option<SamplesSettings>,
+    /// By camera id, so that a camera that restarts has no second day's worth.
+    cameras: BTreeMap<Arc<str>, Selection>,
+}
+
+impl Sampling {
+    /// Takes the settings, and forgets cameras that are not in them any more.
+    pub fn take_settings(&mut self, settings: &SamplesSettings, is_camera: impl Fn(&str) -> bool) {
+        self.settings = settings.enabled.then(|| settings.clone());
+        match &self.settings {
+            None => self.cameras.clear(),
+            Some(settings) => {
+                self.cameras.retain(|id, _| is_camera(id));
+                self.cameras.values_mut().for_each(|selection| selection.limit(limits(settings)));
+            }
+        }
+    }
+
+    /// Looks at a frame, and has it kept if it is worth it.
+    pub fn look(
+        &mut self,
+        now: Now,
+        outcome: &Outcome,
+        (camera, threshold): (&Arc<str>, f32),
+        judge: &GenerationFacts,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(settings), Some(found)) = (&self.settings, outcome.detections()) else { return };
+        let new = || Selection::new(limits(settings), now.mono, seed(now, camera));
+        let selection = self.cameras.entry(Arc::clone(camera)).or_insert_with(new);
+        let reasons = selection.look(now.mono, Seen { found, threshold });
+        if !reasons.is_empty() {
+            let looked_at = found.iter().take_while(|detection| detection.score >= settings.threshold);
+            let sample = sample(outcome, (camera, threshold), judge, reasons, looked_at);
+            let most_bytes = u64::from(settings.max_mb) << 20;
+            let raw = Arc::clone(&outcome.raw);
+            effects.push(Effect::Keep(Box::new(NewSample { sample, raw, most_bytes })));
+        }
+    }
+}
+
+fn sample<'a>(
+    outcome: &Outcome,
+    (camera, threshold): (&Arc<str>, f32),
+    judge: &GenerationFacts,
+    reasons: BTreeSet<Reason>,
+    found: impl Iterator<Item = &'a Detection>,
+) -> Sample {
+    let named = |detection: &Detection| {
+        let label = judge.labels.get(detection.class).filter(|label| !label.is_empty())?;
+        Some(Found { label: label.clone(), score: detection.score, bbox: detection.bbox })
+    };
+    Sample {
+        id: SampleId::of(outcome.captured_wall, camera),
+        camera: camera.to_string(),
+        captured: rfc3339(outcome.captured_wall),
+        width: outcome.width,
+        height: outcome.height,
+        reasons,
+        threshold,
+        model: Model { name: judge.name.clone(), sha256: judge.sha256.clone() },
+        found: found.filter_map(named).collect(),
+        labels: Vec::new(),
+        verdicts: Verdicts::None,
+    }
+}
+
+fn limits(settings: &SamplesSettings) -> Limits {
+    Limits {
+        threshold: settings.threshold,
+        per_day: settings.per_day,
+        interval: Duration::from_secs(u64::from(settings.interval_s)),
+    }
+}
+
+/// Differs between cameras and between starts.
+fn seed(now: Now, camera: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (camera, now.boot).hash(&mut hasher);
+    hasher.finish()
+}
