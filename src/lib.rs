@@ -8,6 +8,7 @@ pub mod address;
 pub mod atomic_file;
 pub mod backoff;
 mod caught;
+pub mod coco;
 pub mod detection;
 pub mod frame;
 pub mod npy;

@@ -29,6 +29,7 @@ const FLOORS: [(&str, u8); 30] = [
     ("atomic_file", 0),
     ("backoff", 0),
     ("caught", 0),
+    ("coco", 0),
     ("one_line", 0),
     ("regular_file", 0),
     ("thread", 0),

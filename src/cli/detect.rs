@@ -7,6 +7,7 @@ use super::ModelArgument;
 use super::exit::{Exit, Failure};
 use super::print::{complain, printable, say};
 use crate::capture;
+use crate::coco::{self, ResultEntry};
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
 use crate::frame::Picture;
@@ -61,12 +62,12 @@ struct Results<'a> {
     model: &'a Generation,
     format: Format,
     /// Category ids of the annotations by label.
-    categories: HashMap<String, Value>,
+    categories: HashMap<String, u64>,
     output: Option<&'a Path>,
     /// JSON lines that wait for the file.
     lines: String,
     /// COCO results.
-    entries: Vec<Value>,
+    entries: Vec<ResultEntry>,
     bar: ProgressBar,
 }
 
@@ -213,7 +214,7 @@ impl Results<'_> {
     /// Writes what was not printed yet.
     fn write(self) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Coco => Value::Array(self.entries).to_string(),
+            Format::Coco => coco::results_text(&self.entries),
             Format::Json => self.lines,
         };
         match self.output {
@@ -231,12 +232,12 @@ fn coco_entry(
     item: &Work,
     detection: &Detection,
     model: &Generation,
-    categories: &HashMap<String, Value>,
-) -> Option<Value> {
-    let category = categories.get(&model.labels[detection.class])?;
+    categories: &HashMap<String, u64>,
+) -> Option<ResultEntry> {
+    let category_id = *categories.get(&model.labels[detection.class])?;
     let [x1, y1, x2, y2] = detection.bbox;
-    let bbox = [x1, y1, x2 - x1, y2 - y1];
-    Some(json!({"image_id": item.image_id, "category_id": category, "bbox": bbox, "score": detection.score}))
+    let bbox = [x1, y1, x2 - x1, y2 - y1].map(f64::from);
+    Some(ResultEntry { image_id: item.image_id, category_id, bbox, score: f64::from(detection.score) })
 }
 
 fn json_line(

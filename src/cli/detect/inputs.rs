@@ -1,21 +1,17 @@
 //! Which pictures are detected in: files, folders, or those of COCO annotations.
 
+use crate::coco::Annotations;
 use crate::model::one_line;
-use crate::regular_file;
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Largest file of annotations that is read, bytes: COCO's own of 118,000 pictures has 450 MB.
-const MAX_ANNOTATIONS: u64 = 1 << 30;
 
 /// One picture.
 pub struct Work {
     /// Its file.
     pub path: PathBuf,
-    /// Its number in the annotations.
-    pub image_id: Value,
+    /// Its number in the annotations; 0 without annotations.
+    pub image_id: u64,
 }
 
 /// All that is to be done.
@@ -25,7 +21,7 @@ pub struct Inputs {
     /// What was given and holds no picture: a line each.
     pub refused: Vec<String>,
     /// Category ids of the annotations by label.
-    pub categories: HashMap<String, Value>,
+    pub categories: HashMap<String, u64>,
     /// The files of the pictures.
     pub files: HashSet<FileId>,
 }
@@ -37,7 +33,7 @@ impl Inputs {
         for path in paths {
             let files = if path.is_dir() { pictures_in(path) } else { Ok(vec![path.clone()]) };
             match files {
-                Ok(files) => work.extend(files.into_iter().map(|path| Work { path, image_id: Value::Null })),
+                Ok(files) => work.extend(files.into_iter().map(|path| Work { path, image_id: 0 })),
                 Err(reason) => refused.push(format!("{}: {reason}", path.display())),
             }
         }
@@ -50,22 +46,17 @@ impl Inputs {
     /// What is wrong with them, in a line that names the file.
     pub fn of_annotations(annotations: &Path, images: &Path, labels: &[String]) -> Result<Self, String> {
         let name = annotations.display();
-        let text = regular_file::read(annotations, MAX_ANNOTATIONS).map_err(|e| format!("{name}: {e}"))?;
-        let json: Value = serde_json::from_slice(&text).map_err(|e| format!("{name}: {e}"))?;
-        let list = |key: &str| json[key].as_array().ok_or_else(|| format!("{name}: no array `{key}`"));
-        let mut work = Vec::new();
-        for image in list("images")? {
-            let file =
-                image["file_name"].as_str().ok_or_else(|| format!("{name}: an image without file_name"))?;
-            work.push(Work { path: images.join(file), image_id: image["id"].clone() });
-        }
+        let listed = Annotations::read_pictures(annotations).map_err(|e| e.to_string())?;
+        let work: Vec<Work> = listed
+            .images
+            .iter()
+            .map(|image| Work { path: images.join(&image.file_name), image_id: image.id })
+            .collect();
         if work.is_empty() {
             return Err(format!("{name}: no picture in `images`"));
         }
-        let categories: HashMap<String, Value> = list("categories")?
-            .iter()
-            .filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["id"].clone())))
-            .collect();
+        let categories: HashMap<String, u64> =
+            listed.categories.into_iter().map(|category| (category.name, category.id)).collect();
         if !labels.iter().any(|label| categories.contains_key(label)) {
             return Err(format!("{name}: {}", no_category(&categories, labels)));
         }
@@ -88,7 +79,7 @@ impl FileId {
     }
 }
 
-fn no_category(categories: &HashMap<String, Value>, labels: &[String]) -> String {
+fn no_category(categories: &HashMap<String, u64>, labels: &[String]) -> String {
     const SHOWN: usize = 5;
     let some = |names: &mut dyn Iterator<Item = &String>| {
         let names: Vec<&str> = names.map(String::as_str).take(SHOWN + 1).collect();
@@ -136,7 +127,7 @@ mod tests {
         let images = r#""images": [{"id": 7, "file_name": "a.jpg"}]"#;
         let categories = r#""categories": [{"id": 3, "name": "cat"}, {"id": 1, "name": "sheep"}]"#;
         let inputs = read(&format!("{{{images}, {categories}}}")).expect("used");
-        assert_eq!((inputs.work.len(), inputs.categories["cat"].as_i64()), (1, Some(3)));
+        assert_eq!((inputs.work.len(), inputs.categories["cat"]), (1, 3));
         for (text, words) in [
             (format!("{{{images}}}"), "no array `categories`"),
             (format!("{{\"images\": [], {categories}}}"), "no picture in `images`"),
