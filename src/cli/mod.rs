@@ -8,6 +8,7 @@ mod log;
 mod manual;
 mod print;
 mod run_model;
+mod samples;
 mod watch;
 
 use crate::capture;
@@ -63,6 +64,11 @@ enum Command {
         after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\nIn Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's shape,\nsuch as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output. Real values go in and come out, whatever\nthe model runs in.\n\nExit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written; 78 the model cannot be run."
     )]
     RunModel(run_model::RunModelArguments),
+    /// Look at, label, export, import and remove the frames kept to learn from
+    #[command(
+        after_help = "Examples:\n  sudo retinad samples list\n  sudo retinad samples label ID --correct\n  sudo retinad samples export /tmp/samples --suggest\n\nFrames are kept where samples.enabled is on; they never leave this machine by themselves.\n\nExit code: 0 done; 1 some sample or file failed; 2 usage."
+    )]
+    Samples(samples::SamplesArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
@@ -157,6 +163,7 @@ fn carry_out(
         },
         Command::ExecWithParent(arguments) => Err(become_child(&arguments)),
         Command::RunModel(arguments) => run_model::run_model(&arguments),
+        Command::Samples(arguments) => samples::samples(&load(&none)?, &arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }

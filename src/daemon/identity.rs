@@ -125,6 +125,12 @@ pub(super) fn state_folder(settings: &Settings) -> Option<PathBuf> {
     set.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
 }
 
+/// The state folder as a command sees it: that of the settings, else the service's, if there is one.
+#[must_use]
+pub fn state_folder_of_command(settings: &Settings) -> Option<PathBuf> {
+    state_folder(settings).or_else(|| Some(PathBuf::from(SERVICE_STATE)).filter(|path| path.exists()))
+}
+
 /// Whether state can be kept where the settings say, in words.
 ///
 /// # Errors

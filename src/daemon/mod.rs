@@ -16,7 +16,7 @@ mod shell;
 mod swap;
 mod watchdog;
 
-pub use identity::{broker_host, credentials, node_name, tls, try_state_folder};
+pub use identity::{broker_host, credentials, node_name, state_folder_of_command, tls, try_state_folder};
 pub use recorder::RecorderError;
 pub use reload::ReadSettings;
 
@@ -215,6 +215,7 @@ fn stop(mut shell: Shell) {
     tracing::info!("stopping");
     shell.service.stopping();
     shell.dispatcher.close();
+    shell.recorder.hurry();
     let until = Instant::now() + DRAIN;
     while let Ok(news) = shell.workers.news.recv_deadline(until) {
         if let WorkerNews::Outcome { place, outcome } = news {

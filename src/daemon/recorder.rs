@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ type Frames = Arc<Mutex<Vec<NewSample>>>;
 pub(super) struct Recorder {
     waiting: Waiting,
     frames: Frames,
+    /// Frames are written in the next round, and do not wait for others.
+    hurry: Arc<AtomicBool>,
     /// Wakes the thread; closing it makes the thread write what waits and end.
     wake: Option<Sender<()>>,
     /// How long dropping this waits for that.
@@ -114,13 +117,13 @@ impl Recorder {
                 }
             }
         }
-        let (waiting, frames) = (Waiting::default(), Frames::default());
+        let (waiting, frames, hurry) = (Waiting::default(), Frames::default(), Arc::<AtomicBool>::default());
         let (wake, work) = bounded(1);
         let (answer, answers) = bounded(1);
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
         let store = folder.as_deref().map(Store::within);
-        let work = Work { wake: work, answer, frames: Arc::clone(&frames) };
+        let work = Work { wake: work, answer, frames: Arc::clone(&frames), hurry: Arc::clone(&hurry) };
         let writer = folder.map(|folder| Writer {
             folder,
             waiting: Arc::clone(&waiting),
@@ -132,7 +135,7 @@ impl Recorder {
             run(writer, &mut Keeping::new(store), &work);
             drop(ended_in);
         })?;
-        Ok((Self { waiting, frames, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
+        Ok((Self { waiting, frames, hurry, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
     }
 
     /// Writes this soon, unless newer bytes for the same file come first.
@@ -148,6 +151,12 @@ impl Recorder {
             frames.push(new);
         }
         drop(frames);
+        self.ping();
+    }
+
+    /// The daemon is about to end: what waits for company is written now.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
         self.ping();
     }
 
@@ -231,13 +240,14 @@ struct Work {
     wake: Receiver<()>,
     answer: Sender<bool>,
     frames: Frames,
+    hurry: Arc<AtomicBool>,
 }
 
 fn run(mut writer: Option<Writer>, keeping: &mut Keeping, work: &Work) {
     let frames = || std::mem::take(&mut *work.frames.lock().unwrap_or_else(PoisonError::into_inner));
     while work.wake.recv().is_ok() {
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);
-        keeping.round(frames(), false);
+        keeping.round(frames(), work.hurry.load(Ordering::Relaxed));
         // An answer that was not looked at yet says the same.
         let _ = work.answer.try_send(well);
     }

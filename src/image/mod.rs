@@ -19,7 +19,7 @@ mod turn;
 
 pub use annotate::{Mark, draw_boxes};
 pub use decode::{DecodeError, decode, decode_within};
-pub use encode::encode_jpeg;
+pub use encode::{encode_jpeg, upright_jpeg};
 pub use letterbox::{Letterbox, Placed};
 pub use memory::PICTURE_BYTES;
 pub use orientation::turn_of_file;

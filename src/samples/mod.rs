@@ -4,12 +4,14 @@
 //! that says where the picture is from, what was found in it, and what people said about it. Nothing here
 //! reads a clock or uses the network.
 
+mod exchange;
 mod id;
 mod record;
 mod selection;
 mod store;
 
+pub use exchange::{ImportedPicture, exported, imported};
 pub use id::SampleId;
-pub use record::{BACKGROUND, Found, Label, Model, Origin, RecordError, Sample, Verdicts};
+pub use record::{BACKGROUND, Found, Label, Model, Origin, RecordError, Sample, Verdicts, checked_label};
 pub use selection::{Limits, Reason, Seen, Selection};
 pub use store::{Entry, Kept, Store, StoreError};

@@ -58,6 +58,8 @@ pub struct Label {
     pub bbox: [f32; 4],
     /// Who says so.
     pub origin: Origin,
+    /// Whether it counts neither as right nor as wrong: a crowd, or what even people find hard to see.
+    pub ignore: bool,
 }
 
 /// How much of a picture people have spoken about.
@@ -160,7 +162,16 @@ impl Sample {
             let bbox = xywh(label.bbox);
             let area = bbox[2] * bbox[3];
             let category_id = category(&label.label);
-            Annotation { id, image_id: 1, category_id, bbox, area, iscrowd: 0, origin: label.origin }
+            Annotation {
+                id,
+                image_id: 1,
+                category_id,
+                bbox,
+                area,
+                iscrowd: 0,
+                ignore: u8::from(label.ignore),
+                origin: label.origin,
+            }
         });
         let file = File {
             info: Info { description: FORMAT.to_owned() },
@@ -235,7 +246,12 @@ impl Sample {
                 .ok_or_else(|| refused(entry(), format!("no category {}", annotation.category_id)))?;
             let label = checked_label(label).map_err(|error| refused(entry(), error))?;
             let bbox = sample.checked_box(xyxy(annotation.bbox)).map_err(|error| refused(entry(), error))?;
-            sample.labels.push(Label { label, bbox, origin: annotation.origin });
+            sample.labels.push(Label {
+                label,
+                bbox,
+                origin: annotation.origin,
+                ignore: annotation.ignore != 0,
+            });
         }
         Ok(sample)
     }
@@ -327,6 +343,8 @@ struct Annotation {
     bbox: [f32; 4],
     area: f32,
     iscrowd: u8,
+    #[serde(default)]
+    ignore: u8,
     origin: Origin,
 }
 
@@ -374,8 +392,18 @@ pub(super) mod tests {
             model: Model { name: "m".into(), sha256: "ab".repeat(32) },
             found: vec![Found { label: "cat".into(), score: 0.4, bbox: [1.0, 2.0, 30.0, 40.5] }],
             labels: vec![
-                Label { label: "dog".into(), bbox: [1.0, 2.0, 30.0, 40.0], origin: Origin::Person },
-                Label { label: BACKGROUND.into(), bbox: [31.0, 0.0, 64.0, 48.0], origin: Origin::Feedback },
+                Label {
+                    label: "dog".into(),
+                    bbox: [1.0, 2.0, 30.0, 40.0],
+                    origin: Origin::Person,
+                    ignore: true,
+                },
+                Label {
+                    label: BACKGROUND.into(),
+                    bbox: [31.0, 0.0, 64.0, 48.0],
+                    origin: Origin::Feedback,
+                    ignore: false,
+                },
             ],
             verdicts: Verdicts::Part,
         }

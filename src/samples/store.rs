@@ -72,6 +72,8 @@ pub struct Entry {
     pub id: SampleId,
     /// Bytes on the disk, both files.
     pub bytes: u64,
+    /// How long ago its file was written; 0 where the clock has gone back since.
+    pub age: Duration,
 }
 
 /// What became of a sample that was added.
@@ -120,7 +122,7 @@ impl Store {
         let mut entries = Vec::new();
         for (id, metadata) in self.files("json")? {
             let picture = std::fs::metadata(self.path(&id, "jpg")).map_or(0, |found| found.len());
-            entries.push(Entry { bytes: metadata.len() + picture, id });
+            entries.push(Entry { bytes: metadata.len() + picture, age: age(&metadata), id });
         }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(entries)
@@ -141,6 +143,12 @@ impl Store {
             Some((id, metadata))
         });
         Ok(named.collect())
+    }
+
+    /// Whether there is a sample of this name.
+    #[must_use]
+    pub fn has(&self, id: &SampleId) -> bool {
+        self.path(id, "json").exists()
     }
 
     /// Reads what is known of a sample.
@@ -193,7 +201,8 @@ impl Store {
     fn free_id(&self, id: SampleId) -> Result<SampleId, StoreError> {
         let mut free = id;
         for _ in 0..MOST_ALIKE {
-            if !self.path(&free, "json").exists() && !self.path(&free, "jpg").exists() {
+            // A picture alone was left by a process that was killed; the same frame or file comes again.
+            if !self.has(&free) {
                 return Ok(free);
             }
             free = free.next_millisecond();
@@ -246,9 +255,7 @@ impl Store {
     pub fn remove_leftovers(&self) {
         atomic_file::remove_leftovers(&self.folder);
         for (id, metadata) in self.files("jpg").unwrap_or_default() {
-            let old =
-                metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > ORPHAN);
-            if old && !self.path(&id, "json").exists() {
+            if age(&metadata) > ORPHAN && !self.path(&id, "json").exists() {
                 let _ = std::fs::remove_file(self.path(&id, "jpg"));
             }
         }
@@ -277,6 +284,10 @@ impl Store {
         let owner = std::fs::metadata(folder)?;
         std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
     }
+}
+
+fn age(file: &Metadata) -> Duration {
+    file.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default()
 }
 
 /// Removes a file; whether it was there.

@@ -1,16 +1,14 @@
 //! Frames that are kept to learn from: encoded when they come, written some together, so that a card is not
 //! woken for each.
 
-use crate::frame::{Encoding, Picture, RawFrame, Turn};
-use crate::image::{self, DecodeError};
+use crate::image::upright_jpeg;
 use crate::samples::{Sample, Store, StoreError};
 use crate::scene::NewSample;
-use std::borrow::Cow;
 
 /// So many samples are written together ...
 const TOGETHER: usize = 8;
 /// ... or what there is after so many rounds of the recorder, which come once a second or more often.
-const LONGEST_WAIT: u32 = 30;
+const LONGEST_WAIT: u32 = 10;
 
 /// The samples' side of the recorder's thread.
 pub(super) struct Keeping {
@@ -38,8 +36,8 @@ impl Keeping {
         Self { store, ready: Vec::new(), rounds: 0, failure: None }
     }
 
-    /// Takes what is new. Writes what waits if there is enough of it or it has waited long enough, or if this is
-    /// the `last` round.
+    /// Takes what is new. Writes what waits if there is enough of it or it has waited long enough, or if this
+    /// may be the `last` round.
     pub fn round(&mut self, new: Vec<NewSample>, last: bool) {
         for NewSample { sample, raw, most_bytes } in new {
             match upright_jpeg(&raw) {
@@ -74,43 +72,5 @@ impl Keeping {
         let store = self.store.as_ref().ok_or("no state folder is set (state_dir)")?;
         let kept = store.add(sample, jpeg, most_bytes).map_err(|error: StoreError| error.to_string())?;
         Ok(kept.id.to_string())
-    }
-}
-
-/// The frame as an upright JPEG: as it came where it is one that no reader would turn.
-fn upright_jpeg(raw: &RawFrame) -> Result<Cow<'_, [u8]>, DecodeError> {
-    if raw.encoding == Encoding::Jpeg
-        && raw.turn == Turn::NONE
-        && image::turn_of_file(&raw.data) == Turn::NONE
-    {
-        return Ok(Cow::Borrowed(&raw.data));
-    }
-    let mut picture = Picture::default();
-    image::decode(raw, &mut picture)?;
-    image::encode_jpeg(&picture).map(Cow::Owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_jpeg_is_kept_as_it_came_and_everything_else_upright() {
-        let jpeg = include_bytes!("../../../examples/pictures/coffee.jpg").to_vec();
-        let raw = |encoding, turn, data| RawFrame { width: 0, height: 0, encoding, turn, data };
-        let plain = raw(Encoding::Jpeg, Turn::NONE, jpeg.clone());
-        assert_eq!(upright_jpeg(&plain).expect("a JPEG"), jpeg.as_slice());
-        let size = |jpeg: &[u8]| {
-            let mut picture = Picture::default();
-            let frame = raw(Encoding::Jpeg, Turn::NONE, jpeg.to_vec());
-            image::decode(&frame, &mut picture).expect("a JPEG");
-            (picture.width, picture.height)
-        };
-        let (width, height) = size(&jpeg);
-        let hung_sideways = raw(Encoding::Jpeg, Turn::quarters(1), jpeg);
-        assert_eq!(size(&upright_jpeg(&hung_sideways).expect("a JPEG")), (height, width));
-        let grey =
-            RawFrame { width: 40, height: 30, ..raw(Encoding::Grey, Turn::quarters(1), vec![128; 40 * 30]) };
-        assert_eq!(size(&upright_jpeg(&grey).expect("a JPEG")), (30, 40));
     }
 }
