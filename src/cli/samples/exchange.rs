@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct ExportArguments {
     /// Folder to write annotations.json and images/ to
-    folder: PathBuf,
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
     /// Only these samples; without any, all
     ids: Vec<String>,
     /// Only samples that somebody has labelled
@@ -54,7 +55,7 @@ const NO_CAMERA: &str = "import";
 /// Writes samples as pictures and one COCO file. What is there already is not written over: it may have been
 /// corrected.
 pub fn export(store: &Store, arguments: &ExportArguments) -> Result<(), Failure> {
-    let path = arguments.folder.join("annotations.json");
+    let path = arguments.to.join("annotations.json");
     if path.symlink_metadata().is_ok() {
         return Err(usage(format!("{}: is there already; name another folder", path.display())));
     }
@@ -65,12 +66,12 @@ pub fn export(store: &Store, arguments: &ExportArguments) -> Result<(), Failure>
     let read = wanted.iter().filter_map(|id| faults.note(store.read(id)));
     let mut samples: Vec<Sample> =
         read.filter(|sample| sample.is_labelled() || !arguments.labelled).collect();
-    let images = arguments.folder.join("images");
+    let images = arguments.to.join("images");
     std::fs::create_dir_all(&images).map_err(|error| failed(format!("{}: {error}", images.display())))?;
     // One whose picture cannot be had is left out, too.
     samples.retain(|sample| faults.note(copy_picture(store, &sample.id, &images)).is_some());
     exported(&samples, arguments.suggest).write(&path).map_err(failed)?;
-    print::line(format_args!("{} samples in {}", samples.len(), arguments.folder.display()));
+    print::line(format_args!("{} samples in {}", samples.len(), arguments.to.display()));
     faults.into_result()
 }
 
