@@ -13,6 +13,7 @@ pub mod detection;
 pub mod frame;
 pub mod npy;
 mod one_line;
+pub mod plot;
 mod regular_file;
 pub mod secret;
 pub mod settings;
@@ -33,7 +34,8 @@ pub mod capture;
 pub mod health;
 pub mod publish;
 pub mod scene;
-// Floor 5: a stream of frames.
+// Floor 5: a stream of frames; how good detections are.
+pub mod evaluation;
 pub mod pipeline;
 // Floor 6: composition.
 pub mod daemon;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 30] = [
+const FLOORS: [(&str, u8); 31] = [
     ("main", 7),
     ("cli", 7),
     ("daemon", 6),
@@ -31,6 +31,7 @@ const FLOORS: [(&str, u8); 30] = [
     ("caught", 0),
     ("coco", 0),
     ("one_line", 0),
+    ("plot", 0),
     ("regular_file", 0),
     ("thread", 0),
     ("address", 0),
@@ -73,11 +74,12 @@ const TOPIC_SPELLING: &str = "contract/topic.rs";
 const TOPIC_PARTS: [&str; 7] =
     ["/status", "/detections", "bridge/", "/set\"", "/state\"", "/events", "/snapshot"];
 /// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
-const LIBRARIES: [(&str, &[&str]); 5] = [
+const LIBRARIES: [(&str, &[&str]); 6] = [
     ("tract_", &["engine/", "model/"]),
     ("nokhwa::", &["capture/v4l2.rs"]),
     ("rumqttc::", &["publish/link/"]),
     ("config::", &["settings/"]),
+    ("plotters::", &["plot/"]),
     ("sd_notify::", &["daemon/service.rs"]),
 ];
 
