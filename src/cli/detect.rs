@@ -5,7 +5,8 @@ mod outputs;
 
 use super::ModelArgument;
 use super::exit::{Exit, Failure};
-use super::print::{complain, printable, say};
+use super::print::{complain, printable, safe_json, say};
+use super::progress::progress;
 use crate::capture;
 use crate::coco::{self, ResultEntry};
 use crate::detection::{Detection, Times};
@@ -14,13 +15,12 @@ use crate::frame::Picture;
 use crate::image::{Mark, draw_boxes, encode_jpeg};
 use crate::settings::Settings;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use inputs::{FileId, Inputs, Work};
 use outputs::Names;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Arguments of `retinad detect`.
 #[derive(Args)]
@@ -73,8 +73,6 @@ struct Results<'a> {
 
 /// Least score of COCO results where none is given: AP needs the low ones, too.
 const COCO_MIN_SCORE: f32 = 0.05;
-/// What takes less time needs no bar.
-const BAR_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs `retinad detect`.
 pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), Failure> {
@@ -153,25 +151,6 @@ fn drawings(arguments: &DetectArguments, inputs: HashSet<FileId>) -> Result<Opti
     let Some(folder) = &arguments.draw else { return Ok(None) };
     std::fs::create_dir_all(folder).map_err(|e| failed(format!("{}: {e}", folder.display())))?;
     Ok(Some(Names::new(folder.clone(), inputs)))
-}
-
-/// A bar on stderr, where that is a terminal, once the work has taken a while.
-fn progress(pictures: usize) -> ProgressBar {
-    const REDRAW: Duration = Duration::from_millis(200);
-    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::hidden());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left") {
-        bar.set_style(style);
-    }
-    let later = bar.clone();
-    // It ends with the program at the latest, and holds nothing.
-    std::thread::spawn(move || {
-        std::thread::sleep(BAR_AFTER);
-        if !later.is_finished() {
-            later.set_draw_target(ProgressDrawTarget::stderr());
-            later.enable_steady_tick(REDRAW);
-        }
-    });
-    bar
 }
 
 fn check_usage(arguments: &DetectArguments) -> Result<(), Failure> {
@@ -255,16 +234,7 @@ fn json_line(
     let line = json!({"file": path.display().to_string(), "width": picture.width, "height": picture.height,
         "inference_ms": (times.inference.as_secs_f64() * 1e4).round() / 10.0, "detections": detections})
     .to_string();
-    // In JSON the control characters that are left stand in texts only, where they may be escaped: a file's
-    // name must not command a terminal.
-    line.chars().fold(String::with_capacity(line.len()), |mut safe, letter| {
-        if letter.is_control() {
-            safe += &format!("\\u{:04x}", u32::from(letter));
-        } else {
-            safe.push(letter);
-        }
-        safe
-    })
+    safe_json(&line)
 }
 
 /// Writes `picture` with its objects into the file `path`.

@@ -3,10 +3,13 @@
 mod bench;
 mod check;
 mod detect;
+mod eval;
 mod exit;
+mod labels;
 mod log;
 mod manual;
 mod print;
+mod progress;
 mod run_model;
 mod samples;
 mod watch;
@@ -49,6 +52,9 @@ enum Command {
         after_help = "Examples:\n  retinad detect examples/pictures/*.jpg\n  retinad detect --draw out pictures/\n  retinad detect --format coco --annotations val.json --images val/ -o results.json"
     )]
     Detect(detect::DetectArguments),
+    /// Judge a model, or results, by annotated pictures
+    #[command(after_help = eval::EXAMPLES)]
+    Eval(eval::EvalArguments),
     /// Try all that `run` needs: settings, model, cameras, broker, state folder
     #[command(
         after_help = "Examples:\n  retinad check\n  sudo retinad check --config /etc/retinad/retinad.toml --settings\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
@@ -156,6 +162,7 @@ fn carry_out(
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
         Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
+        Command::Eval(arguments) => eval::eval(&load(&arguments.model)?, &arguments),
         Command::Check(arguments) => check::check(&load(&arguments.model)?, &arguments),
         Command::Bench(arguments) => match &arguments.model {
             Some(model) => bench::bench(model, &arguments),

@@ -80,9 +80,30 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
+/// JSON on one line, of which the control characters that are left stand in texts only, where they may be escaped:
+/// a file's name must not command a terminal.
+pub fn safe_json(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut safe, letter| {
+        if letter.is_control() {
+            safe += &format!("\\u{:04x}", u32::from(letter));
+        } else {
+            safe.push(letter);
+        }
+        safe
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{printable, shown};
+    use super::{printable, safe_json, shown};
+
+    #[test]
+    fn escaped_json_holds_the_same_text() {
+        let json = serde_json::to_string("a\u{9b}2J\n\u{7f}é").expect("a text");
+        let safe = safe_json(&json);
+        assert!(!safe.contains(char::is_control), "{safe}");
+        assert_eq!(serde_json::from_str::<String>(&safe).expect("JSON"), "a\u{9b}2J\n\u{7f}é");
+    }
 
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {

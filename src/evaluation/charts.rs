@@ -2,7 +2,7 @@
 
 use super::Evaluation;
 use super::precision::RECALLS;
-use crate::plot::{Bars, Line, Lines, PlotError, Stroke};
+use crate::plot::{Bars, Corner, Line, Lines, PlotError, Stroke};
 
 /// A chart with the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,7 @@ fn precision_recall(evaluation: &Evaluation) -> Lines {
         y_name: "precision (largest at this recall or more)".into(),
         y: UNIT,
         lines,
+        legend: Corner::LowerLeft,
         size: SQUARE,
     }
 }
@@ -76,6 +77,7 @@ fn reliability(evaluation: &Evaluation) -> Lines {
             line("scores mean what they say", vec![(0.0, 0.0), (1.0, 1.0)], Stroke::Pale),
             line("this detector", points, Stroke::Dotted),
         ],
+        legend: Corner::UpperLeft,
         size: SQUARE,
     }
 }

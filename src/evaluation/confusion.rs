@@ -31,9 +31,9 @@ impl Confusion {
         let mut counts = vec![vec![0; classes + 1]; classes + 1];
         for picture in pictures {
             let (mut truths, mut found) = (Vec::new(), Vec::new());
-            for class in 0..classes {
+            for (class, row) in counts.iter_mut().enumerate().take(classes) {
                 let left = match_own_class(picture, class, threshold);
-                counts[class][class] += left.hits;
+                row[class] += left.hits;
                 truths.extend(left.truths);
                 found.extend(left.found);
             }

@@ -194,7 +194,7 @@ fn confusion_names_what_a_thing_was_taken_for() {
             found(0, 80.0, 0.3),
         ],
     };
-    let confusion = Confusion::new(&[picture.clone()], 2, 0.3);
+    let confusion = Confusion::new(std::slice::from_ref(&picture), 2, 0.3);
     assert_eq!(confusion.counts, [[1, 0, 1], [1, 1, 0], [3, 0, 0]]);
     assert_eq!(confusion.most_frequent(5), [(1, 0, 1)]);
     let point = Evaluation::new(&[picture], 2).at(0.3);

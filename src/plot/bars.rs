@@ -1,6 +1,6 @@
 //! Horizontal bars with names, one or more to a name.
 
-use super::{INK, MARGIN, PALE, PlotError, Size, TEXT_SIZE, check_axis, colour, sheet, text, title};
+use super::{GRID, INK, MARGIN, PlotError, Size, TEXT_SIZE, check_axis, colour, sheet, text, title};
 use crate::one_line::one_line;
 use plotters::chart::SeriesLabelPosition;
 use plotters::prelude::{ChartBuilder, Color, RGBColor, Rectangle, Text, WHITE};
@@ -54,7 +54,7 @@ impl Bars {
                 .label_style(text(TEXT_SIZE))
                 .axis_desc_style(text(TEXT_SIZE))
                 .axis_style(INK)
-                .bold_line_style(PALE.mix(0.6))
+                .bold_line_style(GRID)
                 .light_line_style(WHITE)
                 .draw()?;
             let per_row = f64::from(BAR * self.series.len() as u32 + SPACE);

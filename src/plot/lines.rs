@@ -1,6 +1,6 @@
 //! Lines over two axes.
 
-use super::{INK, MARGIN, PALE, PlotError, Size, TEXT_SIZE, check_axis, colour, sheet, text, title};
+use super::{GRID, INK, MARGIN, PALE, PlotError, Size, TEXT_SIZE, check_axis, colour, sheet, text, title};
 use crate::one_line::one_line;
 use plotters::chart::SeriesLabelPosition;
 use plotters::prelude::{
@@ -44,8 +44,19 @@ pub struct Lines {
     pub y: (f64, f64),
     /// The lines; later ones lie above earlier ones.
     pub lines: Vec<Line>,
+    /// Where the legend stands.
+    pub legend: Corner,
     /// Pixels.
     pub size: Size,
+}
+
+/// A corner of the chart that the lines leave free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corner {
+    /// Above, on the left.
+    UpperLeft,
+    /// Below, on the left.
+    LowerLeft,
 }
 
 const THICK: u32 = 3;
@@ -73,7 +84,7 @@ impl Lines {
                 .label_style(text(TEXT_SIZE))
                 .axis_desc_style(text(TEXT_SIZE))
                 .axis_style(INK)
-                .bold_line_style(PALE.mix(0.6))
+                .bold_line_style(GRID)
                 .light_line_style(WHITE)
                 .draw()?;
             let mut colours = (0..).map(colour);
@@ -98,7 +109,10 @@ impl Lines {
             }
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::LowerLeft)
+                .position(match self.legend {
+                    Corner::UpperLeft => SeriesLabelPosition::UpperLeft,
+                    Corner::LowerLeft => SeriesLabelPosition::LowerLeft,
+                })
                 .background_style(WHITE.mix(0.85))
                 .border_style(RGBColor(170, 170, 170))
                 .label_font(text(TEXT_SIZE))

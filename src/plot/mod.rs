@@ -8,7 +8,7 @@ mod bars;
 mod lines;
 
 pub use bars::Bars;
-pub use lines::{Line, Lines, Stroke};
+pub use lines::{Corner, Line, Lines, Stroke};
 
 use crate::one_line::one_line;
 use plotters::prelude::{DrawingArea, IntoDrawingArea, RGBColor, SVGBackend, WHITE};
@@ -19,8 +19,10 @@ pub type Size = (u32, u32);
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(40, 40, 40);
-/// Lines of the grid, and what stands back.
-const PALE: RGBColor = RGBColor(205, 205, 205);
+/// Lines of the grid.
+const GRID: RGBColor = RGBColor(222, 222, 222);
+/// Lines that stand back.
+const PALE: RGBColor = RGBColor(175, 175, 175);
 /// Blue, vermilion, green, purple, orange, sky.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),

@@ -17,6 +17,7 @@ fn lines() -> Lines {
             line("one", &[(0.0, 0.5), (f64::NAN, 0.5), (1.0, 0.25)], Stroke::Dotted),
             line("none", &[], Stroke::Main),
         ],
+        legend: Corner::UpperLeft,
         size: (640, 480),
     }
 }

@@ -1,7 +1,7 @@
 //! Which pictures are detected in: files, folders, or those of COCO annotations.
 
+use crate::cli::labels;
 use crate::coco::Annotations;
-use crate::model::one_line;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,10 @@ impl Inputs {
         let categories: HashMap<String, u64> =
             listed.categories.into_iter().map(|category| (category.name, category.id)).collect();
         if !labels.iter().any(|label| categories.contains_key(label)) {
-            return Err(format!("{name}: {}", no_category(&categories, labels)));
+            return Err(format!(
+                "{name}: {}",
+                labels::none_in_common(categories.keys().map(String::as_str), labels)
+            ));
         }
         Ok(Self { files: files(&work), work, refused: Vec::new(), categories })
     }
@@ -77,22 +80,6 @@ impl FileId {
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|found| Self(found.dev(), found.ino()))
     }
-}
-
-fn no_category(categories: &HashMap<String, u64>, labels: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let some = |names: &mut dyn Iterator<Item = &String>| {
-        let names: Vec<&str> = names.map(String::as_str).take(SHOWN + 1).collect();
-        let more = if names.len() > SHOWN { ", ..." } else { "" };
-        one_line(&format!("{}{more}", names[..names.len().min(SHOWN)].join(", ")))
-    };
-    let mut found: Vec<&String> = categories.keys().collect();
-    found.sort();
-    format!(
-        "none of its categories ({}) is a label of the model ({})",
-        some(&mut found.into_iter()),
-        some(&mut labels.iter().filter(|label| !label.is_empty()))
-    )
 }
 
 fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
