@@ -3,7 +3,7 @@
 use super::{GRID, INK, MARGIN, PlotError, Size, TEXT_SIZE, check_axis, colour, sheet, text, title};
 use crate::one_line::one_line;
 use plotters::chart::SeriesLabelPosition;
-use plotters::prelude::{ChartBuilder, Color, RGBColor, Rectangle, Text, WHITE};
+use plotters::prelude::{ChartBuilder, Color, EmptyElement, RGBColor, Rectangle, Text, WHITE};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// A chart of bars.
@@ -25,6 +25,8 @@ const WIDTH: u32 = 720;
 /// Height of one bar and of the space between two names, pixels.
 const BAR: u32 = 13;
 const SPACE: u32 = 8;
+/// Between a name and its bars, pixels.
+const GAP: i32 = 8;
 /// Title, axis and margins.
 const AROUND: u32 = 110;
 /// Letters of a name that are shown.
@@ -75,9 +77,9 @@ impl Bars {
                     .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], style));
             }
             let right = text(TEXT_SIZE).pos(Pos::new(HPos::Right, VPos::Center));
-            let gap = self.longest * 0.01;
             chart.draw_series(self.rows.iter().enumerate().map(|(row, (name, _))| {
-                Text::new(shortened(name), (-gap, row as f64 + 0.5), right.clone())
+                EmptyElement::at((0.0, row as f64 + 0.5))
+                    + Text::new(shortened(name), (-GAP, 0), right.clone())
             }))?;
             chart
                 .configure_series_labels()
