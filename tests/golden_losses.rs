@@ -105,3 +105,122 @@ fn smooth_l1_matches_golden() {
         assert!(close(value, number("loss")) && close(slope, number("grad")), "{case}");
     }
 }
+
+/// Central differences in f64 with a step of 1e-5 are within 1e-9 or so of the derivative; the design asks for
+/// 1e-6.
+fn assert_slope(found: f64, value: impl Fn(f64) -> f64, what: &str) {
+    const STEP: f64 = 1e-5;
+    let expected = (value(STEP) - value(-STEP)) / (2.0 * STEP);
+    assert!(
+        (found - expected).abs() <= 1e-6 * (1.0 + expected.abs()),
+        "{what}: {found}, expected {expected}"
+    );
+}
+
+#[test]
+fn every_derivative_is_what_finite_differences_say() {
+    let losses = [
+        Loss::CrossEntropy,
+        Loss::Balanced { alpha: 0.25 },
+        Loss::Focal { alpha: Some(0.25), gamma: 2.0 },
+        Loss::Focal { alpha: None, gamma: 0.5 },
+        Loss::FocalStar { alpha: Some(0.25), gamma: 2.0, beta: 1.0 },
+        Loss::FocalStar { alpha: None, gamma: 4.0, beta: 0.0 },
+        Loss::QualityFocal { gamma: 2.0 },
+        Loss::QualityFocal { gamma: 1.5 },
+        Loss::QualityFocal { gamma: 0.0 },
+    ];
+    for loss in losses {
+        for logit in [-20.0, -3.3, -0.4, 0.05, 0.7, 2.2, 15.0] {
+            for target in [0.0, 0.2, 0.77, 1.0] {
+                let (_, slope) = loss.evaluate_soft(logit, target);
+                let value = |step: f64| loss.evaluate_soft(logit + step, target).0;
+                assert_slope(slope, value, &format!("{loss:?} at {logit}, target {target}"));
+            }
+        }
+    }
+    for (difference, beta) in [(0.3, 1.0), (-2.5, 1.0), (0.04, 0.1), (0.2, 0.0)] {
+        let value = |step: f64| loss::smooth_l1(difference + step, beta).0;
+        assert_slope(loss::smooth_l1(difference, beta).1, value, "smooth L1");
+    }
+}
+
+#[test]
+fn giou_is_known_for_known_boxes_and_its_gradient_is_what_finite_differences_say() {
+    use loss::boxes::giou;
+    let truth = [10.0, 20.0, 50.0, 60.0];
+    assert_eq!(giou(truth, truth).0, 0.0);
+    // Side by side: no overlap, two thirds of the hull covered.
+    let apart = giou([0.0, 0.0, 1.0, 1.0], [2.0, 0.0, 3.0, 1.0]).0;
+    assert!((apart - (1.0 + 1.0 / 3.0)).abs() < 1e-12, "{apart}");
+    // A quarter of it: IoU 1/4, the hull is the union.
+    let inside = giou([10.0, 20.0, 30.0, 40.0], truth).0;
+    assert!((inside - 0.75).abs() < 1e-12, "{inside}");
+    assert_eq!(giou([3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]), (1.0, [0.0; 4]));
+    let boxes = [
+        [12.0, 22.0, 48.0, 58.0],
+        [5.0, 25.0, 40.0, 70.0],
+        [0.0, 0.0, 90.0, 90.0],
+        [60.0, 70.0, 80.0, 75.0],
+        [20.0, 61.0, 30.0, 90.0],
+        [30.0, 10.0, 70.0, 50.5],
+    ];
+    for predicted in boxes {
+        let (_, gradient) = giou(predicted, truth);
+        for edge in 0..4 {
+            let value = |step: f64| {
+                let mut moved = predicted;
+                moved[edge] += step;
+                giou(moved, truth).0
+            };
+            assert_slope(gradient[edge], value, &format!("edge {edge} of {predicted:?}"));
+        }
+    }
+}
+
+#[test]
+fn distribution_focal_loss_is_known_and_its_gradient_is_what_finite_differences_say() {
+    use loss::boxes::distribution_focal;
+    let logits = [0.3, -1.2, 2.0, 0.4, -0.7, 0.0, 1.1, -2.0];
+    let even = distribution_focal(&[0.7; 8], 3.25, &mut [0.0; 8]).expect("within the bins");
+    assert!((even - 8.0_f64.ln()).abs() < 1e-12, "{even}");
+    for target in [0.0, 0.4, 3.0, 5.75, 7.0] {
+        let mut gradient = [0.0; 8];
+        distribution_focal(&logits, target, &mut gradient).expect("within the bins");
+        for bin in 0..8 {
+            let value = |step: f64| {
+                let mut moved = logits;
+                moved[bin] += step;
+                distribution_focal(&moved, target, &mut [0.0; 8]).expect("within the bins")
+            };
+            assert_slope(gradient[bin], value, &format!("bin {bin}, target {target}"));
+        }
+    }
+    for target in [-0.1, 7.01, f64::NAN] {
+        assert!(distribution_focal(&logits, target, &mut [0.0; 8]).is_err(), "{target}");
+    }
+    assert!(distribution_focal(&[], 0.0, &mut []).is_err());
+}
+
+#[test]
+fn a_parameter_that_a_loss_is_not_defined_for_is_refused_by_name() {
+    let cases = [
+        (
+            Loss::FocalStar { alpha: None, gamma: 0.0, beta: 1.0 },
+            "loss focal_star: gamma is 0, must be above 0 and at most 16",
+        ),
+        (Loss::Focal { alpha: Some(1.5), gamma: 2.0 }, "loss focal: alpha is 1.5, must be 0 to 1"),
+        (Loss::Focal { alpha: None, gamma: -1.0 }, "loss focal: gamma is -1, must be 0 to 16"),
+        (Loss::QualityFocal { gamma: f64::NAN }, "loss quality_focal: gamma is NaN, must be 0 to 16"),
+        (
+            Loss::FocalStar { alpha: None, gamma: 2.0, beta: f64::INFINITY },
+            "loss focal_star: beta is inf, must be -16 to 16",
+        ),
+    ];
+    for (loss, line) in cases {
+        let refused = loss.check().expect_err("refused");
+        assert_eq!(refused.to_string(), line);
+        let batch = loss::batch::evaluate(loss, &[0.0], &[1.0], &mut [0.0]).expect_err("refused");
+        assert_eq!(batch.to_string(), line);
+    }
+}

@@ -25,6 +25,7 @@ mod plane;
 mod scalar;
 mod table;
 mod weights;
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -33,6 +34,7 @@ pub use pack::ConvWeights;
 pub use plane::{Geometry, MAX_KERNEL, View, ViewMut};
 pub use table::Operation;
 pub use weights::{ConvShape, PackError, PackedConv, PackedDepthwise, Requantise};
+pub use wide::{Wide, widest};
 
 use plane::Window;
 
