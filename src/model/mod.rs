@@ -3,6 +3,7 @@
 //! Nothing is guessed from shapes: what the manifest says is checked against the graph by the engine. Of
 //! tract this room names only the protobuf types.
 
+mod class_layer;
 mod error;
 mod file;
 mod manifest;
@@ -10,6 +11,7 @@ mod metadata;
 mod words;
 
 pub(crate) use crate::one_line::one_line;
+pub use class_layer::{ClassLayer, ClassLevel, NewClassLayer};
 pub use error::ModelError;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
