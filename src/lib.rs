@@ -34,9 +34,10 @@ pub mod capture;
 pub mod health;
 pub mod publish;
 pub mod scene;
-// Floor 5: a stream of frames; how good detections are.
+// Floor 5: a stream of frames; how good detections are; learning from frames.
 pub mod evaluation;
 pub mod pipeline;
+pub mod tuning;
 // Floor 6: composition.
 pub mod daemon;
 // Floor 7: what a person types and reads.

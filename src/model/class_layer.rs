@@ -438,7 +438,8 @@ mod tests {
         let file = shipped();
         let manifest = file.manifest().expect("a manifest");
         let good = same(&file.class_layer().expect("the known form"));
-        let faults: [(&str, fn(&mut NewClassLayer)); 4] = [
+        type Fault = fn(&mut NewClassLayer);
+        let faults: [(&str, Fault); 4] = [
             ("not finite", |new| new.weights[3] = f32::NAN),
             ("do not agree", |new| new.bias.truncate(179)),
             ("must be above 0", |new| new.outputs[1].0 = 0.0),

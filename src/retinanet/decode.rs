@@ -237,7 +237,7 @@ impl Decoder {
 }
 
 /// `dx dy dw dh` of an anchor whose four channels `value` reads.
-fn deltas(order: BoxOrder, value: impl Fn(usize) -> f32) -> [f32; 4] {
+pub(crate) fn deltas(order: BoxOrder, value: impl Fn(usize) -> f32) -> [f32; 4] {
     match order {
         BoxOrder::DxDyDwDh => [value(0), value(1), value(2), value(3)],
         BoxOrder::DyDxDhDw => [value(1), value(0), value(3), value(2)],

@@ -1,0 +1,221 @@
+//! Features: what the last class layer sees of a picture, as the INT8 engine's own codes, with what each
+//! anchor ought to say.
+//!
+//! A copy of the model in memory is tapped at the layer's input; the file is not changed. A picture of the
+//! shipped model is 2,125 cells of 128 codes, 272 kB.
+
+use super::TuningError;
+use super::hooks::{LabelledPicture, Truth};
+use crate::detection::Tensor;
+use crate::detector::{Detector, Generation};
+use crate::engine::Arithmetic;
+use crate::image::{Letterbox, Placed};
+use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelFile, Placement, Tap};
+use crate::retinanet::anchors::{self, Level};
+use crate::retinanet::decode::{decode_box, deltas};
+use crate::retinanet::matching::{Limits, Match, match_anchors};
+use crate::retinanet::nms::iou;
+
+/// Most boxes of a picture.
+pub const MAX_TRUTHS: usize = 500;
+
+/// IoU from which an anchor is a positive, and below which it is background ([P], detectron2, torchvision).
+const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
+
+/// An anchor of a cell that answers for an object.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Positive {
+    /// `y * width + x` within the level.
+    pub cell: u32,
+    /// Anchor of the cell.
+    pub anchor: u8,
+    /// Class of its object.
+    pub class: u16,
+    /// IoU of the box predicted there with the object's, in 1 to 255: of 255.
+    pub quality: u8,
+}
+
+/// One level of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LevelFeatures {
+    /// `[cell][channel]`.
+    pub codes: Vec<u8>,
+    /// By cell, then anchor.
+    pub positives: Vec<Positive>,
+    /// Anchors that no class learns from, as `(cell, anchor)`, in order.
+    pub ignored: Vec<(u32, u8)>,
+}
+
+/// What one picture teaches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PictureFeatures {
+    /// In the manifest's order.
+    pub levels: Vec<LevelFeatures>,
+    /// Boxes that no anchor overlaps.
+    pub unmatched: usize,
+}
+
+/// Takes features of pictures; of one thread.
+pub struct FeatureExtractor {
+    detector: Detector,
+    layer: ClassLayer,
+    anchors: Vec<Vec<[f32; 4]>>,
+    orders: Vec<BoxOrder>,
+    coder: BoxCoder,
+    letterbox: Letterbox,
+    input: [f32; 2],
+    /// Classes that a label may have.
+    classes: usize,
+}
+
+impl FeatureExtractor {
+    /// For the model `file`; labels may be of `classes` classes, those of the model first. `threads` is for
+    /// one picture.
+    ///
+    /// # Errors
+    /// [`TuningError::Model`] if the model cannot be tuned or does not load.
+    pub fn new(file: &ModelFile, classes: usize, threads: usize) -> Result<Self, TuningError> {
+        let layer = file.class_layer()?;
+        let mut manifest = file.manifest()?.clone();
+        let tap = |(at, level): (usize, &crate::model::ClassLevel)| Tap {
+            name: format!("class_input_{at}"),
+            tensor: level.input.clone(),
+        };
+        manifest.taps = layer.levels.iter().enumerate().map(tap).collect();
+        let tapped = ModelFile::parse(&file.path, file.with_manifest(&manifest)?)?;
+        let generation = Generation::from_file(&tapped, 0, Arithmetic::Best)?;
+        let detector = Detector::new(&generation, threads)
+            .map_err(|source| TuningError::Picture { picture: file.path.clone(), source })?;
+        let level = |level: &crate::model::Level| Level {
+            stride_yx: level.stride_yx,
+            feature_hw: level.feature_hw,
+            base: level.base.clone(),
+        };
+        let levels: Vec<Level> = manifest.anchors.levels.iter().map(level).collect();
+        let (width, height) = (manifest.input.width, manifest.input.height);
+        Ok(Self {
+            detector,
+            layer,
+            anchors: anchors::anchors(&levels, manifest.anchors.offset),
+            orders: manifest.heads.iter().map(|head| head.box_order).collect(),
+            coder: manifest.box_coder,
+            letterbox: Letterbox::new(width, height, manifest.letterbox.placement == Placement::Centre),
+            input: [width as f32, height as f32],
+            classes,
+        })
+    }
+
+    /// The layer whose input is taken.
+    #[must_use]
+    pub fn layer(&self) -> &ClassLayer {
+        &self.layer
+    }
+
+    /// What `picture` teaches.
+    ///
+    /// # Errors
+    /// [`TuningError::Picture`] if it cannot be decoded, [`TuningError::Label`] for the first box that is not
+    /// finite, empty, outside of the picture or of an unknown class.
+    pub fn extract(&mut self, picture: &LabelledPicture) -> Result<PictureFeatures, TuningError> {
+        self.detector
+            .detect(&picture.picture, 1.0, &mut Default::default())
+            .map_err(|source| TuningError::Picture { picture: picture.name.clone(), source })?;
+        let (w, h) = (self.detector.picture().width, self.detector.picture().height);
+        let placed = self.letterbox.place(w, h);
+        let (objects, ignored) = self.boxes(picture, placed, [w, h])?;
+        let truths: Vec<[f32; 4]> = objects.iter().map(|(bbox, _)| *bbox).collect();
+        let all: Vec<[f32; 4]> = self.anchors.concat();
+        let (parts, unmatched) = match_anchors(&all, &truths, LIMITS);
+        let mut first = 0;
+        let heads = self.detector.heads();
+        let mut levels = Vec::with_capacity(self.anchors.len());
+        for (at, anchors) in self.anchors.iter().enumerate() {
+            let (tap, (_, boxes)) = (&heads.taps[at], &heads.levels[at]);
+            let parts = &parts[first..first + anchors.len()];
+            first += anchors.len();
+            let per_cell = anchors.len() / (tap.height * tap.width);
+            let mut level =
+                LevelFeatures { codes: cell_codes(tap), positives: Vec::new(), ignored: Vec::new() };
+            for (row, (part, anchor)) in parts.iter().zip(anchors).enumerate() {
+                let (cell, a) = (row / per_cell, row % per_cell);
+                match part {
+                    Match::Truth(truth) => {
+                        let (bbox, class) = objects[*truth];
+                        let delta = deltas(self.orders[at], |c| boxes.value(a * 4 + c, cell));
+                        let found = decode_box(delta, anchor, self.coder.weights, self.coder.clamp);
+                        let overlap = iou(&found, &bbox);
+                        // NaN becomes 0, and a positive is never 0.
+                        let quality = ((overlap * 255.0).round() as u8).max(1);
+                        let (cell, anchor) = (cell as u32, a as u8);
+                        level.positives.push(Positive { cell, anchor, class, quality });
+                    }
+                    Match::Ignored => level.ignored.push((cell as u32, a as u8)),
+                    Match::Background if ignored.iter().any(|bbox| hides(bbox, anchor)) => {
+                        level.ignored.push((cell as u32, a as u8));
+                    }
+                    Match::Background => {}
+                }
+            }
+            levels.push(level);
+        }
+        Ok(PictureFeatures { levels, unmatched })
+    }
+
+    /// Objects with their classes, and boxes to be ignored, in pixels of the input.
+    #[expect(clippy::type_complexity, reason = "two lists of one call")]
+    fn boxes(
+        &self,
+        picture: &LabelledPicture,
+        placed: Placed,
+        [w, h]: [u32; 2],
+    ) -> Result<(Vec<([f32; 4], u16)>, Vec<[f32; 4]>), TuningError> {
+        let refuse = |entry, reason| TuningError::Label { picture: picture.name.clone(), entry, reason };
+        if picture.truths.len() > MAX_TRUTHS {
+            return Err(refuse(MAX_TRUTHS, format!("one box too many, must be at most {MAX_TRUTHS}")));
+        }
+        let (mut objects, mut ignored) = (Vec::new(), Vec::new());
+        for (entry, truth) in picture.truths.iter().enumerate() {
+            let clipped = checked(truth, self.classes, [w as f32, h as f32]);
+            let [x1, y1, x2, y2] = clipped.map_err(|reason| refuse(entry, reason))?;
+            let (sx, sy) = (placed.width as f32 / w as f32, placed.height as f32 / h as f32);
+            let (dx, dy) = (placed.x as f32, placed.y as f32);
+            let bbox = [x1 * sx + dx, y1 * sy + dy, x2 * sx + dx, y2 * sy + dy];
+            debug_assert!(bbox[2] <= self.input[0] + 1.0 && bbox[3] <= self.input[1] + 1.0);
+            if truth.ignore { ignored.push(bbox) } else { objects.push((bbox, truth.class as u16)) }
+        }
+        Ok((objects, ignored))
+    }
+}
+
+/// The box within a picture of `side`, or what is wrong with it.
+fn checked(truth: &Truth, classes: usize, side: [f32; 2]) -> Result<[f32; 4], String> {
+    let [x1, y1, x2, y2] = truth.bbox;
+    if truth.class >= classes {
+        return Err(format!("class {}, must be below {classes}", truth.class));
+    }
+    if !truth.bbox.iter().all(|edge| edge.is_finite()) || x2 <= x1 || y2 <= y1 {
+        return Err(format!("{:?}, must be finite with x2 > x1 and y2 > y1", truth.bbox));
+    }
+    let clipped = [x1.max(0.0), y1.max(0.0), x2.min(side[0]), y2.min(side[1])];
+    if clipped[2] <= clipped[0] || clipped[3] <= clipped[1] {
+        return Err(format!("{:?} is outside of the picture of {} x {}", truth.bbox, side[0], side[1]));
+    }
+    Ok(clipped)
+}
+
+/// Whether an anchor may show what is to be ignored: it overlaps the box, or lies mostly within it.
+fn hides(ignored: &[f32; 4], anchor: &[f32; 4]) -> bool {
+    let side =
+        |low: usize, high: usize| (ignored[high].min(anchor[high]) - ignored[low].max(anchor[low])).max(0.0);
+    let area = (anchor[2] - anchor[0]) * (anchor[3] - anchor[1]);
+    iou(ignored, anchor) >= LIMITS.background || side(0, 2) * side(1, 3) >= 0.5 * area
+}
+
+/// Codes of a tap, the channels of a cell side by side.
+fn cell_codes(tap: &Tensor) -> Vec<u8> {
+    if tap.interleaved {
+        return tap.codes.clone();
+    }
+    let cells = tap.height * tap.width;
+    (0..cells).flat_map(|cell| (0..tap.channels).map(move |c| tap.codes[c * cells + cell])).collect()
+}

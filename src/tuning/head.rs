@@ -1,0 +1,135 @@
+//! The last class layer while it is tuned: real numbers, with room for new classes.
+
+use super::dense::{COLUMNS, ROWS};
+use crate::model::ClassLayer;
+
+/// The score of a background cell before training ([P], section 3.3).
+const PRIOR: f64 = 0.01;
+
+/// The last class layer in real numbers; output = anchor · classes + class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// Channels of its input.
+    pub inputs: usize,
+    /// Anchors a cell.
+    pub anchors: usize,
+    /// Classes.
+    pub classes: usize,
+    /// `[output][input]`.
+    pub weights: Vec<f32>,
+    /// One an output.
+    pub bias: Vec<f32>,
+}
+
+impl Head {
+    /// The layer of a model with `classes` classes.
+    #[must_use]
+    pub fn of(layer: &ClassLayer, classes: usize) -> Self {
+        let (weights, bias) = (layer.weights.clone(), layer.bias.clone());
+        Self { inputs: layer.inputs, anchors: bias.len() / classes.max(1), classes, weights, bias }
+    }
+
+    /// The head with `added` more classes at the end: weights 0, and the bias that gives each anchor a score
+    /// of 0.01, so that the first updates are no burst of background loss.
+    #[must_use]
+    pub fn with_new_classes(&self, added: usize) -> Self {
+        let classes = self.classes + added;
+        let mut head = Self { classes, weights: Vec::new(), bias: Vec::new(), ..self.clone() };
+        let prior = -((1.0 - PRIOR) / PRIOR).ln() as f32;
+        for anchor in 0..self.anchors {
+            let rows = anchor * self.classes..(anchor + 1) * self.classes;
+            head.weights.extend(&self.weights[rows.start * self.inputs..rows.end * self.inputs]);
+            head.weights.extend(std::iter::repeat_n(0.0, added * self.inputs));
+            head.bias.extend(&self.bias[rows]);
+            head.bias.extend(std::iter::repeat_n(prior, added));
+        }
+        head
+    }
+
+    /// The outputs of some classes as columns to train.
+    pub(super) fn columns(&self, classes: &[usize]) -> Columns {
+        let outputs: Vec<usize> = (0..self.anchors)
+            .flat_map(|anchor| classes.iter().map(move |class| anchor * self.classes + class))
+            .collect();
+        let width = outputs.len().next_multiple_of(COLUMNS);
+        let depth = self.inputs.next_multiple_of(ROWS);
+        let mut columns =
+            Columns { depth, width, weights: vec![0.0; depth * width], bias: vec![0.0; width], outputs };
+        for (column, output) in columns.outputs.iter().enumerate() {
+            let row = &self.weights[output * self.inputs..(output + 1) * self.inputs];
+            for (input, weight) in row.iter().enumerate() {
+                columns.weights[input * width + column] = *weight;
+            }
+            columns.bias[column] = self.bias[*output];
+        }
+        columns
+    }
+
+    /// Puts trained columns into their outputs.
+    pub(super) fn set(&mut self, columns: &Columns) {
+        for (column, output) in columns.outputs.iter().enumerate() {
+            let row = &mut self.weights[output * self.inputs..(output + 1) * self.inputs];
+            for (input, weight) in row.iter_mut().enumerate() {
+                *weight = columns.weights[input * columns.width + column];
+            }
+            self.bias[*output] = columns.bias[column];
+        }
+    }
+}
+
+/// Some outputs of a head in the form that products want: `weights` is `[depth][width]`, both padded with
+/// zeros to whole tiles.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Columns {
+    pub depth: usize,
+    pub width: usize,
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+    /// Output of each column that is no padding; anchor by anchor, then class.
+    pub outputs: Vec<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        let (inputs, anchors, classes) = (6, 3, 2);
+        let weights = (0..inputs * anchors * classes).map(|i| i as f32).collect();
+        Head { inputs, anchors, classes, weights, bias: (0..6).map(|i| -(i as f32)).collect() }
+    }
+
+    #[test]
+    fn new_classes_stand_behind_the_old_ones_of_each_anchor_and_start_at_the_prior() {
+        let wider = head().with_new_classes(2);
+        assert_eq!((wider.classes, wider.bias.len(), wider.weights.len()), (4, 12, 72));
+        for anchor in 0..3 {
+            for class in 0..2 {
+                let (old, new) = (anchor * 2 + class, anchor * 4 + class);
+                assert_eq!(wider.bias[new], head().bias[old]);
+                assert_eq!(wider.weights[new * 6..new * 6 + 6], head().weights[old * 6..old * 6 + 6]);
+                assert_eq!(wider.weights[(new + 2) * 6..(new + 2) * 6 + 6], [0.0; 6]);
+                // -ln(0.99 / 0.01)
+                assert!((wider.bias[new + 2] + 4.595_12).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_go_back_to_their_outputs_and_others_stay() {
+        let mut changed = head();
+        let mut columns = head().columns(&[1]);
+        assert_eq!((columns.depth, columns.width), (8, 16));
+        assert_eq!(columns.outputs, [1, 3, 5]);
+        changed.set(&columns);
+        assert_eq!(changed, head());
+        columns.weights.iter_mut().for_each(|weight| *weight += 0.5);
+        columns.bias[2] = 9.0;
+        changed.set(&columns);
+        assert_eq!(changed.bias, [0.0, -1.0, -2.0, -3.0, -4.0, 9.0]);
+        for (output, (found, before)) in changed.weights.chunks(6).zip(head().weights.chunks(6)).enumerate() {
+            let moved = if output % 2 == 1 { 0.5 } else { 0.0 };
+            assert!(found.iter().zip(before).all(|(a, b)| *a == b + moved), "{output}");
+        }
+    }
+}

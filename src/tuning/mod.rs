@@ -1,0 +1,32 @@
+//! Tuning: the last class layer of a model in use learns from pictures of its own site.
+//!
+//! Body, pyramid and towers stay as they are, in INT8; a copy of the model in memory is tapped where the last
+//! class layer reads ([`features`]), and that layer is trained in f32 ([`Trainer`]), old classes being held by
+//! a reference set of single cells ([`reference`]). The result is quantised into a copy of the model
+//! ([`export`]). What a program may put in place of the product's own is in [`hooks`]; how to use all this, in
+//! `docs/learning.md`.
+
+mod checkpoint;
+mod dense;
+mod error;
+mod export;
+pub mod features;
+mod head;
+pub mod hooks;
+mod labels;
+pub mod reference;
+mod set;
+mod settings;
+mod shuffle;
+mod standard;
+pub mod study;
+mod trainer;
+
+pub use error::TuningError;
+pub use export::{Origin, export, real_logits};
+pub use features::FeatureExtractor;
+pub use head::Head;
+pub use labels::CocoFolder;
+pub use set::TrainingSet;
+pub use settings::Settings;
+pub use trainer::{Next, Trainer};
