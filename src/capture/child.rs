@@ -3,19 +3,26 @@
 
 use super::Interrupt;
 use super::stream::Source;
+use crate::secret::redacted;
 use crossbeam_channel::{Receiver, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Most bytes that are read at once.
 const PIECE: usize = 64 << 10;
+/// Bytes of a line on stderr that are looked at.
+const LONGEST_LINE: usize = 4096;
+/// Characters of it that are shown, at most.
+const SHOWN: usize = 200;
+/// Characters at the end of a line that was cut which are not shown: the rest of a secret may be missing.
+const LONGEST_SECRET: usize = 1024;
 /// How long a child may take to end, or its stderr to close, once its stdout is closed.
 const GRACE: Duration = Duration::from_millis(300);
 /// What we are told and no child needs to know: where our credentials lie, and how to speak to systemd in
@@ -126,18 +133,52 @@ fn kill_group_of(child: u32, reaped: &AtomicBool) {
     }
 }
 
-/// Reads to the end, or the child would stop at a full pipe; in bounded lines, whatever it writes.
-fn last_line_of(stderr: ChildStderr) -> String {
-    let mut stderr = BufReader::new(stderr);
-    let (mut line, mut last) = (Vec::new(), String::new());
-    while stderr.by_ref().take(4096).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-        let text = String::from_utf8_lossy(&line);
-        if !text.trim().is_empty() {
-            last = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+/// Reads to the end, or the child would stop at a full pipe; in bounded lines, whatever it writes. A progress
+/// display ends its lines by going back to their begin.
+pub(super) fn last_line_of(stderr: impl Read) -> String {
+    let (mut line, mut last) = (Line::default(), String::new());
+    for byte in BufReader::new(stderr).bytes() {
+        match byte {
+            Ok(b'\n' | b'\r') => line = line.end_into(&mut last),
+            Ok(byte) => line.push(byte),
+            Err(_) => break,
         }
-        line.clear();
     }
+    line.end_into(&mut last);
     last
+}
+
+/// The begin of a line of stderr.
+#[derive(Default)]
+struct Line {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Line {
+    fn push(&mut self, byte: u8) {
+        self.is_cut |= self.bytes.len() == LONGEST_LINE;
+        if !self.is_cut {
+            self.bytes.push(byte);
+        }
+    }
+
+    /// Makes this the last line if it says anything, and begins another.
+    ///
+    /// Secrets are taken out before the text is cut: of one that the cut goes through nobody would see that
+    /// it is one.
+    fn end_into(mut self, last: &mut String) -> Self {
+        let text: String =
+            String::from_utf8_lossy(&self.bytes).trim().chars().filter(|c| !c.is_control()).collect();
+        if !text.is_empty() {
+            let hidden = if self.is_cut { LONGEST_SECRET } else { 0 };
+            let text = redacted(&text);
+            let shown = text.chars().count().saturating_sub(hidden).min(SHOWN);
+            *last = text.chars().take(shown).collect();
+        }
+        self.bytes.clear();
+        Self { bytes: self.bytes, is_cut: false }
+    }
 }
 
 impl Source for ChildProcess {
@@ -193,6 +234,41 @@ impl Drop for ChildProcess {
             self.kill_group();
             let _ = self.child.wait();
             self.reaped.store(true, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_what_a_person_saw_last() {
+        for (written, line) in [
+            ("one\ntwo\n\n", "two"),
+            ("frame=1\rframe=2\rno such host", "no such host"),
+            ("\x1b[31mred\x1b[0m\n \t\n", "[31mred[0m"),
+            ("", ""),
+        ] {
+            assert_eq!(last_line_of(written.as_bytes()), line, "{written:?}");
+        }
+        assert_eq!(last_line_of(&[b'x'; 5000][..]), "x".repeat(SHOWN));
+        assert_eq!(last_line_of(&[&[b'x'; 5000][..], b"\ny"].concat()[..]), "y");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_line_is_cut() {
+        const PASSWORD: &str = "cut-in-two-9d41";
+        crate::secret::remember(PASSWORD);
+        let lengths = [SHOWN, LONGEST_LINE, 2 * LONGEST_LINE];
+        for before in lengths.iter().flat_map(|end| end - PASSWORD.len()..=end + 1) {
+            // Addresses shrink to a few characters, so that the end of what was read comes into sight.
+            for filling in ["x", "http://u:0123456789012345678901234567890123456789@h "] {
+                let text: String = filling.chars().cycle().take(before).chain(PASSWORD.chars()).collect();
+                let line = last_line_of(format!("{text} and on").as_bytes());
+                let shows = ["cut-", "two-9", "9d41"].iter().any(|part| line.contains(part));
+                assert!(!shows, "{before}: {line}");
+            }
         }
     }
 }

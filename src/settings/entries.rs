@@ -5,6 +5,7 @@ use super::error::Place;
 use super::keys::{self, CAMERAS, SECTIONS};
 use super::value::{TextRule, ValueType};
 use super::{ENVIRONMENT_PREFIX, SettingsError};
+use crate::secret::redacted;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -68,8 +69,10 @@ pub(super) fn dotted(path: &[String]) -> String {
     path.iter().map(|part| shortened(part)).collect::<Vec<_>>().join(".")
 }
 
-/// At most [`SHOWN`] characters, on one line.
+/// At most [`SHOWN`] characters, on one line. Secrets are taken out first: of an address that is cut before its
+/// `@` nobody would see that it holds a password.
 pub(super) fn shortened(text: &str) -> String {
+    let text = redacted(text);
     let mut shown: String = text.chars().take(SHOWN).flat_map(escaped).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push_str("...");

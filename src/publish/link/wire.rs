@@ -6,12 +6,12 @@
 //!
 //! Source: OASIS MQTT 3.1.1 and MQTT 5.0, section 2.1 (fixed header) and 3.3 (PUBLISH).
 
-use crate::secret::Secret;
+use crate::caught::caught;
+use crate::secret::{Secret, redacted};
 use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes as five;
 use rumqttc::v5::mqttbytes::v5;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Largest packet that is kept, bytes. The largest message that a client of ours waits for has 24 KiB
@@ -230,12 +230,12 @@ impl Reader {
             _ => {}
         }
         let version = self.version;
-        let read = catch_unwind(AssertUnwindSafe(move || match version {
+        let read = caught(move || match version {
             Version::Three => {
                 v4::Packet::read(&mut frame, MAX_INCOMING).map(of_three).map_err(|e| e.to_string())
             }
             Version::Five => v5::Packet::read(&mut frame, None).map(of_five).map_err(|e| e.to_string()),
-        }));
+        });
         let broken = |reason: String| Violation::Broken { kind, reason };
         let packet = read
             .map_err(|_| broken("the codec gave up".into()))?
@@ -354,8 +354,10 @@ fn with_words(reason: &str, words: Option<String>) -> String {
     }
 }
 
-/// Words of a stranger: without characters that a terminal or a log would obey, and of bounded length.
+/// Words of a stranger: without characters that a terminal or a log would obey, and of bounded length. Secrets
+/// are taken out first: of one that is cut nobody would see that it is one.
 pub(super) fn cleaned(words: &str) -> String {
+    let words = redacted(words);
     let visible = |letter: char| if letter.is_control() { '?' } else { letter };
     let mut shown: String = words.chars().take(MAX_REASON).map(visible).collect();
     if words.chars().nth(MAX_REASON).is_some() {
@@ -585,6 +587,9 @@ mod tests {
         assert_eq!(packet(&[0x20, 2, 0, 1]), Some(Packet::OtherVersion));
         assert_eq!(packet(&[0x20, 3, 0, 0x84, 0]), Some(Packet::OtherVersion));
         assert_eq!(packet(&[0x20, 2, 0, 5]), Some(Packet::Refused("NotAuthorized".into())));
+        crate::secret::remember("word-of-the-day-4711");
+        let quoted = cleaned(&format!("{}word-of-the-day-4711", "x".repeat(MAX_REASON - 10)));
+        assert!(!quoted.contains("word"), "a secret is cut: {quoted}");
         let with_words = [0x20, 11, 0, 0x87, 8, 0x1f, 0, 5, b'n', b'o', 0x1b, b'[', b'm'];
         assert_eq!(packet(&with_words), Some(Packet::Refused("NotAuthorized (no?[m)".into())));
     }
