@@ -42,3 +42,6 @@ pub mod tuning;
 pub mod daemon;
 // Floor 7: what a person types and reads.
 pub mod cli;
+// Above them all: what fuzzing runs.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 32] = [
+const FLOORS: [(&str, u8); 33] = [
+    ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
     ("daemon", 6),

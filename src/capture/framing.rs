@@ -63,7 +63,7 @@ struct JpegScan {
     /// Bytes thrown away since the last frame.
     skipped: usize,
     /// Bytes that were looked at or moved.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     work: usize,
 }
 
@@ -87,6 +87,15 @@ impl Framer {
             Format::Y4m(None, _) => {}
         }
         self.bytes.extend_from_slice(piece);
+    }
+
+    /// Bytes of a JPEG stream that were looked at or moved.
+    #[cfg(any(test, fuzzing))]
+    pub fn work(&self) -> Option<usize> {
+        match &self.format {
+            Format::Jpeg(scan) => Some(scan.work),
+            _ => None,
+        }
     }
 
     /// Throws an unfinished frame away. Returns whether there was one.
@@ -299,15 +308,15 @@ impl JpegScan {
     /// A scan that has done nothing yet, but for what it counted.
     fn fresh(&self) -> Self {
         Self {
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             work: self.work,
             ..Self::default()
         }
     }
 
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count"))]
+    #[cfg_attr(not(any(test, fuzzing)), expect(clippy::unused_self, reason = "tests count"))]
     fn count(&mut self, _bytes: usize) {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         {
             self.work += _bytes;
         }

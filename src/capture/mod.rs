@@ -3,6 +3,8 @@
 
 mod child;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod replay;
 mod stream;

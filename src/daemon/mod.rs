@@ -5,6 +5,8 @@
 
 mod cameras;
 mod clock;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod identity;
 mod journal;
 mod rate;

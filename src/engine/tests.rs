@@ -424,7 +424,7 @@ fn faults_name_the_node() {
     assert!(shapes.contains("Conv_"), "{shapes}");
 }
 
-/// Writes the small graphs for `tests/fuzz`: `RETINAD_SEEDS=tests/fuzz/seeds cargo test --release --lib
+/// Writes the small graphs for `tests/fuzz`: `RETINAD_SEEDS=tests/fuzz/seeds/onnx cargo test --release --lib
 /// write_fuzz_seeds -- --ignored`.
 #[test]
 #[ignore = "writes files"]

@@ -8,6 +8,8 @@ mod bilinear;
 mod decode;
 mod encode;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod jpeg;
 mod jpeg_headers;
 pub mod jpeg_segments;

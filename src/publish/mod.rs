@@ -4,6 +4,8 @@
 pub mod broker;
 mod gate;
 mod link;
+#[cfg(any(test, fuzzing))]
+pub use {broker::fuzzing::client_packets, link::fuzzing::broker_packets};
 mod outbox;
 
 pub use link::{Heard, SubscribeOptions, Tls, TlsFiles, probe, subscribe};

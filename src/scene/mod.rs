@@ -10,6 +10,8 @@ mod camera;
 mod commands;
 mod counts;
 mod detections;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod generations;
 mod overrides;
 mod progress;

@@ -73,7 +73,7 @@ impl Overrides {
         Ok(Self { cameras, unknown: all })
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut all = self.unknown.clone();
         all.entry("v").or_insert_with(|| 1.into());
         all.insert("cameras".into(), serde_json::to_value(&self.cameras).unwrap_or_default());

@@ -31,13 +31,22 @@ pub fn load(
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
     };
     let text = path.as_deref().map_or_else(|| Ok(String::new()), file::read)?;
-    let path = path.unwrap_or_default();
-    let lines = Lines::new(&text);
-    let document = DeTable::parse(&text).map_err(|error| {
+    load_text(&path.unwrap_or_default(), &text, environment, flags)
+}
+
+/// As [`load`], where the file at `path` holds `text`.
+pub(super) fn load_text(
+    path: &Path,
+    text: &str,
+    environment: &[(String, String)],
+    flags: &[(String, String)],
+) -> Result<Settings, SettingsError> {
+    let lines = Lines::new(text);
+    let document = DeTable::parse(text).map_err(|error| {
         let (line, column) = lines.position(error.span().map_or(0, |span| span.start));
-        SettingsError::Parse { path: path.clone(), line, column, message: one_line(error.message()) }
+        SettingsError::Parse { path: path.to_path_buf(), line, column, message: one_line(error.message()) }
     })?;
-    let of_file = entries::of_file(document.get_ref(), &lines, &path);
+    let of_file = entries::of_file(document.get_ref(), &lines, path);
     let of_overrides = entries::of_environment(environment).chain(entries::of_flags(flags)).collect();
     merge(&[of_file, of_overrides])
 }

@@ -23,6 +23,8 @@ pub mod documents;
 mod entries;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod keys;
 mod load;
 mod mqtt;

@@ -149,16 +149,16 @@ fn closed(_: io::Error) -> End {
 }
 
 /// A packet as it came: first byte, and what follows the length.
-struct Incoming<'a> {
-    kind_and_flags: u8,
-    body: Vec<u8>,
+pub(super) struct Incoming<'a> {
+    pub kind_and_flags: u8,
+    pub body: Vec<u8>,
     /// Its share of [`READING`], given back once the packet is handled.
     reading: Option<SemaphorePermit<'a>>,
 }
 
 /// Waits for a packet to begin, at most for `patience` where there is one, then [`PACKET_TIME`] for its
 /// rest.
-async fn read_packet<'a>(
+pub(super) async fn read_packet<'a>(
     input: &mut (impl AsyncRead + Unpin),
     shared: &'a Shared,
     patience: Option<Duration>,

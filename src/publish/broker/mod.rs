@@ -11,6 +11,8 @@
 //! writes sockets.
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod message;
 mod outgoing;
 mod packet;

@@ -7,6 +7,8 @@ mod clients;
 mod connection;
 mod culprit;
 mod dial;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod notices;
 mod session;
 mod tls;
