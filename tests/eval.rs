@@ -35,8 +35,9 @@ fn results_are_counted() {
         (&report["pictures"], &report["truths"], &report["detections"]),
         (&4.into(), &4.into(), &4.into())
     );
-    // IoU of the loose box: 360 / 405 = 0.889, a hit up to 0.85, in eight of ten thresholds. It is the best of its
-    // class, so the cat's AP is 0.8; one of two persons is found: recalls 0.00 to 0.50, 51 of 101; no table.
+    // IoU of the loose box: 360 / 405 = 0.889, a hit up to 0.85, in eight of ten thresholds. It is the best
+    // of its class, so the cat's AP is 0.8; one of two persons is found: recalls 0.00 to 0.50, 51 of 101;
+    // no table.
     let person = 51.0 / 101.0;
     let close = |found: &Value, wanted: f64| (found.as_f64().expect("a number") - wanted).abs() < 1e-12;
     assert!(close(&report["coco"]["AP"], (0.8 + 0.0 + person) / 3.0), "{}", report["coco"]);
@@ -169,7 +170,7 @@ fn what_cannot_be_judged_is_one_line_that_names_it() {
             continue;
         }
         assert_eq!(code, Some(1), "{error}");
-        assert!(error.contains(words) && error.lines().count() <= 2, "{error}\nwanted: {words}");
+        assert!(error.contains(words) && error.lines().count() <= 3, "{error}\nwanted: {words}");
     }
     for (text, words) in [
         (format!("{none}\"annotations\": []}}"), None),
@@ -182,6 +183,11 @@ fn what_cannot_be_judged_is_one_line_that_names_it() {
             Some("annotations.json: `images` is empty"),
         ),
         (annotations[..600].to_owned(), Some("EOF while parsing")),
+        (with_categories(&none, 2001), Some("annotations.json: 2001 categories, at most 2000 are judged")),
+        (
+            with_boxes(&none, 10_001),
+            Some("annotations.json: image id 4 has 10001 boxes, at most 10000 are judged"),
+        ),
     ] {
         let truths = write(folder.path(), "annotations.json", &text);
         let found = write(folder.path(), "results.json", RESULTS);
@@ -195,6 +201,21 @@ fn what_cannot_be_judged_is_one_line_that_names_it() {
             ),
         }
     }
+}
+
+/// Annotations without their boxes, and with `count` other categories.
+fn with_categories(start: &str, count: u32) -> String {
+    let categories: Vec<String> =
+        (0..count).map(|id| format!("{{\"id\":{id},\"name\":\"kind {id}\"}}")).collect();
+    let images = start.split("\"categories\"").next().expect("a part");
+    format!("{images}\"categories\": [{}], \"annotations\": []}}", categories.join(","))
+}
+
+/// Annotations with `count` boxes in one picture.
+fn with_boxes(start: &str, count: u32) -> String {
+    let one = |id| format!("{{\"id\":{id},\"image_id\":4,\"category_id\":8,\"bbox\":[0,0,9,9]}}");
+    let boxes: Vec<String> = (0..count).map(one).collect();
+    format!("{start}\"annotations\": [{}]}}", boxes.join(","))
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use clap::Args;
 use detections::Detected;
 use report::{Judged, Report};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,12 +24,13 @@ pub const EXAMPLES: &str = "Examples:
   retinad eval --model other.onnx --annotations val.json --images val/ --json > report.json
   retinad eval --annotations val.json --detections results.json --plots charts/
 
-AP, AR and their twelve numbers are those of pycocotools (boxes, 100 detections of a class in a picture), over IoU 0.50 to 0.95.
-Truths that are a crowd, `difficult` or `ignore` count neither as hit nor as miss. A model is asked for all detections with scores
-above 0.05. Precision, recall, calibration and confusion are at IoU 0.50. Numbers that have nothing to count are null in JSON.
+AP, AR and their twelve numbers are those of pycocotools (boxes, 100 detections of a class in a picture), over
+IoU 0.50 to 0.95. Truths that are a crowd, `difficult` or `ignore` count neither as hit nor as miss. A model is
+asked for all detections with scores above 0.05. Precision, recall, calibration and confusion are at IoU 0.50.
+Numbers that have nothing to count are null in JSON.
 
-Exit code: 0 all judged; 1 annotations, results or pictures cannot be used, or some of the pictures (the numbers are then those of
-the others); 2 usage; 78 settings or model cannot be used.";
+Exit code: 0 all judged; 1 annotations, results or pictures cannot be used, or some of the pictures (the numbers
+are then those of the others); 2 usage; 78 settings or model cannot be used.";
 
 /// Arguments of `retinad eval`.
 #[derive(Args)]
@@ -45,15 +46,16 @@ pub struct EvalArguments {
     /// COCO results (.json or .json.gz) to judge, without running a model
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "images", "workers"])]
     detections: Option<PathBuf>,
-    /// Score above which detections count for precision, recall and confusion, 0 to 0.99 (with a model from 0.05);
-    /// without it the settings' min_score
+    /// Score above which detections count for precision, recall and confusion, 0 to 0.99 (with a model from
+    /// 0.05); without it the settings' min_score
     #[arg(long)]
     threshold: Option<f32>,
     /// Pictures at once, 1 to 64; without it one for each core
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
     /// Draws of pictures for the 95 % intervals of AP and AP50; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=100_000))]
     resamples: u32,
     /// Write charts into this folder: precision-recall.svg, reliability.svg, ap-per-class.svg
     #[arg(long, value_name = "DIR")]
@@ -67,6 +69,10 @@ pub struct EvalArguments {
 const LEAST_SCORE: f32 = 0.05;
 /// Seed of the resamples: the same report each time.
 const SEED: u64 = 0;
+/// Categories that are judged at most; the confusion matrix has a row and a column for each.
+const MOST_CATEGORIES: usize = 2000;
+/// Boxes in one picture that are judged at most; each is compared with 100 detections.
+const MOST_BOXES: usize = 10_000;
 /// Mode of the charts, before the umask.
 const PUBLIC: u32 = 0o666;
 
@@ -169,7 +175,24 @@ fn read_annotations(path: &Path) -> Result<Annotations, Failure> {
     if annotations.categories.is_empty() {
         return empty("categories");
     }
-    Ok(annotations)
+    match beyond_bounds(&annotations) {
+        Some(reason) => Err(failed(format!("{}: {reason}", path.display()))),
+        None => Ok(annotations),
+    }
+}
+
+/// What would take more memory than such a report is worth.
+fn beyond_bounds(annotations: &Annotations) -> Option<String> {
+    let categories = annotations.categories.len();
+    if categories > MOST_CATEGORIES {
+        return Some(format!("{categories} categories, at most {MOST_CATEGORIES} are judged"));
+    }
+    let mut counts = HashMap::<u64, usize>::new();
+    for annotation in &annotations.annotations {
+        *counts.entry(annotation.image_id).or_default() += 1;
+    }
+    let (id, count) = counts.into_iter().max_by_key(|(id, count)| (*count, *id))?;
+    (count > MOST_BOXES).then(|| format!("image id {id} has {count} boxes, at most {MOST_BOXES} are judged"))
 }
 
 fn detect(

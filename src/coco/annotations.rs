@@ -210,8 +210,8 @@ fn lines<T: Serialize>(entries: &[T]) -> String {
     format!("[\n{}\n]", entries.iter().map(line).collect::<Vec<_>>().join(",\n"))
 }
 
-/// The arrays of a file, each field of its type. What hangs together between entries is not looked at yet: a bad
-/// picture would make its boxes bad, too.
+/// The arrays of a file, each field of its type. What hangs together between entries is not looked at yet:
+/// a bad picture would make its boxes bad, too.
 fn parse_all(file: &str, bytes: &[u8], with_boxes: bool) -> Result<Annotations, CocoError> {
     let place = Place::default();
     let mut reading = Reading {

@@ -1,8 +1,8 @@
 //! The JSON beneath: an object of arrays whose entries are objects, read one entry at a time.
 //!
 //! An entry's fields are taken as whatever JSON they are, so that a wrong one can be told with the entry's
-//! number and id, and what is not asked for is skipped without being kept. Memory grows with what is kept, not
-//! with what the file holds beside it.
+//! number and id, and what is not asked for is skipped without being kept. Memory grows with what is kept,
+//! not with what the file holds beside it.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;

@@ -1,4 +1,5 @@
-//! COCO files: annotations (pictures, categories, boxes) and results (what a detector found), read and written.
+//! COCO files: annotations (pictures, categories, boxes) and results (what a detector found), read and
+//! written.
 //!
 //! What is read is whole and consistent, or refused with one line that names file and entry: each bad entry
 //! counts, the first is told. Boxes are `[x, y, width, height]` in pixels of the picture. Fields that are not
@@ -6,11 +7,12 @@
 //! that was given.
 //!
 //! Rules that COCO leaves open:
-//! - An annotation's box may jut out of its picture by [`MOST_OUTSIDE`] pixels, as rounding makes it, and is then
-//!   kept as it is; one that lies further out is refused, not clipped, because the label would be a guess.
+//! - An annotation's box may jut out of its picture by [`MOST_OUTSIDE`] pixels, as rounding makes it, and
+//!   is then kept as it is; one that lies further out is refused, not clipped, because the label would be a
+//!   guess.
 //! - A result's box may lie anywhere: where it is wrong, it counts as wrong.
-//! - Ids are whole numbers from 0. Flags are 0, 1, false or true, and 0 where they are missing. `area` is width
-//!   times height where it is missing.
+//! - Ids are whole numbers from 0. Flags are 0, 1, false or true, and 0 where they are missing. `area` is
+//!   width times height where it is missing.
 
 mod annotations;
 mod entries;

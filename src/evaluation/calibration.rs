@@ -24,8 +24,8 @@ pub struct Bin {
 /// Calibration of all detections that are not ignored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error: mean distance between score and precision of the 10 bins, weighted by their
-    /// detections; none without detections.
+    /// Expected calibration error: mean distance between score and precision of the 10 bins, weighted by
+    /// their detections; none without detections.
     pub expected_error: Option<f64>,
     /// The bins.
     pub bins: Vec<Bin>,

@@ -1,6 +1,6 @@
 //! What is taken for what, background included.
 
-use super::matching::{Overlaps, best_first, best_of_class, overlap};
+use super::matching::{OfClass, Overlaps, best_first, by_class, overlap};
 use super::{Found, Picture, Truth};
 use serde::Serialize;
 
@@ -14,15 +14,16 @@ const LEAST_OVERLAP: f64 = 0.5;
 pub struct Confusion {
     /// Detections above it count.
     pub threshold: f64,
-    /// `counts[truth][detection]`; the last row is background (false alarms), the last column what was missed.
+    /// `counts[truth][detection]`; the last row is background (false alarms), the last column what was
+    /// missed.
     pub counts: Vec<Vec<u64>>,
 }
 
 impl Confusion {
     /// Counts over `pictures` with `classes` classes.
     ///
-    /// Detections match truths of their own class first. Then each one that is left, best first, takes the truth of
-    /// another class that is left and overlaps it most, if their IoU is at least 0.50.
+    /// Detections match truths of their own class first. Then each one that is left, best first, takes the
+    /// truth of another class that is left and overlaps it most, if their IoU is at least 0.50.
     ///
     /// # Panics
     /// If a class is not below `classes`.
@@ -31,9 +32,9 @@ impl Confusion {
         let mut counts = vec![vec![0; classes + 1]; classes + 1];
         for picture in pictures {
             let (mut truths, mut found) = (Vec::new(), Vec::new());
-            for (class, row) in counts.iter_mut().enumerate().take(classes) {
-                let left = match_own_class(picture, class, threshold);
-                row[class] += left.hits;
+            for (class, of_class) in by_class(picture) {
+                let left = match_own_class(of_class, threshold);
+                counts[class][class] += left.hits;
                 truths.extend(left.truths);
                 found.extend(left.found);
             }
@@ -49,8 +50,8 @@ impl Confusion {
         Self { threshold, counts }
     }
 
-    /// What one class was taken for most often, background and misses left out: truth, detection, times; the most
-    /// frequent first.
+    /// What one class was taken for most often, background and misses left out: truth, detection, times;
+    /// the most frequent first.
     #[must_use]
     pub fn most_frequent(&self, most: usize) -> Vec<(usize, usize, u64)> {
         let classes = self.counts.len() - 1;
@@ -72,9 +73,8 @@ struct Left<'a> {
     found: Vec<&'a Found>,
 }
 
-fn match_own_class(picture: &Picture, class: usize, threshold: f64) -> Left<'_> {
-    let truths: Vec<&Truth> = picture.truths.iter().filter(|truth| truth.class == class).collect();
-    let mut found = best_of_class(&picture.found, class);
+fn match_own_class(of_class: OfClass<'_>, threshold: f64) -> Left<'_> {
+    let OfClass { truths, mut found } = of_class;
     found.retain(|found| found.score as f32 > threshold as f32);
     let ignored: Vec<bool> = truths.iter().map(|truth| truth.ignored).collect();
     let matches = Overlaps::new(&truths, &found).matches(&truths, &ignored, LEAST_OVERLAP);

@@ -1,6 +1,7 @@
 //! Which detection is which truth, by pycocotools' rules.
 
 use super::{Found, Picture, Truth};
+use std::collections::BTreeMap;
 
 /// IoU thresholds of COCO's AP, 0.50 to 0.95.
 pub(super) const THRESHOLDS: usize = 10;
@@ -12,8 +13,8 @@ pub(super) const MOST_FOUND: usize = 100;
 const AREA_RANGES: [[f64; 2]; AREAS] =
     [[0.0, 1e5 * 1e5], [0.0, 32.0 * 32.0], [32.0 * 32.0, 96.0 * 96.0], [96.0 * 96.0, 1e5 * 1e5]];
 
-/// The threshold at `index`, to the last bit as numpy's `linspace(0.5, 0.95, 10)`: truths whose IoU is one of them
-/// must fall on the same side.
+/// The threshold at `index`, to the last bit as numpy's `linspace(0.5, 0.95, 10)`: truths whose IoU is one
+/// of them must fall on the same side.
 fn threshold(index: usize) -> f64 {
     const STEP: f64 = (0.95 - 0.5) / (THRESHOLDS - 1) as f64;
     if index == THRESHOLDS - 1 { 0.95 } else { index as f64 * STEP + 0.5 }
@@ -56,23 +57,33 @@ pub(super) fn best_first(a: f64, b: f64) -> std::cmp::Ordering {
 
 /// Adds a picture's detections and truths to their classes.
 pub(super) fn match_picture(number: u32, picture: &Picture, classes: &mut [Class]) {
-    let mut present: Vec<usize> = picture.truths.iter().map(|truth| truth.class).collect();
-    present.extend(picture.found.iter().map(|found| found.class));
-    present.sort_unstable();
-    present.dedup();
-    for class in present {
-        let truths: Vec<&Truth> = picture.truths.iter().filter(|truth| truth.class == class).collect();
-        let found = best_of_class(&picture.found, class);
+    for (class, OfClass { truths, found }) in by_class(picture) {
         match_class(number, &truths, &found, &mut classes[class]);
     }
 }
 
-/// The detections of a class that count, best first.
-pub(super) fn best_of_class(found: &[Found], class: usize) -> Vec<&Found> {
-    let mut found: Vec<&Found> = found.iter().filter(|found| found.class == class).collect();
-    found.sort_by(|a, b| best_first(a.score, b.score));
-    found.truncate(MOST_FOUND);
-    found
+/// What of a picture belongs to one class.
+#[derive(Default)]
+pub(super) struct OfClass<'a> {
+    pub(super) truths: Vec<&'a Truth>,
+    /// Those that count, best first.
+    pub(super) found: Vec<&'a Found>,
+}
+
+/// The classes of which there is something in a picture.
+pub(super) fn by_class(picture: &Picture) -> BTreeMap<usize, OfClass<'_>> {
+    let mut classes = BTreeMap::<usize, OfClass<'_>>::new();
+    for truth in &picture.truths {
+        classes.entry(truth.class).or_default().truths.push(truth);
+    }
+    for found in &picture.found {
+        classes.entry(found.class).or_default().found.push(found);
+    }
+    for OfClass { found, .. } in classes.values_mut() {
+        found.sort_by(|a, b| best_first(a.score, b.score));
+        found.truncate(MOST_FOUND);
+    }
+    classes
 }
 
 fn match_class(picture: u32, truths: &[&Truth], found: &[&Found], class: &mut Class) {
@@ -124,8 +135,8 @@ impl Overlaps {
         Self { values: found.iter().flat_map(row).collect(), found: found.len() }
     }
 
-    /// The truth that each detection matches, best detection first: the free one with the largest overlap of at
-    /// least `least`, one that counts before one that is ignored; of equal overlaps the last.
+    /// The truth that each detection matches, best detection first: the free one with the largest overlap
+    /// of at least `least`, one that counts before one that is ignored; of equal overlaps the last.
     pub(super) fn matches(&self, truths: &[&Truth], ignored: &[bool], least: f64) -> Vec<Option<usize>> {
         let mut order: Vec<usize> = (0..truths.len()).collect();
         order.sort_by_key(|&truth| ignored[truth]);

@@ -1,11 +1,11 @@
-//! How good detections are, by the truths that people drew: COCO's twelve numbers, operating points, calibration,
-//! confusion, and how far chance alone moves them.
+//! How good detections are, by the truths that people drew: COCO's twelve numbers, operating points,
+//! calibration, confusion, and how far chance alone moves them.
 //!
-//! Pictures are matched once ([`Evaluation::new`]); every number comes from those matches, also for any choice of
-//! pictures with repetition ([`Evaluation::ap_of`]), which makes bootstrap intervals cheap. AP and AR are those
-//! of pycocotools 2.0 (`COCOeval`, `bbox`), with its rules for crowds, ignored truths, ties and areas; one
-//! difference: truths with id 0 count like all others. Ignored is what is a crowd, `difficult` or `ignore`
-//! ([`pictures`]). Golden: `tests/golden/coco_eval.json`.
+//! Pictures are matched once ([`Evaluation::new`]); every number comes from those matches, also for any
+//! choice of pictures with repetition ([`Evaluation::ap_of`]), which makes bootstrap intervals cheap. AP
+//! and AR are those of pycocotools 2.0 (`COCOeval`, `bbox`), with its rules for crowds, ignored truths,
+//! ties and areas; one difference: truths with id 0 count like all others. Ignored is what is a crowd,
+//! `difficult` or `ignore` ([`pictures`]). Golden: `tests/golden/coco_eval.json`.
 //!
 //! Classes are numbers from 0, boxes `[x, y, width, height]` in pixels. Pure: no files, threads or clocks.
 
@@ -63,8 +63,8 @@ pub struct Picture {
     pub found: Vec<Found>,
 }
 
-/// The pictures of annotations by rising id, as COCO's tools take them, with the results in them. Class `i` is the
-/// category with the `i`-th smallest id.
+/// The pictures of annotations by rising id, as COCO's tools take them, with the results in them. Class `i`
+/// is the category with the `i`-th smallest id.
 ///
 /// A truth is ignored if it is a crowd, `difficult` or `ignore`. Results of other pictures or categories are
 /// left out; [`coco::read_results`](crate::coco::read_results) has refused those.

@@ -4,8 +4,9 @@ use super::Evaluation;
 use super::matching::Class;
 use serde::Serialize;
 
-/// Hits and errors of the detections whose score is above a threshold, as the daemon publishes them. A hit has the
-/// class of its truth and an IoU of at least 0.50; ignored truths, and detections that match them, do not count.
+/// Hits and errors of the detections whose score is above a threshold, as the daemon publishes them. A hit
+/// has the class of its truth and an IoU of at least 0.50; ignored truths, and detections that match them,
+/// do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OperatingPoint {
     /// Detections above it count.

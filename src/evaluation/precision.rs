@@ -139,8 +139,8 @@ impl Evaluation {
         self.classes.iter().map(one).collect()
     }
 
-    /// AP over pictures of which each is taken `weights[number]` times: 0 leaves it out, 2 takes it twice, as if a
-    /// copy with another id stood beside it. Equal scores stay together by picture.
+    /// AP over pictures of which each is taken `weights[number]` times: 0 leaves it out, 2 takes it twice,
+    /// as if a copy with another id stood beside it. Equal scores stay together by picture.
     ///
     /// # Panics
     /// If there is not one weight for each picture.
@@ -183,7 +183,8 @@ struct Curves {
 }
 
 impl Curves {
-    /// None where no truth counts. `most` detections a picture count, and picture `p` counts `weight(p)` times.
+    /// None where no truth counts. `most` detections a picture count, and picture `p` counts `weight(p)`
+    /// times.
     fn new(class: &Class, area: usize, most: usize, weight: impl Fn(u32) -> u32) -> Option<Self> {
         let counted =
             |(picture, counted): &(u32, [u32; 4])| u64::from(counted[area]) * u64::from(weight(*picture));

@@ -1,7 +1,7 @@
 //! How far chance alone moves AP: the bootstrap over pictures.
 //!
-//! As many pictures as there are, drawn with repetition, many times; the interval holds the middle 95 % of the APs.
-//! Whole pictures are drawn, because what stands in one picture goes together.
+//! As many pictures as there are, drawn with repetition, many times; the interval holds the middle 95 % of
+//! the APs. Whole pictures are drawn, because what stands in one picture goes together.
 
 use super::{Ap, Evaluation};
 use serde::Serialize;
@@ -72,8 +72,8 @@ impl Resamples {
         Self { state: seed, pictures }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, 2014): a library's generator may change with its version, and with it the
-    /// intervals.
+    /// SplitMix64 (Steele, Lea, Flood, 2014): a library's generator may change with its version, and with
+    /// it the intervals.
     fn next_number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -144,8 +144,8 @@ fn an_operating_point_counts_what_is_published() {
 
 #[test]
 fn calibration_is_the_distance_of_score_and_precision() {
-    // In the bin from 0.8: two detections with mean 0.85, one hit. In that from 0.3: one, a hit. On the edge of the
-    // last: score 1, a hit.
+    // In the bin from 0.8: two detections with mean 0.85, one hit. In that from 0.3: one, a hit. On the
+    // edge of the last: score 1, a hit.
     let picture = Picture {
         truths: vec![
             truth(0, 0.0),

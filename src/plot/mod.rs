@@ -1,8 +1,8 @@
 //! Charts as SVG: lines, and horizontal bars.
 //!
-//! Dark ink on a white sheet of its own, so that a chart can be read on a light and on a dark page; colours that
-//! most colour-blind people tell apart (Okabe and Ito). The same chart gives the same bytes. Pure: no files,
-//! threads or clocks.
+//! Dark ink on a white sheet of its own, so that a chart can be read on a light and on a dark page; colours
+//! that most colour-blind people tell apart (Okabe and Ito). The same chart gives the same bytes. Pure: no
+//! files, threads or clocks.
 
 mod bars;
 mod lines;

@@ -40,7 +40,8 @@ pub fn find_all(file: &Path, annotations: &Annotations, images: &Path) -> Result
     Err(failed(format!("{}: images[{index}] (id {id}): {}: {error}{others}", file.display(), path.display())))
 }
 
-/// Detects in all pictures with `workers` detectors; the results come in the pictures' order, whoever found them.
+/// Detects in all pictures with `workers` detectors; the results come in the pictures' order, whoever found
+/// them.
 ///
 /// # Errors
 /// If a detector cannot be built or panics. A picture that cannot be judged is told and left out.
