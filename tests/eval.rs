@@ -152,7 +152,7 @@ fn what_cannot_be_judged_is_one_line_that_names_it() {
             "results.json: [2]: category_id 9 is not among the annotations' categories",
         ),
         ("", "", "0.6>NaN", "results.json: [3]: NaN at line 4"),
-        ("", "", "}]>}", "results.json: EOF while parsing a list"),
+        ("", "", "}]>}", "results.json: [4]: EOF while parsing a list"),
         ("", "", "[{\"image>{\"image", "results.json: invalid type: map, expected an array"),
         ("", "", "0.7>7", "results.json: [2]: score is 7.0, must be 0 to 1"),
     ];
