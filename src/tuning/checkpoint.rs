@@ -2,8 +2,8 @@
 //! same bytes.
 //!
 //! File (little-endian): the line `retinad-checkpoint/1`, 32 bytes SHA-256 of what the training is of, u64
-//! updates, f64 normaliser, f64 last loss, f32 weights and biases, f32 velocities of both, 32 bytes SHA-256 of
-//! all before.
+//! updates, f64 last loss, an f64 normaliser a trained class, f32 weights and biases, f32 velocities of both, 32
+//! bytes SHA-256 of all before.
 
 use super::TuningError;
 use super::hooks::TuningObserver;
@@ -24,8 +24,8 @@ impl Trainer<'_> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.fingerprint());
         bytes.extend(self.update.to_le_bytes());
-        bytes.extend(self.normaliser.to_le_bytes());
         bytes.extend(self.last_loss.to_le_bytes());
+        bytes.extend(self.normalisers.iter().flat_map(|count| count.to_le_bytes()));
         for values in [&self.columns, &self.velocity] {
             let numbers = values.weights.iter().chain(&values.bias);
             bytes.extend(numbers.flat_map(|value| value.to_le_bytes()));
@@ -73,7 +73,8 @@ impl Trainer<'_> {
         if fingerprint != self.fingerprint() {
             return Err("it is of another training (other samples, settings or model)".into());
         }
-        let (numbers, values) = rest.split_at_checked(24).ok_or("it is cut short")?;
+        let (numbers, values) =
+            rest.split_at_checked(16 + 8 * self.normalisers.len()).ok_or("it is cut short")?;
         let (eights, (values, odd)) = (numbers.as_chunks::<8>().0, values.as_chunks::<4>());
         let count = self.columns.weights.len() + self.columns.bias.len();
         if values.len() != 2 * count || !odd.is_empty() {
@@ -81,8 +82,10 @@ impl Trainer<'_> {
         }
         self.drop_begun_update();
         self.update = u64::from_le_bytes(eights[0]);
-        self.normaliser = f64::from_le_bytes(eights[1]);
-        self.last_loss = f64::from_le_bytes(eights[2]);
+        self.last_loss = f64::from_le_bytes(eights[1]);
+        for (count, bytes) in self.normalisers.iter_mut().zip(&eights[2..]) {
+            *count = f64::from_le_bytes(*bytes);
+        }
         let mut values = values.iter().map(|bytes| f32::from_le_bytes(*bytes));
         for part in [&mut self.columns, &mut self.velocity] {
             for (place, value) in part.weights.iter_mut().chain(&mut part.bias).zip(&mut values) {

@@ -124,7 +124,7 @@ fn tell_origin(manifest: &mut Manifest, file: &ModelFile, set: &TrainingSet, ori
     let training = Training {
         datasets,
         loss: &origin.loss,
-        normaliser: "positives, moving",
+        normaliser: "positives of the class, moving",
         steps: origin.updates,
         commit: None,
     };

@@ -1,7 +1,8 @@
 //! The trainer of the last class layer: forward, loss, gradient and SGD with momentum, step by step.
 //!
 //! A step takes a block of cells, so it is short; an update is made after the last block of its pictures. The
-//! loss is divided by detectron2's moving count of positives. Features are brought to mean 0 and variance 1
+//! loss of each class is divided by detectron2's moving count of its own positives: with one count for all, a
+//! new class with a dozen positives would wait for old ones with thousands. Features are brought to mean 0 and variance 1
 //! by channel while weights are trained, since their scales differ; the result is written for features as they
 //! are. The same seed and set give the same bytes, also across a checkpoint, and on every CPU.
 
@@ -52,13 +53,15 @@ pub struct Trainer<'a> {
     /// Columns of an anchor.
     per_anchor: usize,
     pub(super) update: u64,
-    pub(super) normaliser: f64,
+    /// Moving count of positives of each trained class.
+    pub(super) normalisers: Vec<f64>,
     pub(super) last_loss: f64,
     /// Blocks of the update at hand that are to be done, the next one last.
     blocks: Vec<Block>,
     gradient: Columns,
     total: f64,
-    positives: usize,
+    /// Of each trained class, in the update at hand.
+    positives: Vec<usize>,
     memory: Memory,
     /// Order of the pictures of a pass, and of the reference set's cells of a round, by number.
     orders: [Option<(u64, Vec<usize>)>; 2],
@@ -113,11 +116,11 @@ impl<'a> Trainer<'a> {
             gradient: empty,
             per_anchor: classes.len(),
             update: 0,
-            normaliser: 0.0,
+            normalisers: Vec::new(),
             last_loss: 0.0,
             blocks: Vec::new(),
             total: 0.0,
-            positives: 0,
+            positives: vec![0; classes.len()],
             memory: Memory::default(),
             orders: [None, None],
             set,
@@ -128,21 +131,26 @@ impl<'a> Trainer<'a> {
             standard,
             slots,
         };
-        trainer.normaliser = trainer.expected_positives();
+        trainer.normalisers = trainer.expected_positives();
         Ok(trainer)
     }
 
-    /// Positives of a mean update, where the moving count begins.
-    fn expected_positives(&self) -> f64 {
-        let trained = |class: &u16| self.slots.get(usize::from(*class)).copied().flatten().is_some();
+    /// Positives of a mean update for each trained class, where its moving count begins.
+    fn expected_positives(&self) -> Vec<f64> {
+        let mut expected = vec![0.0; self.per_anchor];
+        let mut count = |class: u16, share: f64| {
+            if let Some(slot) = self.slots.get(usize::from(class)).copied().flatten() {
+                expected[slot] += share;
+            }
+        };
+        let a_update = self.settings.pictures_per_update as f64;
+        let share = a_update / self.set.pictures.len() as f64;
         let levels = self.set.pictures.iter().flat_map(|picture| &picture.levels);
-        let of_pictures = levels.flat_map(|level| &level.positives).filter(|p| trained(&p.class)).count();
-        let reference = &self.set.reference.cells;
-        let of_reference =
-            reference.iter().flat_map(|cell| &cell.positives).filter(|(_, class, _)| trained(class)).count();
-        let per_picture = of_pictures as f64 / self.set.pictures.len() as f64
-            + of_reference as f64 / reference.len().max(1) as f64 * self.settings.replay_per_picture as f64;
-        (per_picture * self.settings.pictures_per_update as f64).max(1.0)
+        levels.flat_map(|level| &level.positives).for_each(|positive| count(positive.class, share));
+        let cells = &self.set.reference.cells;
+        let share = a_update * self.settings.replay_per_picture as f64 / cells.len().max(1) as f64;
+        cells.iter().flat_map(|cell| &cell.positives).for_each(|(_, class, _)| count(*class, share));
+        expected.into_iter().map(|count| count.max(1.0)).collect()
     }
 
     fn updates_a_pass(&self) -> u64 {
@@ -237,7 +245,8 @@ impl<'a> Trainer<'a> {
     fn begin_update(&mut self) {
         self.gradient.weights.fill(0.0);
         self.gradient.bias.fill(0.0);
-        (self.total, self.positives) = (0.0, 0);
+        self.total = 0.0;
+        self.positives.fill(0);
         let a_pass = self.updates_a_pass();
         let (pass, at) = (self.update / a_pass, (self.update % a_pass) as usize);
         let size = self.settings.pictures_per_update;
@@ -285,8 +294,13 @@ impl<'a> Trainer<'a> {
         targets.resize(rows * width, -1.0);
         let trained = self.columns.outputs.len();
         targets.chunks_exact_mut(width).take(count).for_each(|row| row[..trained].fill(0.0));
-        let mut places =
-            Targets { targets, width, per_anchor: self.per_anchor, slots: &self.slots, positives: 0 };
+        let mut places = Targets {
+            targets,
+            width,
+            per_anchor: self.per_anchor,
+            slots: &self.slots,
+            positives: &mut self.positives,
+        };
         match block {
             Block::Picture { picture, level, first, .. } => {
                 let of = &self.set.pictures[picture].levels[level];
@@ -327,7 +341,6 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
-        self.positives += places.positives;
         add_product(by_cell, &self.columns.weights, logits, width);
         self.total += self.loss.evaluate(logits, targets, slopes)?;
         add_product(by_channel, slopes, &mut self.gradient.weights, width);
@@ -338,15 +351,23 @@ impl<'a> Trainer<'a> {
     }
 
     fn finish_update(&mut self) -> Result<(), TuningError> {
-        self.normaliser = next_normaliser(self.normaliser, self.positives);
-        self.last_loss = self.total / self.normaliser;
+        for (normaliser, positives) in self.normalisers.iter_mut().zip(&self.positives) {
+            *normaliser = next_normaliser(*normaliser, *positives);
+        }
+        self.last_loss = self.total / self.normalisers.iter().sum::<f64>();
         let rate = self.settings.rate(self.update, self.updates()) as f32;
         let (momentum, decay) = (self.settings.momentum as f32, self.settings.weight_decay as f32);
-        let share = (1.0 / self.normaliser) as f32;
+        let width = self.columns.width;
+        let share = |column: usize| (1.0 / self.normalisers[column % self.per_anchor]) as f32;
+        let shares: Vec<f32> = (0..width).map(share).collect();
         let descend = |values: &mut [f32], velocity: &mut [f32], gradient: &[f32], decay: f32| {
-            for ((value, velocity), gradient) in values.iter_mut().zip(velocity).zip(gradient) {
-                *velocity = momentum * *velocity + (gradient * share + decay * *value);
-                *value -= rate * *velocity;
+            let rows = values.chunks_exact_mut(width).zip(velocity.chunks_exact_mut(width));
+            for ((values, velocity), gradient) in rows.zip(gradient.chunks_exact(width)) {
+                for (column, share) in shares.iter().enumerate() {
+                    velocity[column] =
+                        momentum * velocity[column] + (gradient[column] * share + decay * values[column]);
+                    values[column] -= rate * velocity[column];
+                }
             }
         };
         let (columns, velocity, gradient) = (&mut self.columns, &mut self.velocity, &self.gradient);
@@ -380,7 +401,7 @@ struct Targets<'a> {
     width: usize,
     per_anchor: usize,
     slots: &'a [Option<usize>],
-    positives: usize,
+    positives: &'a mut [usize],
 }
 
 impl Targets<'_> {
@@ -388,7 +409,7 @@ impl Targets<'_> {
         if let Some(slot) = self.slots.get(usize::from(class)).copied().flatten() {
             let column = usize::from(anchor) * self.per_anchor + slot;
             self.targets[row * self.width + column] = f32::from(quality) / 255.0;
-            self.positives += 1;
+            self.positives[slot] += 1;
         }
     }
 
