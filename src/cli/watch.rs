@@ -2,11 +2,12 @@
 
 use super::exit::Failure;
 use super::print::{complain, say};
-use crate::contract::{Detections, Kind, Names, Topic, parse_of_any_node};
+use crate::contract::{Detections, Health, Kind, Names, Topic, parse_of_any_node};
 use crate::daemon;
 use crate::publish::{Heard, SubscribeOptions, subscribe};
 use crate::settings::Settings;
 use clap::Args;
+use std::collections::BTreeSet;
 
 /// Arguments of `retinad watch`.
 #[derive(Args)]
@@ -30,7 +31,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
     let kinds: &[Kind] = if arguments.json {
         &[Kind::Detections]
     } else {
-        &[Kind::Detections, Kind::Status, Kind::CameraStatus]
+        &[Kind::Detections, Kind::Status, Kind::CameraStatus, Kind::Health]
     };
     let options = SubscribeOptions {
         host: daemon::broker_host(settings),
@@ -40,6 +41,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
         filters: kinds.iter().map(|kind| names.filter(*kind)).collect(),
     };
     let mut left = arguments.count.unwrap_or(u64::MAX);
+    let mut seen = Seen::default();
     if !arguments.json {
         print_header();
     }
@@ -49,9 +51,12 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
             Heard::Connected => say!("          connected to {}:{}", options.host, options.port),
             Heard::Message { topic, payload } => match parse_of_any_node(&settings.mqtt.base, topic) {
                 Some((_, topic)) if topic.kind() == Kind::Detections => {
-                    print_detections(&topic, payload, arguments.json);
+                    if let Some(message) = print_detections(&topic, payload, arguments.json) {
+                        seen.take(&message);
+                    }
                     left = left.saturating_sub(1);
                 }
+                Some((node, topic)) if topic.kind() == Kind::Health => seen.print_best_below(node, payload),
                 Some((node, topic)) => print_status(node, &topic, payload),
                 None => {}
             },
@@ -80,11 +85,48 @@ fn print_status(node: &str, topic: &Topic, payload: &[u8]) {
     }
 }
 
-fn print_detections(topic: &Topic, payload: &[u8], json: bool) {
+/// Nodes and cameras that showed an object since their last health message.
+#[derive(Default)]
+struct Seen(BTreeSet<(String, String)>);
+
+impl Seen {
+    fn take(&mut self, message: &Detections) {
+        if !message.detections.is_empty() {
+            self.0.insert((message.node.clone(), message.camera.clone()));
+        }
+    }
+
+    /// Where no object passed the threshold, how near it the best one came: whether the threshold is too
+    /// high is what a person wants to know then.
+    fn print_best_below(&mut self, node: &str, payload: &[u8]) {
+        // One of another version may lack it.
+        let Ok(health) = serde_json::from_slice::<Health>(payload) else { return };
+        for (camera, health) in health.cameras {
+            let showed = self.0.remove(&(node.to_owned(), camera.clone()));
+            if let (false, Some(score)) = (showed, health.best_below) {
+                say!(
+                    "          {camera:<10} nothing above its threshold; the best score below it: {score:.2}"
+                );
+            }
+        }
+    }
+}
+
+/// Prints the message, and gives it back where it is one.
+fn print_detections(topic: &Topic, payload: &[u8], json: bool) -> Option<Detections> {
     match serde_json::from_slice::<Detections>(payload) {
-        Ok(_) if json => say!("{}", String::from_utf8_lossy(payload)),
-        Ok(message) => print_lines(&message),
-        Err(error) => complain(format_args!("retinad: {topic}: not a message of detections: {error}")),
+        Ok(message) => {
+            if json {
+                say!("{}", String::from_utf8_lossy(payload));
+            } else {
+                print_lines(&message);
+            }
+            Some(message)
+        }
+        Err(error) => {
+            complain(format_args!("retinad: {topic}: not a message of detections: {error}"));
+            None
+        }
     }
 }
 

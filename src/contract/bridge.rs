@@ -292,6 +292,9 @@ pub struct CameraHealth {
     pub failed: u64,
     /// Times the camera came back after it was away.
     pub reopens: u64,
+    /// Best score that was not above the camera's threshold in the frames looked at since the last health
+    /// message, three places; null where there was none. What the model gives no box for has no score.
+    pub best_below: Option<f64>,
     /// Median time from capture to result of the last 256 frames, milliseconds; null before the first.
     pub age_ms_p50: Option<f64>,
     /// 95 of 100 of the last 256 frames took at most this from capture to result, milliseconds; null before

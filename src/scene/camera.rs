@@ -217,6 +217,11 @@ impl Camera {
         }
     }
 
+    /// Takes the best score of a frame that was not above the threshold.
+    pub fn take_below(&mut self, score: f32) {
+        self.tally.take_below(score);
+    }
+
     /// Counts the objects of a frame that is looked at, and tells what changed.
     pub fn count(&mut self, now: Now, found: &[Detection], judge: &Generation, effects: &mut Vec<Effect>) {
         let mut seen: BTreeMap<Arc<str>, usize> = BTreeMap::new();

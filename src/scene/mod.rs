@@ -288,7 +288,11 @@ impl Scene {
         camera.take_outcome(now, outcome, effects);
         if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
             // Best first, so those above the threshold are a prefix.
-            let told = &found[..found.partition_point(|detection| detection.score > camera.threshold)];
+            let above = found.partition_point(|detection| detection.score > camera.threshold);
+            let (told, below) = found.split_at(above);
+            if let Some(best) = below.first() {
+                camera.take_below(best.score);
+            }
             // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
             if let Some(judge) = self.generations.find(outcome.generation) {
                 camera.count(now, told, judge, effects);

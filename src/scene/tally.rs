@@ -25,6 +25,8 @@ pub(super) struct Tally {
     decode_errors: u64,
     failed: u64,
     last_frame: Option<SystemTime>,
+    /// Best score since the last report that was not above the threshold.
+    best_below: Option<f32>,
     infer: VecDeque<Duration>,
     age: VecDeque<Duration>,
     /// When the last report was made, and the frames that had come and been detected on then.
@@ -50,6 +52,11 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// Takes the best score of a frame that was not above the threshold.
+    pub fn take_below(&mut self, score: f32) {
+        self.best_below = Some(self.best_below.map_or(score, |best| best.max(score)));
     }
 
     /// Takes how many frames the supervisor has counted; returns whether more came since the last time.
@@ -83,6 +90,7 @@ impl Tally {
             decode_errors: self.decode_errors + self.damaged,
             failed: self.failed,
             reopens: self.reopens,
+            best_below: self.best_below.take().map(|score| rounded(f64::from(score), 3)),
             age_ms_p50: percentile(&self.age, 0.5),
             age_ms_p95: percentile(&self.age, 0.95),
             infer_ms_p50: percentile(&self.infer, 0.5),

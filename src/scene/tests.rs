@@ -480,6 +480,27 @@ fn health_comes_at_its_interval_and_soon_after_a_change() {
 }
 
 #[test]
+fn health_has_the_best_score_below_the_threshold_since_the_last_one() {
+    let mut house = House::new(&["front"]);
+    house.online(0, 0);
+    house.at(0, Input::Tick);
+    let best = |house: &House| house.json::<Health>("bridge/health").cameras["front"].best_below;
+    assert_eq!(best(&house), None);
+    let found = |scores: &[f32]| {
+        let found = scores.iter().map(|&score| Detection { class: 0, score, bbox: [1.0, 2.0, 3.0, 4.0] });
+        Verdict::Detected(found.collect())
+    };
+    for (ms, scores) in [(100, &[0.3, 0.2][..]), (200, &[0.9, 0.41234, 0.1]), (300, &[0.35]), (400, &[])] {
+        house.outcome(ms, 0, 1, found(scores));
+    }
+    house.at(70_000, Input::Tick);
+    assert_eq!(best(&house), Some(0.412));
+    house.outcome(70_100, 0, 1, found(&[0.9]));
+    house.at(140_000, Input::Tick);
+    assert_eq!(best(&house), None);
+}
+
+#[test]
 fn health_counts_what_came_and_what_was_lost() {
     let mut house = House::new(&["front"]);
     house.online(0, 0);
