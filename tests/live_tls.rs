@@ -7,7 +7,7 @@ mod program;
 
 use certificates::Certificates;
 use mosquitto::{Broker, wait_for};
-use retinad::publish::{Deadlines, PublishError, Publisher, PublisherOptions, Tls, TlsFiles, probe};
+use retinad::publish::{Deadlines, PublishError, Publisher, PublisherOptions, Tls, TlsFiles, rehearse};
 use retinad::secret::Secret;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,10 +24,23 @@ fn tls(made: &Certificates, ca: &str, client: &str) -> Result<Tls, PublishError>
 }
 
 fn said(host: &str, port: u16, tls: Option<&Tls>) -> String {
+    let options = PublisherOptions {
+        host: host.to_owned(),
+        port,
+        credentials: None,
+        base: "retinad".into(),
+        node: "check".into(),
+        cameras: Vec::new(),
+        tls: tls.cloned(),
+        deadlines: Deadlines::default(),
+    };
     let begun = Instant::now();
-    let answer = probe(host, port, None, tls);
+    let answer = rehearse(&options, false);
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-    answer.map_or_else(|error| error.to_string(), |()| "ok".into())
+    answer.map_or_else(
+        |error| error.to_string(),
+        |found| if found.refused.is_empty() { "ok".into() } else { found.refused.join(", ") },
+    )
 }
 
 #[test]
@@ -158,7 +171,7 @@ fn files_that_cannot_be_used_are_named_with_their_key() {
         (load(&made.path("large.pem"), none, none), "at most 1048576 are read"),
         (
             load(Path::new("/dev/zero"), none, none),
-            "mqtt.ca_file /dev/zero: a device or socket, must be a regular file",
+            "mqtt.ca_file /dev/zero: a device, must be a regular file",
         ),
         (load(&key, none, none), "holds no certificate, but a PEM section of another kind"),
         (load(&ca, &made.path("absent.pem"), &key), "mqtt.client_cert_file"),

@@ -8,7 +8,7 @@ use crate::detector::Generation;
 use crate::frame::Picture;
 use crate::health;
 use crate::image;
-use crate::publish;
+use crate::publish::{self, Rehearsal};
 use crate::settings::{self, CameraSettings, Settings, Source};
 use clap::Args;
 
@@ -136,30 +136,34 @@ fn next_for_camera(settings: &CameraSettings) -> String {
 }
 
 fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failure> {
-    let (host, port) = (daemon::broker_host(settings), settings.mqtt.port);
     if settings.mqtt.host.is_empty() {
-        match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => {
-                print::result(
-                    "broker",
-                    true,
-                    &format!("none set: `retinad run` starts one on 127.0.0.1:{port}"),
-                );
-            }
-            Err(error) => {
-                let words = format!("none set, and 127.0.0.1:{port} is not free for our own: {error}");
-                let next = "a broker that runs there: set mqtt.host = \"127.0.0.1\"; else set another mqtt.port; \
-                            a retinad that runs holds it, too";
-                failed.add("broker", Exit::Refused, "", &words, next);
-            }
-        }
+        check_own_broker(settings, failed);
         return Ok(());
     }
-    let (credentials, tls) = (daemon::credentials(settings)?, daemon::tls(settings)?);
-    match publish::probe(&host, port, credentials.as_ref(), tls.as_ref()) {
-        Ok(()) => {
-            let over = if tls.is_some() { " over TLS" } else { "" };
-            print::result("broker", true, &format!("{host}:{port}{over}"));
+    let options = daemon::broker_options(settings)?;
+    let (host, port) = (&options.host, options.port);
+    let over = if options.tls.is_some() { " over TLS" } else { "" };
+    match publish::rehearse(&options, daemon::runs_here(settings)) {
+        Ok(found) if found.refused.is_empty() => {
+            let words = format!(
+                "{host}:{port}{over} as {}: publishing and {} command topics granted",
+                found.client_id, found.commands
+            );
+            print::result("broker", true, &words);
+            say_of_running_daemon(&found);
+        }
+        Ok(found) => {
+            let words = format!(
+                "{host}:{port}{over} does not grant {}: {}",
+                found.client_id,
+                found.refused.join(", ")
+            );
+            let tree = format!("{}/{}/#", options.base, options.node);
+            let next = format!(
+                "let this user read and write there, in Mosquitto's acl_file: topic readwrite {tree}"
+            );
+            failed.add("broker", Exit::Unreachable, "", &words, &next);
+            say_of_running_daemon(&found);
         }
         Err(error) => {
             let user =
@@ -169,6 +173,35 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// What was not tried, and why.
+fn say_of_running_daemon(found: &Rehearsal) {
+    if found.daemon_runs {
+        say!("            a retinad runs as this node, and two clients with one id throw each other out;");
+        say!("            so its own client id and last will were not tried");
+    }
+}
+
+/// Whether the embedded broker could listen.
+fn check_own_broker(settings: &Settings, failed: &mut Failures) {
+    let port = settings.mqtt.port;
+    match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => {
+            let words = format!("none set: `retinad run` starts one on 127.0.0.1:{port}");
+            print::result("broker", true, &words);
+        }
+        Err(_) if daemon::runs_here(settings) => {
+            let words = format!("none set: the retinad that runs has one on 127.0.0.1:{port}");
+            print::result("broker", true, &words);
+        }
+        Err(error) => {
+            let words = format!("none set, and 127.0.0.1:{port} is not free for our own: {error}");
+            let next = "a broker that runs there: set mqtt.host = \"127.0.0.1\"; else set another mqtt.port; \
+                        a retinad that runs holds it, too";
+            failed.add("broker", Exit::Refused, "", &words, next);
+        }
+    }
 }
 
 fn check_state_folder(settings: &Settings, failed: &mut Failures) {

@@ -57,7 +57,7 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Try all that `run` needs: settings, model, cameras, broker, state folder
     #[command(
-        after_help = "Examples:\n  retinad check\n  sudo retinad check --config /etc/retinad/retinad.toml --settings\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
+        after_help = "Examples:\n  retinad check\n  sudo retinad check --config /etc/retinad/retinad.toml --settings\n\nA daemon may run at the same time; its client id and last will are not tried at the broker then.\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
     )]
     Check(check::CheckArguments),
     /// Time a model, any ONNX file

@@ -1,9 +1,10 @@
 //! Who this node is, and by which name and password it comes to the broker.
 
+use super::shell::publisher_options;
 use super::{DaemonError, recorder};
 use crate::contract::slug;
 use crate::health;
-use crate::publish::{PublishError, Tls, TlsFiles};
+use crate::publish::{PublishError, PublisherOptions, Tls, TlsFiles};
 use crate::regular_file::{self, ReadError};
 use crate::scene::Identity;
 use crate::secret::Secret;
@@ -143,6 +144,23 @@ pub fn try_state_folder(settings: &Settings) -> Result<String, String> {
             Ok("none set: what is set over MQTT is forgotten at the end; the service has a folder".into())
         }
     }
+}
+
+/// How `run` would come to the broker, with the password and the files of TLS as they are now.
+///
+/// # Errors
+/// [`DaemonError::Password`] and [`DaemonError::Publish`] name what cannot be read.
+pub fn broker_options(settings: &Settings) -> Result<PublisherOptions, DaemonError> {
+    let (credentials, tls) = (credentials(settings)?, tls(settings)?);
+    Ok(publisher_options(settings, &node_name(settings), credentials, tls))
+}
+
+/// Whether a daemon runs on this machine that keeps its state where these settings say. Without a folder, or
+/// without the right to look into it, nothing says so.
+#[must_use]
+pub fn runs_here(settings: &Settings) -> bool {
+    let folder = state_folder(settings).unwrap_or_else(|| PathBuf::from(SERVICE_STATE));
+    recorder::is_in_use(&folder)
 }
 
 /// Host of the broker: the settings', or loopback for the embedded one.

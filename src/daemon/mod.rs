@@ -18,7 +18,10 @@ mod shell;
 mod swap;
 mod watchdog;
 
-pub use identity::{broker_host, credentials, node_name, state_folder_of_command, tls, try_state_folder};
+pub use identity::{
+    broker_host, broker_options, credentials, node_name, runs_here, state_folder_of_command, tls,
+    try_state_folder,
+};
 pub use recorder::RecorderError;
 pub use reload::ReadSettings;
 

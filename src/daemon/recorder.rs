@@ -216,6 +216,13 @@ impl Loaded {
     }
 }
 
+/// Whether another daemon writes to this folder, as far as it may be seen. Changes nothing there.
+pub(super) fn is_in_use(folder: &Path) -> bool {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let Ok(file) = rustix::fs::open(folder.join("lock"), flags, Mode::empty()) else { return false };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
 /// Whether state can be kept in this folder, in words: it is made, locked and written to, as a daemon would.
 ///
 /// # Errors
@@ -408,7 +415,9 @@ mod tests {
         let (first, _) = open(folder.path());
         let second = Recorder::open(Some(folder.path().to_path_buf()), &unbounded().0);
         assert!(matches!(second.err(), Some(RecorderError::InUse { .. })));
+        assert!(is_in_use(folder.path()));
         close(first);
+        assert!(!is_in_use(folder.path()) && !is_in_use(&folder.path().join("absent")));
         close(open(folder.path()).0);
     }
 

@@ -8,10 +8,10 @@ mod link;
 pub use {broker::fuzzing::client_packets, link::fuzzing::broker_packets};
 mod outbox;
 
-pub use link::{Heard, SubscribeOptions, Tls, TlsFiles, probe, subscribe};
+pub use link::{Heard, Rehearsal, SubscribeOptions, Tls, TlsFiles, rehearse, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
-use crate::contract::{Command, Kind, MqttHealth, Names, Topic};
+use crate::contract::{Command, Kind, MqttHealth, Names, TOPICS, Topic, Way};
 use crate::secret::Secret;
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -120,6 +120,15 @@ impl PublisherOptions {
     /// Whether the same connection serves both; which cameras' commands are subscribed to can change on it.
     fn same_connection(&self, other: &Self) -> bool {
         Self { cameras: self.cameras.clone(), ..other.clone() } == *self
+    }
+
+    /// Filters of the commands of these cameras, one for each topic.
+    fn command_filters(&self, cameras: &[Arc<str>]) -> Vec<String> {
+        let commands = TOPICS.iter().filter(|spec| spec.built && matches!(spec.way, Way::In(_)));
+        let topics = cameras
+            .iter()
+            .flat_map(|camera| commands.clone().map(|spec| Topic::of_camera(spec.kind, camera)));
+        topics.map(|topic| self.names().full(&topic)).collect()
     }
 
     fn client_id(&self) -> String {

@@ -1,4 +1,4 @@
-//! Clients beside the daemon's own link: `watch` listens, `check` knocks.
+//! Clients beside the daemon's own link: `watch` listens; `check` has its own (`rehearsal`).
 
 use super::connection::{Connection, Event, Failure, Next, Target};
 use super::tls::Tls;
@@ -193,42 +193,4 @@ pub(super) fn says_password_in_clear(
     peer: SocketAddr,
 ) -> bool {
     tls.is_none() && !peer.ip().is_loopback() && credentials.is_some_and(|(_, word)| !word.is_empty())
-}
-
-/// Connects once and says why not, where it cannot. Nothing is published.
-///
-/// # Errors
-/// [`PublishError::Refused`] with the broker's, or the network's, word.
-pub fn probe(
-    host: &str,
-    port: u16,
-    credentials: Option<&(String, Secret)>,
-    tls: Option<&Tls>,
-) -> Result<(), PublishError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        let mut target = Target::new(host, port, tls, format!("retinad-check-{}", std::process::id()));
-        target.hello.credentials = credentials.cloned();
-        let mut connection = Connection::start(target);
-        let mut warned = false;
-        loop {
-            match connection.next(false).await {
-                Next::Event(Some(Ok(Event::Welcome(_)))) => {
-                    connection.disconnect();
-                }
-                Next::Event(Some(Ok(Event::Reached(peer)))) => {
-                    if says_password_in_clear(credentials, tls, peer) && !std::mem::replace(&mut warned, true)
-                    {
-                        tracing::warn!("{CLEAR_PASSWORD}");
-                    }
-                }
-                Next::Event(Some(Ok(Event::Closed))) => return Ok(()),
-                Next::Event(Some(Err(failure))) => return Err(failure.to_string()),
-                Next::Event(None) => return Err("connection ended".into()),
-                Next::Event(Some(Ok(_))) | Next::Room => {}
-            }
-        }
-    });
-    runtime.shutdown_background();
-    result.map_err(|reason| PublishError::Refused { host: host.to_owned(), port, reason })
 }

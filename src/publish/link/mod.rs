@@ -10,12 +10,14 @@ mod dial;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod notices;
+mod rehearsal;
 mod session;
 mod tls;
 mod twin;
 mod wire;
 
-pub use clients::{Heard, SubscribeOptions, probe, subscribe};
+pub use clients::{Heard, SubscribeOptions, subscribe};
+pub use rehearsal::{Rehearsal, rehearse};
 pub use tls::{Tls, TlsFiles};
 
 use super::{LinkNews, PublisherOptions, Shared, Wanted};

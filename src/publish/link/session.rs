@@ -8,7 +8,7 @@ use super::connection::{Connection, Event, Failure, Next, REQUESTS, Target};
 use super::culprit::Mark;
 use super::wire::{Message, Oversize, Welcome};
 use super::{Known, STEADY};
-use crate::contract::{Command, CommandError, Kind, Names, TOPICS, Topic, Way};
+use crate::contract::{Command, CommandError, Kind, Names, Topic};
 use crate::publish::gate::Gate;
 use crate::publish::outbox::Address;
 use crate::publish::{LinkNews, PublisherOptions, Shared, Wanted};
@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
     fn greet(&mut self, welcome: Welcome) -> Option<End> {
         self.known.version = Some(welcome.version);
         self.welcome = Some(welcome);
-        let filters = self.command_filters(&self.wanted.cameras);
+        let filters = self.wanted.command_filters(&self.wanted.cameras);
         if filters.is_empty() {
             self.become_ready();
             return None;
@@ -249,15 +249,6 @@ impl<'a> Session<'a> {
                 return id;
             }
         }
-    }
-
-    /// Filters of the commands of these cameras, one for each topic.
-    fn command_filters(&self, cameras: &[Arc<str>]) -> Vec<String> {
-        let commands = TOPICS.iter().filter(|spec| spec.built && matches!(spec.way, Way::In(_)));
-        let topics = cameras
-            .iter()
-            .flat_map(|camera| commands.clone().map(|spec| Topic::of_camera(spec.kind, camera)));
-        topics.map(|topic| self.names.full(&topic)).collect()
     }
 
     fn subscribe(&mut self, filters: Vec<String>) -> Option<End> {
@@ -312,7 +303,7 @@ impl<'a> Session<'a> {
         let only_in = |these: &PublisherOptions, others: &PublisherOptions| -> Vec<Arc<str>> {
             these.cameras.iter().filter(|camera| !others.cameras.contains(camera)).cloned().collect()
         };
-        for filter in self.command_filters(&only_in(&before, now)) {
+        for filter in now.command_filters(&only_in(&before, now)) {
             self.refused.remove(filter.as_str());
             let id = self.next_id();
             if !self.connection.unsubscribe(id, filter) {
@@ -320,7 +311,7 @@ impl<'a> Session<'a> {
             }
         }
         self.publish_refused();
-        let new = self.command_filters(&only_in(now, &before));
+        let new = now.command_filters(&only_in(now, &before));
         if new.is_empty() { None } else { self.subscribe(new) }
     }
 

@@ -1,0 +1,108 @@
+//! `retinad check` against a real Mosquitto: what `run` would be refused is told, and no daemon is disturbed;
+//! and what `watch` says where nothing passes the threshold.
+
+mod mosquitto;
+mod program;
+
+use mosquitto::{Broker, Listener};
+use program::{Daemon, PICTURES, config, folder, output, retinad};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+/// What `check` says of the broker, with the line after it, and its exit code.
+fn checked(config: &std::path::Path) -> (Option<i32>, String) {
+    let (code, said, _) = output(&["check", "--config", &config.display().to_string()]);
+    let lines: Vec<&str> = said.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("broker")).unwrap_or_else(|| panic!("{said}"));
+    (code, lines[at..].iter().take(3).copied().collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_broker_that_grants_all_is_well_and_nothing_is_left_behind() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let listener = Listener::start(broker.port);
+    let (code, said) = checked(&config(folder.path(), broker.port, PICTURES));
+    assert!(
+        said.contains("ok") && said.contains("as retinad-n: publishing and 2 command topics granted"),
+        "{said}"
+    );
+    assert_eq!(code, Some(0), "{said}");
+    broker.publish(&["-t", "end", "-m", "of test"]);
+    let heard = listener.until("end", 5);
+    let lies: Vec<_> = heard.iter().filter(|line| line.contains("online")).collect();
+    assert!(lies.is_empty(), "{heard:?}");
+    assert_eq!(broker.retained(), Vec::<String>::new());
+}
+
+#[test]
+fn rights_that_are_missing_are_named() {
+    let topics = "retinad/n";
+    for (rights, wanted) in [
+        ("topic read retinad/#", format!("publishing to {topics}/status (NotAuthorized)")),
+        (
+            "topic write retinad/#",
+            format!("reading {topics}/album/detect/set (subscription granted, but nothing"),
+        ),
+        ("topic readwrite other/#", format!("publishing to {topics}/status (NotAuthorized)")),
+        ("topic readwrite retinad/n/+", format!("publishing to {topics}/album/status (NotAuthorized)")),
+    ] {
+        let folder = folder();
+        let acl = folder.path().join("acl");
+        std::fs::write(&acl, format!("{rights}\n")).expect("written");
+        let Some(broker) = Broker::start(&format!("acl_file {}", acl.display())) else { return };
+        let (code, said) = checked(&config(folder.path(), broker.port, PICTURES));
+        assert!(said.contains(&wanted), "{rights}: {said}");
+        assert!(
+            said.contains("does not grant retinad-n") && said.contains("topic readwrite retinad/n/#"),
+            "{said}"
+        );
+        assert_eq!(code, Some(69), "{said}");
+    }
+}
+
+#[test]
+fn a_daemon_that_runs_stays_connected() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let config = config(folder.path(), broker.port, PICTURES);
+    let daemon = Daemon::start(&config);
+    let listener = Listener::start(broker.port);
+    listener.until("retinad/n/album/detections", 20);
+    for known_by in ["state folder", "status"] {
+        let (code, said) = checked(&config);
+        assert!(said.contains("as retinad-n-check-"), "{known_by}: {said}");
+        assert!(said.contains("a retinad runs as this node"), "{known_by}: {said}");
+        assert_eq!(code, Some(0), "{known_by}: {said}");
+        // Another state folder: as seen from another machine.
+        let text = std::fs::read_to_string(&config).expect("settings");
+        std::fs::write(&config, text.replace("/state\"", "/elsewhere\"")).expect("written");
+    }
+    broker.publish(&["-t", "end", "-m", "of test"]);
+    let heard = listener.until("end", 5);
+    assert!(!heard.iter().any(|line| line.contains("offline")), "{heard:?}");
+    let log = daemon.log();
+    assert_eq!(log.matches("connected to the broker").count(), 1, "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+    daemon.terminate();
+}
+
+#[test]
+fn watch_says_the_best_score_where_none_passes() {
+    let Some(broker) = Broker::start("") else { return };
+    let folder = folder();
+    let more = format!("[detector]\nmin_score = 0.99\n[health]\ninterval_s = 10\n{PICTURES}");
+    let config = config(folder.path(), broker.port, &more);
+    let daemon = Daemon::start(&config);
+    let mut command = retinad(&["watch", "--config", &config.display().to_string()]);
+    let mut watch = command.stdout(Stdio::piped()).spawn().expect("starts");
+    let lines = BufReader::new(watch.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    // Detections come without end, health every ten seconds.
+    let seen: Vec<String> =
+        lines.take(3000).take_while(|line| !line.contains("the best score below")).collect();
+    let _ = watch.kill();
+    let _ = watch.wait();
+    assert!(seen.len() < 3000, "{seen:#?}");
+    assert!(seen.iter().any(|line| line.contains("album") && line.contains("nothing  ")), "{seen:#?}");
+    daemon.terminate();
+}
