@@ -73,8 +73,10 @@ pub fn kind(found: FileType) -> &'static str {
         "a folder"
     } else if found.is_fifo() {
         "a FIFO"
+    } else if found.is_socket() {
+        "a socket"
     } else {
-        "a device or socket"
+        "a device"
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", &link).expect("linked");
         for (path, words) in [
             (fifo.as_path(), "a FIFO, must be a regular file"),
-            (link.as_path(), "a device or socket, must be a regular file"),
+            (link.as_path(), "a device, must be a regular file"),
             (folder.path(), "a folder, must be a regular file"),
         ] {
             assert_eq!(read(path, 100).expect_err("refused").to_string(), words);

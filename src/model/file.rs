@@ -184,7 +184,7 @@ mod tests {
         assert!(refusal(&path).ends_with("a FIFO, must be a regular file"));
         std::fs::remove_file(&path).expect("removed");
         std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
-        assert!(refusal(&path).ends_with("a device or socket, must be a regular file"));
+        assert!(refusal(&path).ends_with("a device, must be a regular file"));
     }
 
     fn shipped() -> ModelFile {

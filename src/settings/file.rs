@@ -1,11 +1,7 @@
-//! Reading the settings file: a regular file of bounded size, as text. Nothing that a path may name makes
-//! this hang.
+//! Reading the settings file: a regular file of bounded size, as text.
 
 use super::SettingsError;
-use rustix::fs::{Mode, OFlags};
-use std::fs::{File, FileType, Metadata};
-use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
+use crate::regular_file::{self, ReadError};
 use std::path::Path;
 
 /// Most bytes of a settings file.
@@ -13,52 +9,27 @@ pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the file.
 ///
-/// # Errors [`SettingsError::Read`], [`SettingsError::NotAFile`], [`SettingsError::TooLarge`] or
+/// # Errors
+/// [`SettingsError::Read`], [`SettingsError::NotAFile`], [`SettingsError::TooLarge`] or
 /// [`SettingsError::NotUtf8`].
 pub(super) fn read(path: &Path) -> Result<String, SettingsError> {
-    let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
-    // Asked before opening, because to open a device can already have an effect (/dev/watchdog starts to
-    // count).
-    refuse_special(path, &std::fs::metadata(path).map_err(failed)?)?;
-    // Without O_NONBLOCK the open of a FIFO that took the file's place since then would wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file =
-        File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?);
-    refuse_special(path, &file.metadata().map_err(failed)?)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(SettingsError::TooLarge { path: path.to_path_buf(), limit: MAX_BYTES });
-    }
+    let file = || path.to_path_buf();
+    let bytes = regular_file::read(path, MAX_BYTES).map_err(|error| match error {
+        ReadError::System(source) => SettingsError::Read { path: file(), source },
+        ReadError::NotRegular { found } => SettingsError::NotAFile { path: file(), found },
+        ReadError::TooLarge { most, .. } => SettingsError::TooLarge { path: file(), limit: most },
+    })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        SettingsError::NotUtf8 { path: path.to_path_buf(), line }
+        SettingsError::NotUtf8 { path: file(), line }
     })
-}
-
-fn refuse_special(path: &Path, metadata: &Metadata) -> Result<(), SettingsError> {
-    if metadata.is_file() {
-        return Ok(());
-    }
-    Err(SettingsError::NotAFile { path: path.to_path_buf(), found: in_words(metadata.file_type()) })
-}
-
-fn in_words(found: FileType) -> &'static str {
-    if found.is_dir() {
-        "a folder"
-    } else if found.is_fifo() {
-        "a FIFO"
-    } else if found.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
 
     fn refused(path: &Path) -> String {
         read(path).expect_err("refused").to_string()
