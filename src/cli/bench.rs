@@ -8,6 +8,7 @@ use crate::kernels::Isa;
 use crate::model::ModelFile;
 use crate::settings;
 use clap::Args;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -70,10 +71,22 @@ pub fn bench(model: &Path, arguments: &BenchArguments) -> Result<(), Failure> {
     };
     let best = best_settings(&settings);
     if arguments.json {
-        say!(
-            "{}",
-            serde_json::json!({"model": file.path, "threads": threads, "runs": arguments.runs, "load_ms": load_ms, "arithmetic": engine.arithmetic(), "median_ms": median, "p99_ms": p99, "wall_ms": times, "cpu_ms": cpu, "peak_gmac_s": peak.map(|(peak, _)| peak), "share_of_peak": peak.map(|(_, share)| share), "isas": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>(), "settings": settings.iter().map(Setting::json).collect::<Vec<_>>()})
-        );
+        let report = Report {
+            model: &file.path,
+            threads,
+            runs: arguments.runs,
+            load_ms,
+            arithmetic: engine.arithmetic(),
+            median_ms: median,
+            p99_ms: p99,
+            wall_ms: &times,
+            cpu_ms: &cpu,
+            peak_gmac_s: peak.map(|(peak, _)| peak),
+            share_of_peak: peak.map(|(_, share)| share),
+            isas: Isa::available().iter().map(|isa| isa.name()).collect(),
+            settings: &settings,
+        };
+        say!("{}", serde_json::to_string(&report).unwrap_or_default());
     } else {
         say!(
             "{}: median {median:.1} ms, p99 {p99:.1} ms a frame, {} runs, threads: {}",
@@ -122,7 +135,26 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1]
 }
 
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    threads: usize,
+    runs: u32,
+    load_ms: f64,
+    arithmetic: String,
+    median_ms: f64,
+    p99_ms: f64,
+    wall_ms: &'a [f64],
+    cpu_ms: &'a [f64],
+    peak_gmac_s: Option<f64>,
+    share_of_peak: Option<f64>,
+    isas: Vec<&'static str>,
+    settings: &'a [Setting],
+}
+
 /// What one setting of workers and threads gave.
+#[derive(Serialize)]
 struct Setting {
     workers: usize,
     threads: usize,
@@ -130,12 +162,6 @@ struct Setting {
     median_ms: f64,
     /// All workers busy.
     frames_per_s: f64,
-}
-
-impl Setting {
-    fn json(&self) -> serde_json::Value {
-        serde_json::json!({"workers": self.workers, "threads": self.threads, "median_ms": self.median_ms, "frames_per_s": self.frames_per_s})
-    }
 }
 
 /// Those of lowest latency and of most frames a second.

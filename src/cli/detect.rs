@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use inputs::{FileId, Inputs, Work};
 use outputs::Names;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -219,6 +219,25 @@ fn coco_entry(
     Some(ResultEntry { image_id: item.image_id, category_id, bbox, score: f64::from(detection.score) })
 }
 
+/// What was found in a picture, one line.
+#[derive(Serialize)]
+struct PictureLine<'a> {
+    file: String,
+    width: u32,
+    height: u32,
+    inference_ms: f64,
+    detections: Vec<ObjectInPicture<'a>>,
+}
+
+/// An object, its box in whole pixels.
+#[derive(Serialize)]
+struct ObjectInPicture<'a> {
+    label: &'a str,
+    label_id: usize,
+    score: f64,
+    box_px: [f32; 4],
+}
+
 fn json_line(
     path: &Path,
     model: &Generation,
@@ -226,14 +245,21 @@ fn json_line(
     found: &[Detection],
     times: &Times,
 ) -> String {
-    let detections: Vec<Value> = found
-        .iter()
-        .map(|d| json!({"label": model.labels[d.class], "label_id": d.class, "score": (f64::from(d.score) * 1e3).round() / 1e3, "box_px": d.bbox.map(|v| v.round())}))
-        .collect();
+    let object = |d: &Detection| ObjectInPicture {
+        label: &model.labels[d.class],
+        label_id: d.class,
+        score: (f64::from(d.score) * 1e3).round() / 1e3,
+        box_px: d.bbox.map(f32::round),
+    };
     let picture = detector.picture();
-    let line = json!({"file": path.display().to_string(), "width": picture.width, "height": picture.height,
-        "inference_ms": (times.inference.as_secs_f64() * 1e4).round() / 10.0, "detections": detections})
-    .to_string();
+    let line = serde_json::to_string(&PictureLine {
+        file: path.display().to_string(),
+        width: picture.width,
+        height: picture.height,
+        inference_ms: (times.inference.as_secs_f64() * 1e4).round() / 10.0,
+        detections: found.iter().map(object).collect(),
+    })
+    .unwrap_or_default();
     safe_json(&line)
 }
 
