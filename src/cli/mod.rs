@@ -67,7 +67,7 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Run any ONNX file once on numbers of your own and write its outputs
     #[command(
-        after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\nIn Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's shape,\nsuch as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output. Real values go in and come out, whatever\nthe model runs in.\n\nExit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written; 78 the model cannot be run."
+        after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\nIn Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's\nshape, such as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output. Real values go in and come out,\nwhatever the model runs in.\n\nExit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written;\n78 the model cannot be run."
     )]
     RunModel(run_model::RunModelArguments),
     /// Look at, label, export, import and remove the frames kept to learn from
@@ -128,6 +128,12 @@ pub fn run() -> ExitCode {
             .collect();
         settings::load(config.as_deref(), &environment, &flags)
     };
+    if let Command::ExecWithParent(arguments) = &arguments.command {
+        // Before any thread starts: none outlives the program's change, and each costs a camera's start.
+        let Failure { exit, message } = become_child(arguments);
+        print::complain(format_args!("retinad: {message}"));
+        return ExitCode::from(exit as u8);
+    }
     let log = log::start();
     capture::guard_children();
     match carry_out(arguments.command, load) {
@@ -168,6 +174,7 @@ fn carry_out(
             Some(model) => bench::bench(model, &arguments),
             None => bench::bench(&load(&none)?.detector.model_file(), &arguments),
         },
+        // Nobody logs for it, so `run` does it before logging starts.
         Command::ExecWithParent(arguments) => Err(become_child(&arguments)),
         Command::RunModel(arguments) => run_model::run_model(&arguments),
         Command::Samples(arguments) => samples::samples(&load(&none)?, &arguments),
