@@ -10,6 +10,7 @@ pub mod backoff;
 mod caught;
 pub mod coco;
 pub mod detection;
+mod dial;
 pub mod frame;
 pub mod npy;
 mod one_line;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 33] = [
+const FLOORS: [(&str, u8); 34] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 33] = [
     ("frame", 0),
     ("npy", 0),
     ("detection", 0),
+    ("dial", 0),
     ("atomic_file", 0),
     ("backoff", 0),
     ("caught", 0),

@@ -3,6 +3,7 @@
 use super::lenient::Lenient;
 use super::tls;
 use crate::address::HttpAddress;
+use crate::dial;
 use crate::secret::Secret;
 use base64::Engine as _;
 use http_body_util::Empty;
@@ -14,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -88,7 +88,7 @@ impl Client {
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
         let (host, port) = (address.host(), address.port());
-        let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|e| e.to_string())?;
+        let socket = dial::reach(&host, port, None).await?;
         if !address.is_tls() {
             return send(request, socket).await;
         }

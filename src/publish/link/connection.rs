@@ -5,9 +5,9 @@
 //! of TLS against whatever address it was given, ends the session over a message that is too large, and
 //! loses what it had accepted. Here each wait has an end.
 
-use super::dial;
 use super::tls::{self, Tls};
 use super::wire::{Hello, Message, Oversize, Packet, Reader, Version, Violation, Welcome, Writer};
+use crate::dial;
 use crate::publish::Deadlines;
 use bytes::BytesMut;
 use std::net::SocketAddr;

@@ -6,7 +6,6 @@
 mod clients;
 mod connection;
 mod culprit;
-mod dial;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod notices;

@@ -1,4 +1,4 @@
-//! The way to a broker: its name is looked up, and its addresses are raced.
+//! The way to a broker or a camera: its name is looked up, and its addresses are raced.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const MAX_ADDRESSES: usize = 16;
 ///
 /// # Errors
 /// Why not, for people.
-pub(super) async fn reach(host: &str, port: u16, avoid: Option<SocketAddr>) -> Result<TcpStream, String> {
+pub(crate) async fn reach(host: &str, port: u16, avoid: Option<SocketAddr>) -> Result<TcpStream, String> {
     let found = lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
     let stream = race(last(avoid, in_turns(found.collect()))).await?;
     let _ = stream.set_nodelay(true);
