@@ -12,6 +12,10 @@ const WEBP: &str = "WebP";
 /// Memory for a PNG's chunks and its decoder's window, bytes.
 const PNG_CHUNKS: usize = 4 << 20;
 
+/// A lossy WebP says in 24 bits how long a part of it is, and the library makes room for that before it reads
+/// it; bytes.
+const WEBP_PARTITION: u64 = 1 << 24;
+
 /// The first bytes of a PNG.
 pub(super) const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -85,8 +89,10 @@ fn decode_webp(raw: &RawFrame, picture: &mut Picture, limit: usize) -> Result<()
         (_, true, true) => ("WebP with alpha", 12),
         (_, true, false) => (WEBP, 2),
     };
+    let partition = if decoder.is_lossy() || decoder.is_animated() { WEBP_PARTITION } else { 0 };
     let working = each * u64::from(width.next_multiple_of(16)) * u64::from(height.next_multiple_of(16))
-        + 2 * raw.data.len() as u64;
+        + 2 * raw.data.len() as u64
+        + partition;
     make_room(picture, &Plan { kind, width, height, working, turn: raw.turn }, limit)?;
     if !alpha {
         return decoder.read_image(&mut picture.rgb).map_err(failed);
@@ -138,5 +144,24 @@ impl<'a> Iterator for RiffChunks<'a> {
         let content = rest.get(..length)?;
         self.0 = rest.get(length + length % 2..).unwrap_or_default();
         Some((name, content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Encoding, Turn};
+
+    #[test]
+    fn a_webp_counts_the_partition_that_it_may_claim() {
+        // Found by fuzzing: 16 MiB were allocated for a file of 203 bytes.
+        let found = include_bytes!("../../tests/fuzz/seeds/picture/webp_claims_a_partition");
+        let data = found[6..].to_vec();
+        let raw = RawFrame { width: 0, height: 0, encoding: Encoding::PngOrWebp, turn: Turn::NONE, data };
+        let decoded = |limit| super::decode(&raw, &mut Picture::default(), limit);
+        let small = decoded(8 << 20).expect_err("beyond 8 MB");
+        assert!(matches!(small, DecodeError::Memory { needed_mb: 17, .. }), "{small}");
+        let large = decoded(32 << 20).expect_err("damaged");
+        assert!(matches!(large, DecodeError::Content { .. }), "{large}");
     }
 }

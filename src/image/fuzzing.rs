@@ -4,7 +4,7 @@ use super::{DecodeError, decode_within};
 use crate::frame::{Encoding, Picture, RawFrame, Turn};
 
 /// Most bytes that decoding may allocate here.
-pub const PICTURE_LIMIT: usize = 4 << 20;
+pub const PICTURE_LIMIT: usize = 24 << 20;
 
 /// A frame: encoding, turn, width, height (for raw ones), then its bytes.
 pub fn picture(bytes: &[u8]) {
