@@ -52,7 +52,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let known = labels.len();
     labels.push("cup".into());
     let pictures = root.join("examples/pictures");
-    let mut source = CocoFolder::read(&pictures.join("labels.json"), &pictures, &labels)?;
+    let mut source = CocoFolder::read(&pictures.join("annotations.json"), &pictures, &labels)?;
     let mut extractor = FeatureExtractor::new(&file, labels.len(), 1)?;
     let set = TrainingSet::gather(&mut extractor, &mut source)?;
 

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let word = |at: usize| words.get(at).map(String::as_str);
     let demo = root.join("examples/pictures");
-    let annotations = word(0).map_or_else(|| demo.join("labels.json"), PathBuf::from);
+    let annotations = word(0).map_or_else(|| demo.join("annotations.json"), PathBuf::from);
     let pictures = word(1).map_or_else(|| demo.clone(), PathBuf::from);
     let out = word(2).map_or_else(|| std::env::temp_dir().join("retinad-tuned.onnx"), PathBuf::from);
     let added: Vec<String> =

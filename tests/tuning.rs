@@ -42,7 +42,7 @@ fn labels() -> Vec<String> {
 fn demo_set() -> (FeatureExtractor, TrainingSet) {
     let mut extractor = FeatureExtractor::new(&shipped(), CUP + 1, 1).expect("tunable");
     let mut source =
-        CocoFolder::read(&pictures().join("labels.json"), &pictures(), &labels()).expect("labels");
+        CocoFolder::read(&pictures().join("annotations.json"), &pictures(), &labels()).expect("labels");
     let set = TrainingSet::gather(&mut extractor, &mut source).expect("features");
     (extractor, set)
 }
@@ -326,20 +326,20 @@ fn a_label_that_cannot_be_learned_from_is_refused_by_picture_and_number() {
 fn labels_of_a_file_are_read_or_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("labels.json");
-    let whole = std::fs::read_to_string(pictures().join("labels.json")).expect("labels");
+    let whole = std::fs::read_to_string(pictures().join("annotations.json")).expect("labels");
     let read = |text: &str| {
         std::fs::write(&path, text).expect("written");
         CocoFolder::read(&path, &pictures(), &labels())
     };
     assert_eq!(read(&whole).expect("reads").len(), 4);
     let cases = [
-        (whole[..whole.len() / 2].to_owned(), "EOF"),
-        (whole.replace("\"coffee.jpg\"", "\"../pictures/coffee.jpg\""), "must be a plain name"),
-        (whole.replace("\"id\": 3, \"file_name\"", "\"id\": 2, \"file_name\""), "is there twice"),
-        (whole.replace("\"image_id\": 3", "\"image_id\": 33"), "no image has the id 33"),
-        (whole.replace("\"category_id\": 21", "\"category_id\": 77"), "no category has the id 77"),
-        (whole.replace("\"name\": \"", "\"name\": \"x"), "no category is one of the model's classes"),
-        ("[]".into(), "invalid"),
+        (whole[..whole.len() / 2].to_owned(), "labels.json: "),
+        (whole.replace("\"coffee.jpg\"", "\"../pictures/coffee.jpg\""), "coffee.jpg"),
+        (whole.replace("\"id\":3,\"file_name\"", "\"id\":2,\"file_name\""), "images[2] (id 2)"),
+        (whole.replace("\"image_id\":3", "\"image_id\":33"), "annotations[2] (id 3)"),
+        (whole.replace("\"category_id\":21", "\"category_id\":77"), "annotations[4] (id 5)"),
+        (whole.replace("\"name\":\"", "\"name\":\"x"), "no category is one of the model's classes"),
+        ("[]".into(), "labels.json: "),
     ];
     for (text, words) in cases {
         let error = read(&text).expect_err("refused").to_string();

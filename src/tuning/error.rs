@@ -40,6 +40,9 @@ pub enum TuningError {
         /// The entry, what was found and what is allowed.
         reason: String,
     },
+    /// A COCO file does not hold.
+    #[error(transparent)]
+    Coco(#[from] crate::coco::CocoError),
     /// A setting is out of its range.
     #[error("{key}: {reason}")]
     Setting {
