@@ -453,10 +453,10 @@ mod tests {
         }
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).expect("ONNX");
         let graph = proto.graph.as_mut().expect("a graph");
-        let conv = graph.node.iter_mut().rfind(|node| node.op_type == "QuantizeLinear").expect("a quantiser");
-        conv.op_type = "Relu".into();
+        let last = graph.node.iter_mut().find(|node| node.output[0] == "cls_p4").expect("a head");
+        last.op_type = "Relu".into();
         let other = ModelFile::parse("other.onnx", proto.encode_to_vec()).expect("reads");
         let error = other.class_layer().expect_err("refused").to_string();
-        assert!(error.contains("other.onnx") && error.contains("the last class layer"), "{error}");
+        assert!(error.contains("the last class layer: `cls_p4` is made by Relu, must be by"), "{error}");
     }
 }
