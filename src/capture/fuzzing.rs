@@ -63,7 +63,7 @@ pub fn child_output(bytes: &[u8]) {
     const PASSWORD: &str = "canary 5f/2a@7";
     static REMEMBERED: Once = Once::new();
     REMEMBERED.call_once(|| secret::remember(PASSWORD));
-    let Some((&at, text)) = bytes.split_first_chunk::<2>().map(|(at, text)| (at, text)) else { return };
+    let Some((&at, text)) = bytes.split_first_chunk::<2>() else { return };
     let (before, after) = text.split_at(usize::from(u16::from_be_bytes(at)).min(text.len()));
     let line = last_line_of(&[before, PASSWORD.as_bytes(), after].concat()[..]);
     assert!(!line.chars().any(char::is_control) && line.chars().count() <= 200, "{line:?}");
