@@ -336,8 +336,8 @@ fn labels_of_a_file_are_read_or_refused_in_one_line() {
         (whole[..whole.len() / 2].to_owned(), "labels.json: "),
         (whole.replace("\"coffee.jpg\"", "\"../pictures/coffee.jpg\""), "coffee.jpg"),
         (whole.replace("\"id\":3,\"file_name\"", "\"id\":2,\"file_name\""), "images[2] (id 2)"),
-        (whole.replace("\"image_id\":3", "\"image_id\":33"), "annotations[2] (id 3)"),
-        (whole.replace("\"category_id\":21", "\"category_id\":77"), "annotations[4] (id 5)"),
+        (whole.replace("\"image_id\":3", "\"image_id\":33"), "image_id 33 is not among the pictures"),
+        (whole.replace("\"category_id\":21", "\"category_id\":77"), "annotations[0] (id 5)"),
         (whole.replace("\"name\":\"", "\"name\":\"x"), "no category is one of the model's classes"),
         ("[]".into(), "labels.json: "),
     ];

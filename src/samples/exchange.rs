@@ -97,9 +97,9 @@ pub fn imported(file: &Annotations) -> Result<Vec<ImportedPicture>, RecordError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Verdicts;
-    use super::super::record::tests::sample;
     use super::*;
+    use crate::samples::record::Verdicts;
+    use crate::samples::record::tests::sample;
 
     #[test]
     fn labels_come_back_as_they_went() {

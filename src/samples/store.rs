@@ -301,9 +301,9 @@ fn removed(path: &Path) -> Result<bool, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Verdicts;
-    use super::super::record::tests::sample;
     use super::*;
+    use crate::samples::record::Verdicts;
+    use crate::samples::record::tests::sample;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().expect("a temporary folder");
