@@ -18,6 +18,7 @@ pub mod plot;
 mod regular_file;
 pub mod secret;
 pub mod settings;
+mod splitmix;
 pub mod thread;
 // Floor 1: the public interface, pictures, model files, INT8 arithmetic.
 pub mod contract;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 34] = [
+const FLOORS: [(&str, u8); 35] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -38,6 +38,7 @@ const FLOORS: [(&str, u8); 34] = [
     ("thread", 0),
     ("address", 0),
     ("secret", 0),
+    ("splitmix", 0),
 ];
 /// Vocabulary that everybody may use.
 const GROUND: [&str; 3] = ["settings", "error", "lib"];

@@ -4,6 +4,7 @@
 //! the APs. Whole pictures are drawn, because what stands in one picture goes together.
 
 use super::{Ap, Evaluation};
+use crate::splitmix::SplitMix64;
 use serde::Serialize;
 
 /// Share of the draws that an interval holds.
@@ -61,7 +62,7 @@ impl Evaluation {
 /// Draws without end: how many times each picture is taken.
 #[derive(Debug, Clone)]
 pub struct Resamples {
-    state: u64,
+    numbers: SplitMix64,
     pictures: usize,
 }
 
@@ -69,16 +70,7 @@ impl Resamples {
     /// Draws of `pictures` pictures.
     #[must_use]
     pub fn new(seed: u64, pictures: usize) -> Self {
-        Self { state: seed, pictures }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood, 2014): a library's generator may change with its version, and with
-    /// it the intervals.
-    fn next_number(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self { numbers: SplitMix64::new(seed), pictures }
     }
 }
 
@@ -88,9 +80,8 @@ impl Iterator for Resamples {
     fn next(&mut self) -> Option<Vec<u32>> {
         let mut weights = vec![0; self.pictures];
         for _ in 0..self.pictures {
-            // The upper half of the product: uneven by less than pictures / 2^64.
-            let picture = (u128::from(self.next_number()) * self.pictures as u128) >> 64;
-            weights[picture as usize] += 1;
+            let picture = self.numbers.below(self.pictures);
+            weights[picture] += 1;
         }
         Some(weights)
     }

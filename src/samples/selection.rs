@@ -3,6 +3,7 @@
 //! Pure: the time comes from outside. One [`Selection`] a camera.
 
 use crate::detection::Detection;
+use crate::splitmix::SplitMix64;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ pub struct Selection {
     before: [Vec<Detection>; 2],
     known: VecDeque<(Detection, Instant)>,
     next_lot: Instant,
-    lots: u64,
+    lots: SplitMix64,
 }
 
 impl Selection {
@@ -103,7 +104,7 @@ impl Selection {
             before: Default::default(),
             known: VecDeque::new(),
             next_lot: now,
-            lots: seed,
+            lots: SplitMix64::new(seed),
         };
         selection.draw(now);
         selection
@@ -206,16 +207,8 @@ impl Selection {
         let share =
             SHARES.iter().find(|(known, _)| *known == Reason::Random).map_or(0.0, |(_, share)| *share);
         let mean = DAY.div_f64((share * f64::from(self.limits.per_day)).max(1.0));
-        self.lots = self.lots.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.next_lot = now + mean.mul_f64(0.5 + mixed(self.lots) as f64 / u64::MAX as f64);
+        self.next_lot = now + mean.mul_f64(0.5 + self.lots.unit());
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): bits that look drawn from bits that count.
-fn mixed(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn is_same(a: &Detection, b: &Detection) -> bool {

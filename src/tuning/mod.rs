@@ -2,7 +2,7 @@
 //!
 //! Body, pyramid and towers stay as they are, in INT8; a copy of the model in memory is tapped where the last
 //! class layer reads ([`features`]), and that layer is trained in f32 ([`Trainer`]), old classes being held by
-//! a reference set of single cells ([`reference`]). The result is quantised into a copy of the model
+//! a reference set of single cells ([`mod@reference`]). The result is quantised into a copy of the model
 //! ([`export`]). What a program may put in place of the product's own is in [`hooks`]; how to use all this, in
 //! `docs/learning.md`.
 

@@ -1,33 +1,27 @@
 //! Random numbers that depend on a seed and nothing else.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): every seed is as good as any other.
-pub(super) struct Random(u64);
+use crate::splitmix::SplitMix64;
+
+/// One stream for each purpose.
+pub(super) struct Random(SplitMix64);
 
 impl Random {
     /// For a seed and what the numbers are for, such as the number of a pass.
     pub fn new(seed: u64, purpose: u64) -> Self {
-        let mut random = Self(seed ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03));
-        random.next();
-        random
+        let mut numbers = SplitMix64::new(seed ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        numbers.next_number();
+        Self(numbers)
     }
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, which is above 0. The bias of 2^-32 does not matter here.
+    /// A number below `end`, which is above 0.
     pub fn below(&mut self, end: usize) -> usize {
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
+        self.0.below(end)
     }
 
     /// A number from a normal distribution of variance 1 (Box and Muller).
     pub fn normal(&mut self) -> f64 {
         let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        let (a, b) = (unit(self.next()), unit(self.next()));
+        let (a, b) = (unit(self.0.next_number()), unit(self.0.next_number()));
         (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     }
 
