@@ -38,9 +38,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon: detect in the cameras' frames and publish over MQTT
-    #[command(
-        after_help = "Example: retinad run --config /etc/retinad/retinad.toml\n\nSIGHUP reloads the settings, SIGTERM ends within 2 s."
-    )]
+    #[command(after_help = "Example: retinad run --config /etc/retinad/retinad.toml\n\n\
+            SIGHUP reloads the settings, SIGTERM ends within 2 s.")]
     Run(RunArguments),
     /// Print detections as they arrive over MQTT
     #[command(
@@ -48,17 +47,20 @@ enum Command {
     )]
     Watch(watch::WatchArguments),
     /// Detect in pictures and print one JSON line each
-    #[command(
-        after_help = "Examples:\n  retinad detect examples/pictures/*.jpg\n  retinad detect --draw out pictures/\n  retinad detect --format coco --annotations val.json --images val/ -o results.json"
-    )]
+    #[command(after_help = "Examples:\n\
+            \x20 retinad detect examples/pictures/*.jpg\n\
+            \x20 retinad detect --draw out pictures/\n\
+            \x20 retinad detect --format coco --annotations val.json --images val/ -o results.json")]
     Detect(detect::DetectArguments),
     /// Judge a model, or results, by annotated pictures
     #[command(after_help = eval::EXAMPLES)]
     Eval(eval::EvalArguments),
     /// Try all that `run` needs: settings, model, cameras, broker, state folder
-    #[command(
-        after_help = "Examples:\n  retinad check\n  sudo retinad check --config /etc/retinad/retinad.toml --settings\n\nA daemon may run at the same time; its client id and last will are not tried at the broker then.\n\nExit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer."
-    )]
+    #[command(after_help = "Examples:\n\
+            \x20 retinad check\n\
+            \x20 sudo retinad check --config /etc/retinad/retinad.toml --settings\n\n\
+            A daemon may run at the same time; its client id and last will are not tried at the broker then.\n\n\
+        Exit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer.")]
     Check(check::CheckArguments),
     /// Time a model, any ONNX file
     #[command(
@@ -66,14 +68,20 @@ enum Command {
     )]
     Bench(bench::BenchArguments),
     /// Run any ONNX file once on numbers of your own and write its outputs
-    #[command(
-        after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\nIn Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's\nshape, such as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output. Real values go in and come out,\nwhatever the model runs in.\n\nExit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written;\n78 the model cannot be run."
-    )]
+    #[command(after_help = "Example: retinad run-model model.onnx --input picture.npy --outputs out/\n\n\
+        In Python, picture.npy is written by numpy.save(\"picture.npy\", x) with x of type float32 and the input's\n\
+        shape, such as (1, 3, 320, 320); numpy.load(\"out/NAME.npy\") reads an output.\n\
+        Real values go in and come out, whatever the model runs in.\n\n\
+        Exit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written;\n\
+        78 the model cannot be run.")]
     RunModel(run_model::RunModelArguments),
     /// Look at, label, export, import and remove the frames kept to learn from
-    #[command(
-        after_help = "Examples:\n  sudo retinad samples list\n  sudo retinad samples label ID --correct\n  sudo retinad samples export /tmp/samples --suggest\n\nFrames are kept where samples.enabled is on; they never leave this machine by themselves.\n\nExit code: 0 done; 1 some sample or file failed; 2 usage."
-    )]
+    #[command(after_help = "Examples:\n\
+            \x20 sudo retinad samples list\n\
+            \x20 sudo retinad samples label ID --correct\n\
+            \x20 sudo retinad samples export /tmp/samples --suggest\n\n\
+            Frames are kept where samples.enabled is on; they never leave this machine by themselves.\n\n\
+        Exit code: 0 done; 1 some sample or file failed; 2 usage.")]
     Samples(samples::SamplesArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]

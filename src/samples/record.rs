@@ -7,7 +7,6 @@ use crate::one_line::one_line;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
 /// The label of a box in which there is nothing of what a person was shown there.
 pub const BACKGROUND: &str = "background";
@@ -272,19 +271,6 @@ pub fn checked_label(text: &str) -> Result<String, RecordError> {
         return Err(RecordError(format!("`{shown}` is no label: 1 to {LONGEST_LABEL} bytes, on one line")));
     }
     Ok(text.to_owned())
-}
-
-impl FromStr for Verdicts {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "part" => Ok(Self::Part),
-            "whole" => Ok(Self::Whole),
-            _ => Err(format!("`{}` must be none, part or whole", one_line(text))),
-        }
-    }
 }
 
 /// COCO's corner and size of a box of two corners.

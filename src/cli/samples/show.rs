@@ -6,7 +6,7 @@ use crate::cli::exit::Failure;
 use crate::cli::print;
 use crate::frame::{Encoding, Picture, RawFrame, Turn};
 use crate::image::{Mark, decode, draw_boxes, encode_jpeg};
-use crate::samples::{BACKGROUND, Entry, Origin, Sample, SampleId, Store, Verdicts};
+use crate::samples::{BACKGROUND, Entry, Origin, Sample, Store, Verdicts};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -114,12 +114,14 @@ pub fn show(store: &Store, arguments: &ShowArguments) -> Result<(), Failure> {
     if let Some(folder) = &arguments.draw {
         std::fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     }
-    let bytes_of = |id: &SampleId| store.entries().ok()?.into_iter().find(|entry| entry.id == *id);
+    let entries = if arguments.json { store.entries()? } else { Vec::new() };
     for id in ids(&arguments.ids)? {
         let Some(sample) = faults.note(store.read(&id)) else { continue };
-        match bytes_of(&id) {
-            Some(entry) if arguments.json => print_json(&sample, &entry)?,
-            _ => print_whole(&sample),
+        match entries.iter().find(|entry| entry.id == id) {
+            Some(entry) => print_json(&sample, entry)?,
+            // One that went while it was read is no line of JSON.
+            None if arguments.json => {}
+            None => print_whole(&sample),
         }
         if let Some(folder) = &arguments.draw {
             let path = folder.join(format!("{id}.jpg"));
