@@ -13,6 +13,7 @@ mod problem;
 mod slug;
 mod text;
 mod topic;
+mod tune;
 
 pub use bridge::{
     CameraHealth, CameraInfo, Dropped, Health, HealthState, Host, Info, Limits, MAX_INFO_CAMERAS_BYTES,
@@ -25,6 +26,7 @@ pub use problem::Problem;
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};
 pub use topic::{Class, Form, Kind, Names, Spec, TOPICS, Topic, Way, parse_of_any_node};
+pub use tune::{Tune, TuneSamples, TuneState};
 
 /// Version of the payloads' meaning: the `v` of each JSON payload.
 pub const SCHEMA_VERSION: u32 = 1;
