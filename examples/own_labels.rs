@@ -5,7 +5,7 @@
 
 use retinad::capture::read_picture;
 use retinad::model::ModelFile;
-use retinad::tuning::hooks::{LabelSource, LabelledPicture, Truth};
+use retinad::tuning::hooks::{LabelSource, LabelledPicture, Rest, Truth};
 use retinad::tuning::{FeatureExtractor, TrainingSet, TuningError};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl LabelSource for Lines {
             truths.push(Truth { class, bbox, ignore: false });
         }
         let picture = read_picture(&self.folder.join(name)).map_err(refuse)?;
-        Ok(Some(LabelledPicture { name: (*name).into(), picture, truths }))
+        Ok(Some(LabelledPicture { name: (*name).into(), picture, truths, rest: Rest::Background }))
     }
 }
 

@@ -7,7 +7,7 @@ use retinad::engine::Arithmetic;
 use retinad::model::ModelFile;
 use retinad::retinanet::loss::Loss;
 use retinad::tuning::hooks::{
-    LabelSource, LabelledPicture, LossFunction, Progress, Quiet, Truth, TuningObserver,
+    LabelSource, LabelledPicture, LossFunction, Progress, Quiet, Rest, Truth, TuningObserver,
 };
 use retinad::tuning::reference::{Reference, ReferenceBuilder};
 use retinad::tuning::{
@@ -308,17 +308,27 @@ fn a_label_that_cannot_be_learned_from_is_refused_by_picture_and_number() {
         (Truth { bbox: [-9.0, -9.0, 0.0, 0.0], ignore: true, ..good }, "outside of the picture"),
     ];
     for (bad, words) in cases {
-        let labelled =
-            LabelledPicture { name: "cup.jpg".into(), picture: picture.clone(), truths: vec![good, bad] };
+        let labelled = LabelledPicture {
+            name: "cup.jpg".into(),
+            picture: picture.clone(),
+            truths: vec![good, bad],
+            rest: Rest::Background,
+        };
         let error = extractor.extract(&labelled).expect_err("refused").to_string();
         assert!(error.starts_with("cup.jpg: box 1: ") && error.contains(words), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let many = LabelledPicture { name: "m".into(), picture: picture.clone(), truths: vec![good; 501] };
+    let many = LabelledPicture {
+        name: "m".into(),
+        picture: picture.clone(),
+        truths: vec![good; 501],
+        rest: Rest::Background,
+    };
     assert!(extractor.extract(&many).expect_err("refused").to_string().contains("at most 500"));
     let mut cut = picture;
     cut.data.truncate(900);
-    let cut = LabelledPicture { name: "cut.jpg".into(), picture: cut, truths: Vec::new() };
+    let cut =
+        LabelledPicture { name: "cut.jpg".into(), picture: cut, truths: Vec::new(), rest: Rest::Background };
     assert!(extractor.extract(&cut).expect_err("refused").to_string().starts_with("cut.jpg: "));
 }
 

@@ -5,7 +5,9 @@
 //! shipped model is 2,125 cells of 128 codes, 272 kB.
 
 use super::TuningError;
-use super::hooks::{LabelledPicture, Truth};
+use super::export::real_logits;
+use super::head::Head;
+use super::hooks::{LabelledPicture, Rest};
 use crate::detection::Tensor;
 use crate::detector::{Detector, Generation};
 use crate::engine::Arithmetic;
@@ -21,6 +23,10 @@ pub const MAX_TRUTHS: usize = 500;
 
 /// IoU from which an anchor is a positive, and below which it is background ([P], detectron2, torchvision).
 const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
+
+/// IoU with a box in which people say that nothing is, from which an anchor learns that. Lower than for
+/// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted it.
+const DENIED: f32 = 0.3;
 
 /// An anchor of a cell that answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,13 +123,15 @@ impl FeatureExtractor {
     /// [`TuningError::Picture`] if it cannot be decoded, [`TuningError::Label`] for the first box that is not
     /// finite, empty, outside of the picture or of an unknown class.
     pub fn extract(&mut self, picture: &LabelledPicture) -> Result<PictureFeatures, TuningError> {
-        self.detector
-            .detect(&picture.picture, 1.0, &mut Default::default())
-            .map_err(|source| TuningError::Picture { picture: picture.name.clone(), source })?;
+        self.run(picture)?;
         let (w, h) = (self.detector.picture().width, self.detector.picture().height);
         let placed = self.letterbox.place(w, h);
-        let (objects, ignored) = self.boxes(picture, placed, [w, h])?;
+        let Boxes { objects, ignored, nothing } = self.boxes(picture, placed, [w, h])?;
         let truths: Vec<[f32; 4]> = objects.iter().map(|(bbox, _)| *bbox).collect();
+        let teaches = |anchor: &[f32; 4]| match &nothing {
+            None => !ignored.iter().any(|bbox| hides(bbox, anchor)),
+            Some(nothing) => nothing.iter().any(|bbox| iou(bbox, anchor) >= DENIED),
+        };
         let all: Vec<[f32; 4]> = self.anchors.concat();
         let (parts, unmatched) = match_anchors(&all, &truths, LIMITS);
         let mut first = 0;
@@ -149,11 +157,8 @@ impl FeatureExtractor {
                         let (cell, anchor) = (cell as u32, a as u8);
                         level.positives.push(Positive { cell, anchor, class, quality });
                     }
-                    Match::Ignored => level.ignored.push((cell as u32, a as u8)),
-                    Match::Background if ignored.iter().any(|bbox| hides(bbox, anchor)) => {
-                        level.ignored.push((cell as u32, a as u8));
-                    }
-                    Match::Background => {}
+                    Match::Background if teaches(anchor) => {}
+                    Match::Ignored | Match::Background => level.ignored.push((cell as u32, a as u8)),
                 }
             }
             levels.push(level);
@@ -161,44 +166,102 @@ impl FeatureExtractor {
         Ok(PictureFeatures { levels, unmatched })
     }
 
-    /// Objects with their classes, and boxes to be ignored, in pixels of the input.
-    #[expect(clippy::type_complexity, reason = "two lists of one call")]
+    /// How far scores of the model lie from those of `head`, which works on real numbers: the sum over all outputs
+    /// that either says above 0.05, and their count.
+    ///
+    /// # Errors
+    /// [`TuningError::Picture`] if it cannot be decoded.
+    pub(super) fn apart(
+        &mut self,
+        picture: &LabelledPicture,
+        head: &Head,
+    ) -> Result<(f64, usize), TuningError> {
+        const TOLD: f32 = 0.05;
+        self.run(picture)?;
+        let score = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+        let (mut sum, mut count) = (0.0, 0);
+        let heads = self.detector.heads();
+        for (level, (tap, (classes, _))) in heads.taps.iter().zip(&heads.levels).enumerate() {
+            for (cell, codes) in cell_codes(tap).chunks_exact(tap.channels).enumerate() {
+                for (output, logit) in real_logits(head, &self.layer, level, codes).into_iter().enumerate() {
+                    let (real, coded) = (score(logit), score(classes.value(output, cell)));
+                    if real.max(coded) > TOLD {
+                        sum += f64::from((real - coded).abs());
+                        count += 1;
+                    }
+                }
+            }
+        }
+        Ok((sum, count))
+    }
+
+    fn run(&mut self, picture: &LabelledPicture) -> Result<(), TuningError> {
+        self.detector
+            .detect(&picture.picture, 1.0, &mut Default::default())
+            .map_err(|source| TuningError::Picture { picture: picture.name.clone(), source })?;
+        Ok(())
+    }
+
+    /// The boxes of a picture in pixels of the input.
     fn boxes(
         &self,
         picture: &LabelledPicture,
         placed: Placed,
         [w, h]: [u32; 2],
-    ) -> Result<(Vec<([f32; 4], u16)>, Vec<[f32; 4]>), TuningError> {
+    ) -> Result<Boxes, TuningError> {
         let refuse = |entry, reason| TuningError::Label { picture: picture.name.clone(), entry, reason };
-        if picture.truths.len() > MAX_TRUTHS {
+        let side = [w as f32, h as f32];
+        let scaled = |[x1, y1, x2, y2]: [f32; 4]| {
+            let (sx, sy) = (placed.width as f32 / side[0], placed.height as f32 / side[1]);
+            let (dx, dy) = (placed.x as f32, placed.y as f32);
+            let bbox = [x1 * sx + dx, y1 * sy + dy, x2 * sx + dx, y2 * sy + dy];
+            debug_assert!(bbox[2] <= self.input[0] + 1.0 && bbox[3] <= self.input[1] + 1.0);
+            bbox
+        };
+        let nothing: &[[f32; 4]] = match &picture.rest {
+            Rest::Background => &[],
+            Rest::Unknown { nothing } => nothing,
+        };
+        if picture.truths.len() + nothing.len() > MAX_TRUTHS {
             return Err(refuse(MAX_TRUTHS, format!("one box too many, must be at most {MAX_TRUTHS}")));
         }
         let (mut objects, mut ignored) = (Vec::new(), Vec::new());
         for (entry, truth) in picture.truths.iter().enumerate() {
-            let clipped = checked(truth, self.classes, [w as f32, h as f32]);
-            let [x1, y1, x2, y2] = clipped.map_err(|reason| refuse(entry, reason))?;
-            let (sx, sy) = (placed.width as f32 / w as f32, placed.height as f32 / h as f32);
-            let (dx, dy) = (placed.x as f32, placed.y as f32);
-            let bbox = [x1 * sx + dx, y1 * sy + dy, x2 * sx + dx, y2 * sy + dy];
-            debug_assert!(bbox[2] <= self.input[0] + 1.0 && bbox[3] <= self.input[1] + 1.0);
+            if truth.class >= self.classes {
+                return Err(refuse(entry, format!("class {}, must be below {}", truth.class, self.classes)));
+            }
+            let bbox = scaled(clipped(truth.bbox, side).map_err(|reason| refuse(entry, reason))?);
             if truth.ignore { ignored.push(bbox) } else { objects.push((bbox, truth.class as u16)) }
         }
-        Ok((objects, ignored))
+        let denied = nothing.iter().enumerate().map(|(entry, bbox)| {
+            let bbox = clipped(*bbox, side).map_err(|reason| refuse(picture.truths.len() + entry, reason))?;
+            Ok(scaled(bbox))
+        });
+        let denied = denied.collect::<Result<Vec<_>, TuningError>>()?;
+        let nothing = matches!(picture.rest, Rest::Unknown { .. }).then_some(denied);
+        Ok(Boxes { objects, ignored, nothing })
     }
 }
 
+/// The boxes of a picture, in pixels of the input.
+struct Boxes {
+    /// With their classes.
+    objects: Vec<([f32; 4], u16)>,
+    /// Neither objects nor background.
+    ignored: Vec<[f32; 4]>,
+    /// Where nothing is, of a picture of which no more is known.
+    nothing: Option<Vec<[f32; 4]>>,
+}
+
 /// The box within a picture of `side`, or what is wrong with it.
-fn checked(truth: &Truth, classes: usize, side: [f32; 2]) -> Result<[f32; 4], String> {
-    let [x1, y1, x2, y2] = truth.bbox;
-    if truth.class >= classes {
-        return Err(format!("class {}, must be below {classes}", truth.class));
-    }
-    if !truth.bbox.iter().all(|edge| edge.is_finite()) || x2 <= x1 || y2 <= y1 {
-        return Err(format!("{:?}, must be finite with x2 > x1 and y2 > y1", truth.bbox));
+fn clipped(bbox: [f32; 4], side: [f32; 2]) -> Result<[f32; 4], String> {
+    let [x1, y1, x2, y2] = bbox;
+    if !bbox.iter().all(|edge| edge.is_finite()) || x2 <= x1 || y2 <= y1 {
+        return Err(format!("{bbox:?}, must be finite with x2 > x1 and y2 > y1"));
     }
     let clipped = [x1.max(0.0), y1.max(0.0), x2.min(side[0]), y2.min(side[1])];
     if clipped[2] <= clipped[0] || clipped[3] <= clipped[1] {
-        return Err(format!("{:?} is outside of the picture of {} x {}", truth.bbox, side[0], side[1]));
+        return Err(format!("{bbox:?} is outside of the picture of {} x {}", side[0], side[1]));
     }
     Ok(clipped)
 }

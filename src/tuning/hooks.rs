@@ -9,6 +9,7 @@ use super::TuningError;
 use crate::frame::RawFrame;
 use crate::retinanet::loss::{Loss, batch};
 
+pub use super::job::Stage;
 pub use crate::pipeline::FrameTap;
 
 /// A box that a picture is known to hold.
@@ -22,15 +23,30 @@ pub struct Truth {
     pub ignore: bool,
 }
 
-/// A picture with everything that is to be found in it.
+/// A picture with what is known of it.
 #[derive(Debug, Clone)]
 pub struct LabelledPicture {
     /// What messages call it.
     pub name: String,
     /// The picture as it was stored.
     pub picture: RawFrame,
-    /// Its boxes. What no box covers is background, for every class that is trained.
+    /// Its boxes.
     pub truths: Vec<Truth>,
+    /// What is known of the rest of the picture.
+    pub rest: Rest,
+}
+
+/// What is known of the parts of a picture in which no truth lies.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rest {
+    /// Background, for every class that is trained: somebody looked at the whole picture.
+    Background,
+    /// Nothing, but that there is no object in these boxes, `[x1, y1, x2, y2]` in pixels of the picture. Such is a
+    /// picture about which people gave single verdicts.
+    Unknown {
+        /// Where there is nothing.
+        nothing: Vec<[f32; 4]>,
+    },
 }
 
 /// Where pictures with labels come from.
@@ -99,6 +115,11 @@ pub struct Progress {
 pub trait TuningObserver {
     /// An update was made.
     fn updated(&mut self, progress: &Progress);
+
+    /// A job has come to this.
+    fn stage(&mut self, stage: Stage) {
+        let _ = stage;
+    }
 
     /// A line for people: a checkpoint that could not be used, say.
     fn told(&mut self, line: &str) {

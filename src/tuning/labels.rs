@@ -1,7 +1,7 @@
 //! The product's own source of labels: annotations in COCO form and a folder of pictures.
 
 use super::TuningError;
-use super::hooks::{LabelSource, LabelledPicture, Truth};
+use super::hooks::{LabelSource, LabelledPicture, Rest, Truth};
 use crate::capture::read_picture;
 use crate::coco::Annotations;
 use std::collections::HashMap;
@@ -74,6 +74,6 @@ impl LabelSource for CocoFolder {
         let path = self.folder.join(&name);
         let picture = read_picture(&path)
             .map_err(|reason| TuningError::Labels { path: path.display().to_string(), reason })?;
-        Ok(Some(LabelledPicture { name, picture, truths }))
+        Ok(Some(LabelledPicture { name, picture, truths, rest: Rest::Background }))
     }
 }

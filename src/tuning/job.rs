@@ -1,0 +1,364 @@
+//! A tuning from samples to a judged model.
+
+use super::TuningError;
+use super::export::{Origin, export};
+use super::features::FeatureExtractor;
+use super::head::Head;
+use super::hooks::{Judgement, LabelSource, LossFunction, PromotionGate, TuningObserver};
+use super::judging::{Judged, Pair, compare, part_cells};
+use super::kept::{KeptSamples, Spoken};
+use super::reference::Reference;
+use super::set::TrainingSet;
+use super::settings::Settings;
+use super::trainer::{Next, Trainer};
+use crate::model::ModelFile;
+use crate::one_line::one_line;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Most pictures that are learned from, and most that judge: the newest. Features of 400 take 109 MB.
+pub const MOST_PICTURES: usize = 400;
+/// Held-out pictures without which nothing is judged.
+pub const LEAST_HELD_OUT: usize = 8;
+/// Held-out objects of a new class without which it is not judged.
+pub const LEAST_HELD_OUT_OBJECTS: usize = 3;
+/// False alarms of a class from which its outputs are trained.
+pub const LEAST_FALSE_ALARMS: usize = 3;
+/// Most classes of a tuned model.
+const MOST_CLASSES: usize = 256;
+
+/// Which classes are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// New ones, and known ones with enough boxes or false alarms.
+    Spoken,
+    /// New ones only.
+    New,
+    /// All.
+    All,
+}
+
+/// What is to be done.
+pub struct Job<'a> {
+    /// The model in use.
+    pub model: &'a ModelFile,
+    /// What people said.
+    pub samples: KeptSamples,
+    /// What keeps known classes; empty: nothing does.
+    pub reference: Reference,
+    /// What is minimised.
+    pub loss: &'a dyn LossFunction,
+    /// How; its classes are set by `which`.
+    pub training: Settings,
+    /// Which classes are trained.
+    pub which: Which,
+    /// Boxes from which a label that the model does not know becomes a class, and a known one is trained.
+    pub least_boxes: usize,
+    /// Score from which detections are told.
+    pub threshold: f32,
+    /// This machine's name.
+    pub node: &'a str,
+    /// Where the training keeps how far it is.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// What a job has come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stage {
+    /// Features of pictures are taken.
+    Features {
+        /// Pictures done.
+        done: usize,
+        /// Pictures in all.
+        of: usize,
+    },
+    /// Training; [`TuningObserver::updated`] says how far.
+    Training,
+    /// Both models are compared on held-out pictures.
+    Judging {
+        /// Pictures done.
+        done: usize,
+        /// Pictures in all.
+        of: usize,
+    },
+}
+
+/// A tuned model with what it was judged by.
+pub struct Tuned {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Whether it may take the old one's place, and why.
+    pub judgement: Judgement,
+    /// Both models on held-out pictures.
+    pub judged: Judged,
+    /// Labels of its classes.
+    pub labels: Vec<String>,
+    /// Classes of the model before.
+    pub known: usize,
+    /// Labels whose outputs were trained.
+    pub trained: Vec<String>,
+    /// Pictures learned from, and held out.
+    pub pictures: [usize; 2],
+    /// Updates made.
+    pub updates: u64,
+    /// The set that was learned from, with its features.
+    pub set: TrainingSet,
+    /// The head before it was quantised.
+    pub head: Head,
+}
+
+impl Job<'_> {
+    /// Does it. `next` is asked after each picture and each step of the training, some milliseconds apart; it may
+    /// wait, and if it says stop, the training's state is kept for another time.
+    ///
+    /// # Errors
+    /// [`TuningError`]; [`TuningError::Nothing`] where too little is labelled, in words that say what is missing.
+    pub fn run(
+        self,
+        gate: &mut dyn PromotionGate,
+        observer: &mut dyn TuningObserver,
+        next: &mut dyn FnMut() -> Next,
+    ) -> Result<Tuned, TuningError> {
+        let known = self.model.manifest()?.labels();
+        let (learned, held_out) = self.samples.part(MOST_PICTURES);
+        let spoken = learned.spoken();
+        let labels = with_new_classes(&known, &spoken, self.least_boxes, observer)?;
+        enough(&learned, &held_out, &labels[known.len()..])?;
+        let classes = trained_classes(self.which, &labels, known.len(), &spoken, self.least_boxes)?;
+        let mut extractor = FeatureExtractor::new(self.model, labels.len(), 1)?;
+        let (cells_learned, cells_held_out) = part_cells(self.reference.cells);
+        let mut set = TrainingSet::new(extractor.layer());
+        set.reference = Reference { cells: cells_learned, ..self.reference };
+        gather(&mut set, &mut extractor, &learned, &labels, observer, next)?;
+        let trained = classes.iter().map(|class| labels[*class].clone()).collect();
+        let training = Settings { classes, ..self.training };
+        let head = Head::of(extractor.layer(), known.len()).with_new_classes(labels.len() - known.len());
+        drop(extractor);
+        let (head, updates) = train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
+        let [from, to] = learned.times();
+        let mut origin = Origin {
+            new_classes: labels[known.len()..].to_vec(),
+            loss: self.loss.entry(),
+            updates,
+            node: self.node.to_owned(),
+            from,
+            to,
+            measures: Vec::new(),
+        };
+        let bytes = export(self.model, &head, &set, &origin)?;
+        let copy = ModelFile::parse(&self.model.path, bytes)?;
+        let pair =
+            Pair { before: self.model, after: &copy, head: &head, known: known.len(), labels: &labels };
+        let mut source =
+            Watched { inner: held_out.source(&labels), done: 0, of: held_out.len(), observer, next };
+        let mut refused = Vec::new();
+        let judged = compare(&pair, &mut source, &cells_held_out, self.threshold, &mut |line| {
+            refused.push(line.to_owned())
+        })?;
+        refused.iter().for_each(|line| observer.told(line));
+        let judgement = gate.judge(&judged.measures);
+        origin.measures.clone_from(&judged.measures);
+        // Once more, with what it was judged by in its manifest; nothing else differs.
+        let bytes = export(self.model, &head, &set, &origin)?;
+        let pictures = [set.pictures.len(), judged.pictures.len()];
+        Ok(Tuned {
+            bytes,
+            judgement,
+            judged,
+            labels,
+            known: known.len(),
+            trained,
+            pictures,
+            updates,
+            set,
+            head,
+        })
+    }
+}
+
+/// The known labels, and after them those of which enough boxes are there. Others are told.
+fn with_new_classes(
+    known: &[String],
+    spoken: &BTreeMap<String, Spoken>,
+    least: usize,
+    observer: &mut dyn TuningObserver,
+) -> Result<Vec<String>, TuningError> {
+    let mut labels = known.to_vec();
+    for (label, Spoken { boxes, .. }) in spoken.iter().filter(|(label, _)| !known.contains(label)) {
+        if *boxes >= least {
+            labels.push(label.clone());
+        } else if *boxes > 0 {
+            observer.told(&format!(
+                "`{}` has {boxes} boxes to learn from and is not learned; a new class needs {least}",
+                one_line(label)
+            ));
+        }
+    }
+    if labels.len() > MOST_CLASSES {
+        let count = labels.len();
+        return Err(TuningError::Nothing(format!(
+            "{count} classes with the new ones, at most {MOST_CLASSES}"
+        )));
+    }
+    Ok(labels)
+}
+
+/// Whether there is enough to learn from and to judge by.
+fn enough(learned: &KeptSamples, held_out: &KeptSamples, new: &[String]) -> Result<(), TuningError> {
+    let words = |reason: String| Err(TuningError::Nothing(reason));
+    if learned.is_empty() && held_out.is_empty() {
+        return words(
+            "no labelled samples: there is nothing to learn from (`retinad samples label`, `import`)".into(),
+        );
+    }
+    if held_out.len() < LEAST_HELD_OUT {
+        return words(format!(
+            "{} samples are held out to judge by, {LEAST_HELD_OUT} are needed: a quarter of those whose whole \
+             picture is labelled (`retinad samples label --whole`, `--correct` or `--nothing`, `import`)",
+            held_out.len()
+        ));
+    }
+    if learned.is_empty() {
+        return words("every labelled sample is held out to judge by: label more".into());
+    }
+    let spoken = held_out.spoken();
+    for label in new {
+        let boxes = spoken.get(label).map_or(0, |spoken| spoken.boxes);
+        if boxes < LEAST_HELD_OUT_OBJECTS {
+            return words(format!(
+                "`{}` has {boxes} boxes in the samples held out to judge by, a new class needs \
+                 {LEAST_HELD_OUT_OBJECTS}: label more of it",
+                one_line(label)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn trained_classes(
+    which: Which,
+    labels: &[String],
+    known: usize,
+    spoken: &BTreeMap<String, Spoken>,
+    least: usize,
+) -> Result<Vec<usize>, TuningError> {
+    let of = |class: usize| spoken.get(&labels[class]).copied().unwrap_or_default();
+    let spoken_of = |class: usize| of(class).boxes >= least || of(class).false_alarms >= LEAST_FALSE_ALARMS;
+    let wanted = |class: &usize| match which {
+        Which::All => !labels[*class].is_empty(),
+        Which::New => *class >= known,
+        Which::Spoken => *class >= known || !labels[*class].is_empty() && spoken_of(*class),
+    };
+    let classes: Vec<usize> = (0..labels.len()).filter(wanted).collect();
+    if classes.is_empty() {
+        return Err(TuningError::Nothing(format!(
+            "no class has {least} boxes or {LEAST_FALSE_ALARMS} false alarms in the samples to learn from: label more"
+        )));
+    }
+    Ok(classes)
+}
+
+fn gather(
+    set: &mut TrainingSet,
+    extractor: &mut FeatureExtractor,
+    samples: &KeptSamples,
+    labels: &[String],
+    observer: &mut dyn TuningObserver,
+    next: &mut dyn FnMut() -> Next,
+) -> Result<(), TuningError> {
+    let mut source = samples.source(labels);
+    let of = samples.len();
+    let mut done = 0;
+    while let Some(picture) = source.next()? {
+        match extractor.extract(&picture) {
+            Ok(features) => set.pictures.push(features),
+            // One damaged picture is no reason to learn from none.
+            Err(error @ (TuningError::Picture { .. } | TuningError::Label { .. })) => {
+                observer.told(&format!("{error}; the sample is left out"));
+            }
+            Err(error) => return Err(error),
+        }
+        done += 1;
+        observer.stage(Stage::Features { done, of });
+        if next() == Next::Stop {
+            return Err(stopped());
+        }
+    }
+    if set.pictures.is_empty() {
+        return Err(TuningError::Nothing(
+            "no labelled sample can be read: there is nothing to learn from".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn stopped() -> TuningError {
+    TuningError::Stopped(
+        "stopped before its end; the next tuning of the same samples goes on from here".into(),
+    )
+}
+
+fn train(
+    head: Head,
+    set: &TrainingSet,
+    loss: &dyn LossFunction,
+    training: Settings,
+    checkpoint: Option<&Path>,
+    observer: &mut dyn TuningObserver,
+    next: &mut dyn FnMut() -> Next,
+) -> Result<(Head, u64), TuningError> {
+    observer.stage(Stage::Training);
+    let mut trainer = Trainer::new(head, set, loss, training)?;
+    if let Some(path) = checkpoint {
+        trainer.resume(path, observer);
+    }
+    let mut saved = trainer.progress().pass;
+    // A checkpoint that cannot be written costs a training that begins anew, and is told once.
+    let save = |trainer: &Trainer<'_>, lines: &mut Option<String>| {
+        if let Some(path) = checkpoint
+            && let Err(error) = trainer.save(path)
+        {
+            lines.get_or_insert_with(|| format!("{error}; a tuning that is cut begins anew"));
+        }
+    };
+    let mut complaint = None;
+    let mut stop = false;
+    trainer.run(observer, &mut |trainer| {
+        let pass = trainer.progress().pass;
+        stop = next() == Next::Stop;
+        if pass != saved || stop {
+            saved = pass;
+            save(trainer, &mut complaint);
+        }
+        if stop { Next::Stop } else { Next::Continue }
+    })?;
+    if let Some(line) = complaint {
+        observer.told(&line);
+    }
+    if stop && !trainer.is_done() {
+        return Err(stopped());
+    }
+    Ok((trainer.head(), trainer.updates()))
+}
+
+/// A source whose progress is told.
+struct Watched<'a, S> {
+    inner: S,
+    done: usize,
+    of: usize,
+    observer: &'a mut dyn TuningObserver,
+    next: &'a mut dyn FnMut() -> Next,
+}
+
+impl<S: LabelSource> LabelSource for Watched<'_, S> {
+    fn next(&mut self) -> Result<Option<super::hooks::LabelledPicture>, TuningError> {
+        if self.done > 0 {
+            self.observer.stage(Stage::Judging { done: self.done.min(self.of), of: self.of });
+        }
+        self.done += 1;
+        if (self.next)() == Next::Stop {
+            return Err(stopped());
+        }
+        self.inner.next()
+    }
+}
