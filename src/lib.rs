@@ -25,8 +25,9 @@ pub mod contract;
 pub mod image;
 pub mod kernels;
 pub mod model;
-// Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from.
+// Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from; tuned models.
 pub mod engine;
+pub mod generations;
 pub mod retinanet;
 pub mod samples;
 // Floor 3: one picture in, detections out.

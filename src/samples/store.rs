@@ -9,7 +9,6 @@ use super::record::{RecordError, Sample};
 use crate::atomic_file;
 use crate::regular_file::{self, ReadError};
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -268,7 +267,10 @@ impl Store {
             return Ok(());
         }
         std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder).map_err(failed)?;
-        self.give_to_owner_of(self.folder.parent(), &self.folder).map_err(failed)
+        match self.folder.parent() {
+            Some(parent) => atomic_file::give_to_owner_of(parent, &self.folder).map_err(failed),
+            None => Ok(()),
+        }
     }
 
     /// Writes a file that belongs to whom the folder belongs to: the service runs as a user of its own, and
@@ -276,13 +278,7 @@ impl Store {
     fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Io { path: path.to_owned(), source };
         atomic_file::write(path, bytes, FILE_MODE).map_err(failed)?;
-        self.give_to_owner_of(Some(&self.folder), path).map_err(failed)
-    }
-
-    fn give_to_owner_of(&self, folder: Option<&Path>, path: &Path) -> std::io::Result<()> {
-        let Some(folder) = folder.filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-        let owner = std::fs::metadata(folder)?;
-        std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+        atomic_file::give_to_owner_of(&self.folder, path).map_err(failed)
     }
 }
 
