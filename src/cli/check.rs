@@ -3,8 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
-use crate::daemon;
-use crate::detector::Generation;
+use crate::daemon::{self, Chosen};
 use crate::frame::Picture;
 use crate::health;
 use crate::image;
@@ -63,7 +62,8 @@ impl Failures {
 }
 
 fn check_model(settings: &Settings) -> Result<(), Failure> {
-    let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
+    let Chosen { generation: model, stored, note } =
+        daemon::load_model_of_command(settings, super::FIRST_GENERATION)?;
     let manifest = &model.manifest;
     let words = format!(
         "{} {}: {} classes, sha256 {}",
@@ -73,6 +73,12 @@ fn check_model(settings: &Settings) -> Result<(), Failure> {
         &model.sha256[..12]
     );
     print::result("model", true, &words);
+    if stored.number > 0 {
+        say!("            generation {}, tuned on this machine", stored.number);
+    }
+    if let Some(note) = note {
+        say!("            {}", print::printable(&note));
+    }
     say!("            runs in {}", model.arithmetic());
     for node in model.leftovers() {
         say!("            in float: {node}");

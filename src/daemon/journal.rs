@@ -35,10 +35,9 @@ pub(super) fn write(line: &Log) {
         Log::ThrottledNoMore { share_percent } => {
             tracing::info!(share_percent, "the CPU is throttled no more")
         }
-        Log::RolledBack { from, to, reason } => {
+        Log::RolledBack { generation, reason } => {
             tracing::error!(
-                from,
-                to,
+                generation,
                 reason,
                 "the model failed three times in a row; going back to the one before"
             );

@@ -9,6 +9,7 @@ mod clock;
 pub(crate) mod fuzzing;
 mod identity;
 mod journal;
+mod models;
 mod rate;
 mod recorder;
 mod reload;
@@ -22,10 +23,11 @@ pub use identity::{
     broker_host, broker_options, credentials, node_name, runs_here, state_folder_of_command, tls,
     try_state_folder,
 };
-pub use recorder::RecorderError;
+pub use models::{Chosen, load_model, load_model_of_command};
+pub use recorder::{RecorderError, pid_of};
 pub use reload::ReadSettings;
 
-use crate::detector::{DetectError, Generation};
+use crate::detector::DetectError;
 use crate::pipeline::{Dispatcher, GenerationSlot, Offer, Sequencer, WorkerNews, start_workers};
 use crate::publish::{PublishError, Publisher};
 use crate::scene::{Input, NewSettings, Overrides, Scene, StateFile};
@@ -111,14 +113,14 @@ mod signals {
 /// [`DaemonError`].
 pub fn run(
     settings: &Settings,
-    generation: &Arc<Generation>,
+    chosen: Chosen,
     read_settings: ReadSettings,
     once: bool,
 ) -> Result<(), DaemonError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera);
     }
-    let mut shell = start(settings, generation, read_settings, once)?;
+    let mut shell = start(settings, chosen, read_settings, once)?;
     let end = shell.run();
     stop(shell);
     end
@@ -127,10 +129,15 @@ pub fn run(
 /// Starts every part, the cameras last.
 fn start(
     settings: &Settings,
-    generation: &Arc<Generation>,
+    chosen: Chosen,
     read_settings: ReadSettings,
     once: bool,
 ) -> Result<Shell, DaemonError> {
+    let Chosen { generation, stored, note } = chosen;
+    let generation = &generation;
+    if let Some(note) = note {
+        tracing::warn!(note, "another model than the one in use last");
+    }
     let (credentials, tls) = (credentials(settings)?, tls(settings)?);
     let (to_ends, ends) = unbounded();
     let (recorder, loaded) = Recorder::open(identity::state_folder(settings), &to_ends)?;
@@ -163,7 +170,7 @@ fn start(
     };
     let overrides = loaded.parse(StateFile::Overrides, Overrides::parse);
     let mut effects = Vec::new();
-    let facts = shell::facts_of(generation);
+    let facts = shell::facts_of(generation, stored.clone());
     let scene = Scene::new(now, identity::identity(node.clone()), new, facts, overrides, &mut effects);
     let detected = DetectedFrames::default();
     let model = &generation.manifest.name;
@@ -185,7 +192,13 @@ fn start(
         taps: vec![Box::new(detected)],
         cameras,
         slot,
-        swap: Swap::new(Arc::clone(generation), count, share),
+        swap: Swap::new(
+            (Arc::clone(generation), stored),
+            settings.detector.model_file(),
+            models::generations(settings),
+            count,
+            share,
+        ),
         reload: Reload::new(read_settings),
         service: Service::new(now.mono),
         watchdog: Watchdog::new(now.mono),

@@ -6,6 +6,8 @@
 mod keeping;
 
 use crate::atomic_file;
+use crate::generations::{Generations, Stamp};
+use crate::regular_file;
 use crate::samples::Store;
 use crate::scene::{NewSample, StateFile};
 use crate::thread::{self, EndNotice};
@@ -62,6 +64,8 @@ pub(super) struct Recorder {
     patience: Duration,
     /// Whether the last round could be written; comes after each round, also one that had nothing to do.
     answers: Receiver<bool>,
+    /// Another process changed which tuned model is to be used.
+    models: Receiver<()>,
     /// Closes when the thread has ended.
     ended: Receiver<()>,
 }
@@ -120,9 +124,11 @@ impl Recorder {
         let (waiting, frames, hurry) = (Waiting::default(), Frames::default(), Arc::<AtomicBool>::default());
         let (wake, work) = bounded(1);
         let (answer, answers) = bounded(1);
+        let (changed, models) = bounded(1);
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
         let store = folder.as_deref().map(Store::within);
+        let watched = folder.as_deref().map(|folder| ModelsWatch::new(Generations::within(folder), changed));
         let work = Work { wake: work, answer, frames: Arc::clone(&frames), hurry: Arc::clone(&hurry) };
         let writer = folder.map(|folder| Writer {
             folder,
@@ -132,10 +138,13 @@ impl Recorder {
             _lock: lock,
         });
         thread::spawn("recorder", ends, move || {
-            run(writer, &mut Keeping::new(store), &work);
+            run(writer, &mut Keeping::new(store), watched, &work);
             drop(ended_in);
         })?;
-        Ok((Self { waiting, frames, hurry, wake: Some(wake), patience: PATIENCE, answers, ended }, loaded))
+        Ok((
+            Self { waiting, frames, hurry, wake: Some(wake), patience: PATIENCE, answers, models, ended },
+            loaded,
+        ))
     }
 
     /// Writes this soon, unless newer bytes for the same file come first.
@@ -169,6 +178,11 @@ impl Recorder {
     /// After each round of the thread: whether everything could be written.
     pub fn answers(&self) -> &Receiver<bool> {
         &self.answers
+    }
+
+    /// After another process changed which tuned model is to be used.
+    pub fn models(&self) -> &Receiver<()> {
+        &self.models
     }
 
     /// Begins the end: what waits is written, then the thread ends. The result closes when it has.
@@ -223,6 +237,16 @@ pub(super) fn is_in_use(folder: &Path) -> bool {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
+/// The process of the daemon that writes to this folder, if one does and it may be seen.
+#[must_use]
+pub fn pid_of(folder: &Path) -> Option<u32> {
+    /// Longest number.
+    const MOST: u64 = 16;
+    let text = regular_file::read(&folder.join("lock"), MOST).ok()?;
+    let pid = std::str::from_utf8(&text).ok()?.trim().parse().ok()?;
+    is_in_use(folder).then_some(pid)
+}
+
 /// Whether state can be kept in this folder, in words: it is made, locked and written to, as a daemon would.
 ///
 /// # Errors
@@ -250,11 +274,36 @@ struct Work {
     hurry: Arc<AtomicBool>,
 }
 
-fn run(mut writer: Option<Writer>, keeping: &mut Keeping, work: &Work) {
+/// Tells when another process changed which tuned model is to be used.
+struct ModelsWatch {
+    generations: Generations,
+    changed: Sender<()>,
+    stamp: Option<Stamp>,
+}
+
+impl ModelsWatch {
+    fn new(generations: Generations, changed: Sender<()>) -> Self {
+        generations.remove_leftovers();
+        let stamp = generations.stamp();
+        Self { generations, changed, stamp }
+    }
+
+    fn look(&mut self) {
+        let stamp = self.generations.stamp();
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            // One that was not looked at yet says the same.
+            let _ = self.changed.try_send(());
+        }
+    }
+}
+
+fn run(mut writer: Option<Writer>, keeping: &mut Keeping, mut models: Option<ModelsWatch>, work: &Work) {
     let frames = || std::mem::take(&mut *work.frames.lock().unwrap_or_else(PoisonError::into_inner));
     while work.wake.recv().is_ok() {
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);
         keeping.round(frames(), work.hurry.load(Ordering::Relaxed));
+        models.iter_mut().for_each(ModelsWatch::look);
         // An answer that was not looked at yet says the same.
         let _ = work.answer.try_send(well);
     }
@@ -319,7 +368,13 @@ fn lock_folder(folder: &Path) -> Result<Option<File>, RecorderError> {
         }
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => {
+            // For `pid_of`; who cannot read it does without.
+            let pid = format!("{}\n", std::process::id());
+            let _ =
+                rustix::fs::ftruncate(&file, 0).and_then(|()| rustix::io::pwrite(&file, pid.as_bytes(), 0));
+            Ok(Some(file))
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Err(RecorderError::InUse { folder: folder.to_path_buf() }),
         Err(error) => {
             tracing::warn!(folder = %folder.display(), %error, "state folder cannot be locked");

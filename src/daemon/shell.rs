@@ -20,7 +20,7 @@ use crate::health;
 use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
 use crate::publish::{Deadlines, LinkNews, LinkStatus, Publisher, PublisherOptions, Tls};
 use crate::scene::{
-    CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile,
+    CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile, Stored,
 };
 use crate::secret::Secret;
 use crate::settings::Settings;
@@ -93,6 +93,7 @@ impl Shell {
                 recv(self.reload.results()) -> result => on(result, |result| self.take_reload(result)),
                 recv(self.swap.results()) -> swapped => on(swapped, |swapped| self.take_swap(swapped)),
                 recv(self.recorder.answers()) -> well => on(well, |well| self.take_recorder_answer(well)),
+                recv(self.recorder.models()) -> changed => on(changed, |()| self.load_model()),
                 recv(self.ends) -> notice => on(notice, |notice| self.take_end(notice)),
                 recv(clock) -> _ => self.take_tick(),
                 recv(deadline) -> _ => self.handle(Input::Tick),
@@ -123,7 +124,7 @@ impl Shell {
                     self.dispatcher.limit(WorkerLimits { workers, share_percent })
                 }
                 Effect::Load(path) => self.swap.load(path),
-                Effect::RollBack { .. } => self.swap.roll_back(),
+                Effect::RollBack => self.swap.roll_back(),
                 Effect::GiveUp { reason } => {
                     return ControlFlow::Break(Err(DaemonError::NoModelLeft { reason }));
                 }
@@ -235,22 +236,28 @@ impl Shell {
         ControlFlow::Continue(())
     }
 
+    /// Another process tuned a model, or went back to an earlier one.
+    fn load_model(&mut self) -> Turn {
+        self.swap.load_again();
+        ControlFlow::Continue(())
+    }
+
     fn take_swap(&mut self, swapped: Swapped) -> Turn {
         self.swap.take(&swapped);
         let turn = match swapped {
-            Swapped::Same => ControlFlow::Continue(()),
+            Swapped::Same(stored) => self.handle(Input::Stored(stored)),
             Swapped::Failed(error) => {
                 tracing::error!(%error, "model not changed; the one in use stays");
                 ControlFlow::Continue(())
             }
-            Swapped::Ready { generation, offer } => {
+            Swapped::Ready { generation, stored, offer } => {
                 self.slot.put(offer);
                 tracing::info!(
                     model = generation.manifest.name,
                     generation = generation.number,
                     "model changed"
                 );
-                let turn = self.handle(Input::Generation(Box::new(facts_of(&generation))));
+                let turn = self.handle(Input::Generation(Box::new(facts_of(&generation, stored))));
                 self.keep_retained_topics();
                 turn
             }
@@ -391,7 +398,7 @@ pub(super) fn publisher_options(
 }
 
 /// What the scene must know of a loaded model.
-pub(super) fn facts_of(generation: &Generation) -> GenerationFacts {
+pub(super) fn facts_of(generation: &Generation, stored: Stored) -> GenerationFacts {
     let input = &generation.manifest.input;
     GenerationFacts {
         number: generation.number,
@@ -399,5 +406,6 @@ pub(super) fn facts_of(generation: &Generation) -> GenerationFacts {
         name: generation.manifest.name.clone(),
         labels: generation.labels.clone(),
         input: [input.width, input.height],
+        stored,
     }
 }

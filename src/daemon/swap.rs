@@ -3,9 +3,12 @@
 //! The workers' sessions are built here, on a thread of their own, so that no frame waits for one. A file
 //! that cannot be used costs a line in the log; the generation in use stays.
 
+use super::models::{self, Chosen};
 use crate::detector::{DetectError, Generation, SelfTestError};
+use crate::generations::{Generations, GenerationsError};
 use crate::model::ModelError;
 use crate::pipeline::Offer;
+use crate::scene::Stored;
 use crate::settings::WorkerShare;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
@@ -17,6 +20,9 @@ pub(super) enum SwapError {
     /// The file cannot be used.
     #[error("{0}")]
     Model(#[from] ModelError),
+    /// The tuned models cannot be changed.
+    #[error("{0}")]
+    Generations(#[from] GenerationsError),
     /// It loads, and fails where it counts.
     #[error("{path}: {source}")]
     SelfTest { path: String, source: SelfTestError },
@@ -31,9 +37,9 @@ pub(super) enum SwapError {
 /// What came of looking at a model file.
 pub(super) enum Swapped {
     /// It is another one, and ready to be used.
-    Ready { generation: Arc<Generation>, offer: Offer },
-    /// It is the one in use.
-    Same,
+    Ready { generation: Arc<Generation>, stored: Stored, offer: Offer },
+    /// It is the one in use; its place among the tuned ones may have changed.
+    Same(Stored),
     /// It cannot be used.
     Failed(SwapError),
 }
@@ -41,16 +47,21 @@ pub(super) enum Swapped {
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 enum Request {
-    /// Look at this file.
+    /// Look at this file, or the model that was tuned from it.
     Load(PathBuf),
-    /// Build sessions of the generation before again.
+    /// Use the generation before again.
     RollBack,
 }
 
 /// The generations of this process, and the one that is being prepared.
 pub(super) struct Swap {
     current: Arc<Generation>,
+    /// Its place among the tuned models.
+    stored: Stored,
     previous: Option<Arc<Generation>>,
+    /// The model of the settings, and where those are that were tuned from it.
+    base: PathBuf,
+    generations: Option<Generations>,
     next_number: u64,
     workers: usize,
     share: WorkerShare,
@@ -62,11 +73,30 @@ pub(super) struct Swap {
 }
 
 impl Swap {
-    /// With the generation that the daemon was started with.
-    pub fn new(current: Arc<Generation>, workers: usize, share: WorkerShare) -> Self {
+    /// With the model that the daemon was started with, chosen for the settings' file `base`.
+    pub fn new(
+        (current, stored): (Arc<Generation>, Stored),
+        base: PathBuf,
+        generations: Option<Generations>,
+        workers: usize,
+        share: WorkerShare,
+    ) -> Self {
         let (to, results) = bounded(1);
         let next_number = current.number + 1;
-        Self { current, previous: None, next_number, workers, share, busy: false, waiting: None, to, results }
+        Self {
+            current,
+            stored,
+            previous: None,
+            base,
+            generations,
+            next_number,
+            workers,
+            share,
+            busy: false,
+            waiting: None,
+            to,
+            results,
+        }
     }
 
     /// What came of the requests.
@@ -77,6 +107,11 @@ impl Swap {
     /// Looks at this file, and prepares it if it is another one than the one in use.
     pub fn load(&mut self, path: PathBuf) {
         self.request(Request::Load(path));
+    }
+
+    /// Looks at the model that is to be used for the settings' file, which another process may have changed.
+    pub fn load_again(&mut self) {
+        self.request(Request::Load(self.base.clone()));
     }
 
     /// Prepares the generation before the one in use.
@@ -94,12 +129,25 @@ impl Swap {
             self.waiting = Some(request);
             return;
         }
-        let preparation = match request {
-            Request::Load(path) => Preparation { path: Some(path), ..self.preparation(&self.current) },
+        let what = match request {
+            Request::Load(base) => {
+                self.base = base;
+                What::InUse
+            }
+            Request::RollBack if self.stored.number > 0 => What::Earlier,
             Request::RollBack => match &self.previous {
-                Some(previous) => self.preparation(previous),
+                Some(previous) => What::Known(Arc::clone(previous)),
                 None => return,
             },
+        };
+        let preparation = Preparation {
+            what,
+            base: self.base.clone(),
+            generations: self.generations.clone(),
+            known: Arc::clone(&self.current),
+            number: self.next_number,
+            workers: self.workers,
+            share: self.share,
         };
         let to = self.to.clone();
         self.busy = true;
@@ -112,17 +160,17 @@ impl Swap {
         }
     }
 
-    fn preparation(&self, known: &Arc<Generation>) -> Preparation {
-        let (known, number) = (Arc::clone(known), self.next_number);
-        Preparation { path: None, known, number, workers: self.workers, share: self.share }
-    }
-
     /// Takes what came of a request; whoever asked meanwhile is served next.
     pub fn take(&mut self, swapped: &Swapped) {
         self.busy = false;
-        if let Swapped::Ready { generation, .. } = swapped {
-            self.next_number = self.next_number.max(generation.number + 1);
-            self.previous = Some(std::mem::replace(&mut self.current, Arc::clone(generation)));
+        match swapped {
+            Swapped::Ready { generation, stored, .. } => {
+                self.next_number = self.next_number.max(generation.number + 1);
+                self.previous = Some(std::mem::replace(&mut self.current, Arc::clone(generation)));
+                self.stored = stored.clone();
+            }
+            Swapped::Same(stored) => self.stored = stored.clone(),
+            Swapped::Failed(_) => {}
         }
         if let Some(request) = self.waiting.take() {
             self.request(request);
@@ -130,10 +178,22 @@ impl Swap {
     }
 }
 
+/// What is to be prepared.
+enum What {
+    /// What is in use for the settings' file.
+    InUse,
+    /// The tuned model before the one in use, which is left for good.
+    Earlier,
+    /// A model that is loaded.
+    Known(Arc<Generation>),
+}
+
 /// The work of the swap's thread.
 struct Preparation {
-    /// The file to look at; `None`: sessions of `known`.
-    path: Option<PathBuf>,
+    what: What,
+    base: PathBuf,
+    generations: Option<Generations>,
+    /// In use now.
     known: Arc<Generation>,
     number: u64,
     workers: usize,
@@ -149,20 +209,27 @@ impl Preparation {
     }
 
     fn prepare(self) -> Result<Swapped, SwapError> {
-        let generation = match &self.path {
-            None => self.known,
-            Some(path) => {
-                let generation = Generation::load(path, self.number)?;
+        if let (What::Earlier, Some(generations)) = (&self.what, &self.generations) {
+            generations.roll_back(&self.base, None)?;
+        }
+        let (generation, stored) = match self.what {
+            What::Known(generation) => (generation, Stored::default()),
+            What::InUse | What::Earlier => {
+                let Chosen { generation, stored, note } =
+                    models::load(self.generations.as_ref(), &self.base, self.number)?;
+                if let Some(note) = note {
+                    tracing::warn!(note, "another model than the one in use last");
+                }
                 if generation.sha256 == self.known.sha256 {
-                    return Ok(Swapped::Same);
+                    return Ok(Swapped::Same(stored));
                 }
                 let named = |source| SwapError::SelfTest { path: generation.path.clone(), source };
                 generation.self_test(self.share.threads).map_err(named)?;
-                generation
+                (generation, stored)
             }
         };
         let named = |source| SwapError::Session { path: generation.path.clone(), source };
         let offer = Offer::of(&generation, self.workers, self.share).map_err(named)?;
-        Ok(Swapped::Ready { generation, offer })
+        Ok(Swapped::Ready { generation, stored, offer })
     }
 }

@@ -17,6 +17,21 @@ pub struct GenerationFacts {
     pub labels: Vec<String>,
     /// Width and height of the input, pixels.
     pub input: [u32; 2],
+    /// Where it stands among the tuned models.
+    pub stored: Stored,
+}
+
+/// Where a model stands among the tuned ones of the state folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its number; 0: the model of the settings.
+    pub number: u64,
+    /// Numbers in use before, the last one first.
+    pub earlier: Vec<u64>,
+    /// Judged better, and not in use yet.
+    pub candidate: Option<u64>,
+    /// What the candidate, or else the one in use, is better at; empty if there is nothing to say.
+    pub summary: String,
 }
 
 impl GenerationFacts {
@@ -59,13 +74,13 @@ pub(super) struct Generations {
     previous: Option<Generation>,
     /// The one in use was gone back to because the one after it failed.
     fell_back: bool,
-    /// A rollback to this number was asked for and has not happened yet.
-    rolling_back_to: Option<u64>,
+    /// A rollback was asked for and has not happened yet.
+    rolling_back: bool,
 }
 
 impl Generations {
     pub fn new(facts: GenerationFacts) -> Self {
-        Self { current: Generation::new(facts), previous: None, fell_back: false, rolling_back_to: None }
+        Self { current: Generation::new(facts), previous: None, fell_back: false, rolling_back: false }
     }
 
     pub fn current(&self) -> &Generation {
@@ -86,34 +101,43 @@ impl Generations {
 
     /// Takes the generation that judges from now on.
     pub fn take(&mut self, facts: GenerationFacts) {
-        self.fell_back = self.rolling_back_to.take() == Some(facts.number);
+        self.fell_back = std::mem::take(&mut self.rolling_back);
         let next = Generation::new(facts);
         self.previous = Some(std::mem::replace(&mut self.current, next));
     }
 
+    /// Takes the place of the one in use among the tuned ones. Whether it changed.
+    pub fn place(&mut self, stored: Stored) -> bool {
+        self.rolling_back = false;
+        let before = std::mem::replace(&mut self.current.facts.stored, stored);
+        before != self.current.facts.stored
+    }
+
     /// A worker failed three times in a row on this generation: back to the one before, or the end where
-    /// there is none.
+    /// there is none. Before a tuned model there is another one in any case.
     ///
     /// The one that was gone back to has none before it, because the one that failed is no way out.
     pub fn unfit(&mut self, number: u64, reason: String, effects: &mut Vec<Effect>) {
-        if number != self.current.facts.number || self.rolling_back_to.is_some() {
+        if number != self.current.facts.number || self.rolling_back {
             return;
         }
-        match &self.previous {
-            Some(previous) if !self.fell_back => {
-                let to = previous.facts.number;
-                self.rolling_back_to = Some(to);
-                effects.push(Effect::Tell(Log::RolledBack { from: number, to, reason }));
-                effects.push(Effect::RollBack { to });
-            }
-            _ => effects.push(Effect::GiveUp { reason }),
+        let from_memory = self.previous.is_some() && !self.fell_back;
+        if from_memory || self.current.facts.stored.number > 0 {
+            self.rolling_back = true;
+            effects.push(Effect::Tell(Log::RolledBack { generation: number, reason }));
+            effects.push(Effect::RollBack);
+        } else {
+            effects.push(Effect::GiveUp { reason });
         }
     }
 
     /// For `bridge/model`.
     pub fn state(&self) -> ModelState {
-        let earlier =
-            self.previous.iter().filter(|_| !self.fell_back).map(|previous| previous.facts.number).collect();
-        ModelState::in_use(self.current.facts.number, &self.current.facts.name, earlier)
+        let GenerationFacts { name, stored, .. } = &self.current.facts;
+        ModelState {
+            latest_version: stored.candidate.unwrap_or(stored.number).to_string(),
+            release_summary: stored.summary.clone(),
+            ..ModelState::in_use(stored.number, name, stored.earlier.clone())
+        }
     }
 }

@@ -22,7 +22,7 @@ mod tally;
 mod tests;
 
 pub use camera::CameraNews;
-pub use generations::GenerationFacts;
+pub use generations::{GenerationFacts, Stored};
 pub use overrides::Overrides;
 pub use report::{Facts, Identity};
 pub use sampling::NewSample;
@@ -80,6 +80,8 @@ pub enum Input<'a> {
     Machine(Box<Facts>),
     /// Frames are judged by this generation from now on.
     Generation(Box<GenerationFacts>),
+    /// The model in use stays, and may have another place among the tuned ones.
+    Stored(Stored),
     /// A worker failed three times in a row on the generation with this number.
     Unfit {
         /// The generation's number.
@@ -143,11 +145,8 @@ pub enum Effect {
     },
     /// Look at this model file, and swap to it if it is another one than the one in use.
     Load(PathBuf),
-    /// Go back to the generation with this number, which is still loaded.
-    RollBack {
-        /// Its number.
-        to: u64,
-    },
+    /// Go back to the generation before the one in use.
+    RollBack,
     /// End the daemon: there is no model left that works.
     GiveUp {
         /// What failed last.
@@ -174,7 +173,7 @@ pub enum Log {
     UnknownCamera { camera: Arc<str> },
     Throttled { workers: usize, share_percent: u32, temperature_c: Option<f64> },
     ThrottledNoMore { share_percent: u32 },
-    RolledBack { from: u64, to: u64, reason: String },
+    RolledBack { generation: u64, reason: String },
     Stuck,
 }
 
@@ -231,6 +230,11 @@ impl Scene {
             Input::Link(link) => self.report.take_link(link),
             Input::Machine(facts) => self.take_facts(now, *facts, effects),
             Input::Generation(facts) => self.take_generation(*facts, effects),
+            Input::Stored(stored) => {
+                if self.generations.place(stored) {
+                    self.publish_model(effects);
+                }
+            }
             Input::Unfit { generation, reason } => self.generations.unfit(generation, reason, effects),
             Input::Tick => self.check_progress(now, effects),
             Input::Stop => return self.stop(effects),

@@ -32,7 +32,14 @@ fn numbered(settings: Settings, first: usize) -> NewSettings {
 
 fn generation(number: u64, labels: &[&str]) -> GenerationFacts {
     let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-    GenerationFacts { number, sha256: format!("{number:064}"), name: "m".into(), labels, input: [320, 320] }
+    GenerationFacts {
+        number,
+        sha256: format!("{number:064}"),
+        name: "m".into(),
+        labels,
+        input: [320, 320],
+        stored: Stored::default(),
+    }
 }
 
 impl House {
@@ -162,7 +169,7 @@ fn at_the_start_status_and_switches_are_told_and_no_count_is() {
         BTreeMap::from([("person".into(), "person".into()), ("cat".into(), "cat".into())])
     );
     let model: ModelState = house.json("bridge/model");
-    assert_eq!((model.installed_version.as_str(), model.can_rollback_to), ("1", Vec::new()));
+    assert_eq!((model.installed_version.as_str(), model.can_rollback_to), ("0", Vec::new()));
 }
 
 #[test]
@@ -432,7 +439,11 @@ fn classes_are_mapped_through_the_generation_that_judged() {
     // One after it: its class 0 is a dog.
     house.outcome(40, 0, 2, Verdict::Detected(vec![Detection { class: 0, score: 0.9, bbox: [0.0; 4] }]));
     assert_eq!(house.text("front/dog"), Some("1"));
-    assert_eq!(house.json::<ModelState>("bridge/model").can_rollback_to, [1]);
+    let stored = Stored { number: 5, earlier: vec![4, 0], candidate: Some(6), summary: "better".into() };
+    house.at(50, Input::Stored(stored));
+    let model: ModelState = house.json("bridge/model");
+    assert_eq!((model.installed_version.as_str(), model.latest_version.as_str()), ("5", "6"));
+    assert_eq!((model.can_rollback_to, model.release_summary.as_str()), (vec![4, 0], "better"));
 }
 
 #[test]
@@ -440,7 +451,7 @@ fn a_generation_that_fails_is_rolled_back_and_told_once() {
     let mut house = House::new(&["front"]);
     house.at(10, Input::Generation(Box::new(generation(2, &["person"]))));
     let unfit = || Input::Unfit { generation: 2, reason: "panicked".into() };
-    assert!(house.at(20, unfit()).contains(&Effect::RollBack { to: 1 }));
+    assert!(house.at(20, unfit()).contains(&Effect::RollBack));
     assert_eq!(house.at(30, unfit()), [], "one rollback at a time");
     house.at(40, Input::Generation(Box::new(generation(1, &["person", "cat", ""]))));
     house.at(6000, Input::Tick);
