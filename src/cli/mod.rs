@@ -8,15 +8,16 @@ mod exit;
 mod labels;
 mod log;
 mod manual;
+mod models;
 mod print;
 mod progress;
 mod run_model;
 mod samples;
+mod tune;
 mod watch;
 
 use crate::capture;
 use crate::daemon;
-use crate::detector::Generation;
 use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use exit::{Exit, Failure};
@@ -83,6 +84,18 @@ enum Command {
             Frames are kept where samples.enabled is on; they never leave this machine by themselves.\n\n\
         Exit code: 0 done; 1 some sample or file failed; 2 usage.")]
     Samples(samples::SamplesArguments),
+    /// Learn from labelled samples, and use the tuned model if it is better
+    #[command(after_help = tune::EXAMPLES)]
+    Tune(tune::TuneArguments),
+    /// List the tuned models of this machine, or choose which one is used
+    #[command(after_help = "Examples:\n  sudo retinad models\n  sudo retinad models --use 3\n\n\
+        The one in use is marked `*`. Generation 0 is the model of the settings; the three before the one in use are\n\
+        kept. A daemon that runs changes between two frames.")]
+    Models(models::ModelsArguments),
+    /// Go back to the model before the one in use
+    #[command(after_help = "Examples:\n  sudo retinad rollback\n  sudo retinad rollback 0\n\n\
+        A daemon that runs changes between two frames.")]
+    Rollback(models::RollbackArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
@@ -171,8 +184,8 @@ fn carry_out(
     match command {
         Command::Run(RunArguments { model, once }) => {
             let settings = load(&model)?;
-            let generation = Generation::load(&settings.detector.model_file(), FIRST_GENERATION)?;
-            Ok(daemon::run(&settings, &generation, Arc::new(move || load(&model)), once)?)
+            let chosen = daemon::load_model(&settings, FIRST_GENERATION)?;
+            Ok(daemon::run(&settings, chosen, Arc::new(move || load(&model)), once)?)
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
         Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
@@ -186,6 +199,9 @@ fn carry_out(
         Command::ExecWithParent(arguments) => Err(become_child(&arguments)),
         Command::RunModel(arguments) => run_model::run_model(&arguments),
         Command::Samples(arguments) => samples::samples(&load(&none)?, &arguments),
+        Command::Tune(arguments) => tune::tune(&load(&arguments.model)?, &arguments),
+        Command::Models(arguments) => models::models(&load(&none)?, &arguments),
+        Command::Rollback(arguments) => models::rollback(&load(&none)?, &arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }

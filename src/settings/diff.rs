@@ -3,6 +3,7 @@
 use super::keys::{CAMERA_KIND, CAMERAS, Key, TakesEffect};
 use super::{
     CameraSettings, DetectorSettings, HealthSettings, MqttSettings, SamplesSettings, Settings, Source,
+    TuneSettings,
 };
 
 /// What a change of the settings changes. Names are dotted, in the order of the table; cameras are in the
@@ -36,7 +37,7 @@ impl Settings {
     #[must_use]
     pub fn diff(&self, new: &Self) -> SettingsDiff {
         // The fields are named without `..`, so that a section added later cannot be forgotten here.
-        let Self { node: _, state_dir: _, detector, mqtt, health, samples, cameras } = self;
+        let Self { node: _, state_dir: _, detector, mqtt, health, samples, tune, cameras } = self;
         let mut diff = SettingsDiff::default();
         let embedded = mqtt.host.is_empty() || new.mqtt.host.is_empty();
         diff.add("", self.changed_keys(new), embedded);
@@ -44,6 +45,7 @@ impl Settings {
         diff.add("mqtt.", MqttSettings::changed_keys(mqtt, &new.mqtt), embedded);
         diff.add("health.", HealthSettings::changed_keys(health, &new.health), embedded);
         diff.add("samples.", SamplesSettings::changed_keys(samples, &new.samples), embedded);
+        diff.add("tune.", TuneSettings::changed_keys(tune, &new.tune), embedded);
         for (id, old) in cameras {
             match new.cameras.get(id) {
                 None => diff.cameras_removed.push(id.clone()),

@@ -94,12 +94,13 @@ pub struct Section {
 }
 
 /// The sections that are not cameras, in the order of the documents.
-pub const SECTIONS: [Section; 5] = [
+pub const SECTIONS: [Section; 6] = [
     Section { name: "", about: super::Settings::ABOUT, keys: super::Settings::KEYS },
     Section { name: "detector", about: super::DetectorSettings::ABOUT, keys: super::DetectorSettings::KEYS },
     Section { name: "mqtt", about: super::MqttSettings::ABOUT, keys: super::MqttSettings::KEYS },
     Section { name: "health", about: super::HealthSettings::ABOUT, keys: super::HealthSettings::KEYS },
     Section { name: "samples", about: super::SamplesSettings::ABOUT, keys: super::SamplesSettings::KEYS },
+    Section { name: "tune", about: super::TuneSettings::ABOUT, keys: super::TuneSettings::KEYS },
 ];
 
 /// The name of the section that holds the cameras, `[cameras.<id>]`.

@@ -30,6 +30,7 @@ mod load;
 mod mqtt;
 mod samples;
 mod text;
+mod tune;
 pub mod value;
 
 pub use camera::{
@@ -43,6 +44,7 @@ pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
 pub use mqtt::{DetectionsMode, HealthSettings, MqttSettings};
 pub use samples::SamplesSettings;
 pub use text::masked_toml;
+pub use tune::{TuneClasses, TuneLoss, TuneSettings};
 
 use keys::section;
 use std::collections::BTreeMap;
@@ -77,6 +79,8 @@ section! {
         health: HealthSettings,
         /// Frames that are kept to learn from.
         samples: SamplesSettings,
+        /// How the model learns from them.
+        tune: TuneSettings,
         /// Cameras by id (`[a-z0-9][a-z0-9_-]{0,31}`).
         cameras: BTreeMap<String, CameraSettings>,
     }

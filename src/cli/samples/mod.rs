@@ -70,7 +70,7 @@ pub fn samples(settings: &Settings, arguments: &SamplesArguments) -> Result<(), 
     }
 }
 
-fn store(settings: &Settings, folder: Option<&Path>) -> Result<Store, Failure> {
+pub(super) fn store(settings: &Settings, folder: Option<&Path>) -> Result<Store, Failure> {
     if let Some(folder) = folder {
         return match folder.metadata() {
             Ok(found) if !found.is_dir() => Err(usage(format!("{}: must be a folder", folder.display()))),
