@@ -28,6 +28,28 @@ pub enum DetectError {
     Failed(String),
 }
 
+/// What the manifest says of decoding its heads.
+pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOptions) {
+    let manifest = &generation.manifest;
+    let options = DecodeOptions {
+        score_threshold: manifest.decode.score_threshold,
+        topk_per_level: manifest.decode.topk_per_level,
+        nms_iou: manifest.decode.nms_iou,
+        max_detections: manifest.decode.max_detections,
+        clip: match manifest.decode.clip {
+            ClipOrder::BeforeNms => Clip::BeforeNms,
+            ClipOrder::AfterNms => Clip::AfterNms,
+        },
+        drop_empty: true,
+        weights: manifest.box_coder.weights,
+        clamp: manifest.box_coder.clamp,
+        logits: manifest.activation.logits,
+    };
+    let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
+    let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
+    (anchors.into_iter().zip(&manifest.heads).map(level).collect(), options)
+}
+
 /// A detector of one thread, with its own memory.
 pub struct Detector {
     generation: Arc<Generation>,
@@ -46,23 +68,7 @@ impl Detector {
     /// [`DetectError::Failed`] if the threads cannot be started.
     pub fn new(generation: &Arc<Generation>, threads: usize) -> Result<Self, DetectError> {
         let manifest = &generation.manifest;
-        let options = DecodeOptions {
-            score_threshold: manifest.decode.score_threshold,
-            topk_per_level: manifest.decode.topk_per_level,
-            nms_iou: manifest.decode.nms_iou,
-            max_detections: manifest.decode.max_detections,
-            clip: match manifest.decode.clip {
-                ClipOrder::BeforeNms => Clip::BeforeNms,
-                ClipOrder::AfterNms => Clip::AfterNms,
-            },
-            drop_empty: true,
-            weights: manifest.box_coder.weights,
-            clamp: manifest.box_coder.clamp,
-            logits: manifest.activation.logits,
-        };
-        let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
-        let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
-        let levels = anchors.into_iter().zip(&manifest.heads).map(level).collect();
+        let (levels, options) = decoding(generation);
         Ok(Self {
             generation: Arc::clone(generation),
             session: generation.engine.session(threads).map_err(DetectError::Failed)?,

@@ -57,6 +57,10 @@ pub enum Corner {
     UpperLeft,
     /// Below, on the left.
     LowerLeft,
+    /// Above, on the right.
+    UpperRight,
+    /// Below, on the right.
+    LowerRight,
 }
 
 const THICK: u32 = 3;
@@ -112,6 +116,8 @@ impl Lines {
                 .position(match self.legend {
                     Corner::UpperLeft => SeriesLabelPosition::UpperLeft,
                     Corner::LowerLeft => SeriesLabelPosition::LowerLeft,
+                    Corner::UpperRight => SeriesLabelPosition::UpperRight,
+                    Corner::LowerRight => SeriesLabelPosition::LowerRight,
                 })
                 .background_style(WHITE.mix(0.85))
                 .border_style(RGBColor(170, 170, 170))

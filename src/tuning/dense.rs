@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn a_product_is_the_sum_over_the_depth() {
-        for (depth, rows, columns) in [(1, 4, 16), (7, 8, 48), (33, 12, 32), (0, 4, 16), (128, 4, 32), (300, 8, 32)] {
+        for (depth, rows, columns) in
+            [(1, 4, 16), (7, 8, 48), (33, 12, 32), (0, 4, 16), (128, 4, 32), (300, 8, 32)]
+        {
             let value = |i: usize| ((i * 37 % 23) as f32 - 11.0) * 0.25;
             let left: Vec<f32> = (0..depth * rows).map(value).collect();
             let mut panels = vec![0.0; depth * rows];

@@ -9,12 +9,12 @@ use super::export::real_logits;
 use super::head::Head;
 use super::hooks::{LabelledPicture, Rest};
 use crate::detection::Tensor;
-use crate::detector::{Detector, Generation};
+use crate::detector::{Detector, Generation, decoding};
 use crate::engine::Arithmetic;
 use crate::image::{Letterbox, Placed};
 use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelFile, Placement, Tap};
 use crate::retinanet::anchors::{self, Level};
-use crate::retinanet::decode::{decode_box, deltas};
+use crate::retinanet::decode::{DecodeLevel, DecodeOptions, decode_box, deltas};
 use crate::retinanet::matching::{Limits, Match, match_anchors};
 use crate::retinanet::nms::iou;
 
@@ -59,6 +59,17 @@ pub struct PictureFeatures {
     pub levels: Vec<LevelFeatures>,
     /// Boxes that no anchor overlaps.
     pub unmatched: usize,
+}
+
+/// What decoding needs of a picture beside its class logits.
+#[derive(Debug, Clone)]
+pub struct PictureBoxes {
+    /// Box head of each level.
+    pub heads: Vec<Tensor>,
+    /// Where the picture lies in the input.
+    pub placed: Placed,
+    /// Width and height of the picture, pixels.
+    pub size: [u32; 2],
 }
 
 /// Takes features of pictures; of one thread.
@@ -115,6 +126,22 @@ impl FeatureExtractor {
     #[must_use]
     pub fn layer(&self) -> &ClassLayer {
         &self.layer
+    }
+
+    /// What decoding needs of the picture whose features were taken last.
+    #[must_use]
+    pub fn boxes_of_last(&self) -> PictureBoxes {
+        let (width, height) = (self.detector.picture().width, self.detector.picture().height);
+        PictureBoxes {
+            heads: self.detector.heads().levels.iter().map(|(_, boxes)| boxes.clone()).collect(),
+            placed: self.letterbox.place(width, height),
+            size: [width, height],
+        }
+    }
+
+    /// How the model's heads are decoded.
+    pub(super) fn decoding(&self) -> (Vec<DecodeLevel>, DecodeOptions) {
+        decoding(self.detector.generation())
     }
 
     /// What `picture` teaches.

@@ -4,7 +4,7 @@ use super::dense::{COLUMNS, ROWS};
 use crate::model::ClassLayer;
 
 /// The score of a background cell before training ([P], section 3.3).
-const PRIOR: f64 = 0.01;
+pub const PRIOR: f64 = 0.01;
 
 /// The last class layer in real numbers; output = anchor · classes + class.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,14 @@ impl Head {
     pub fn of(layer: &ClassLayer, classes: usize) -> Self {
         let (weights, bias) = (layer.weights.clone(), layer.bias.clone());
         Self { inputs: layer.inputs, anchors: bias.len() / classes.max(1), classes, weights, bias }
+    }
+
+    /// A head that knows nothing, for features of `layer`: weights 0, and a score of `prior` everywhere.
+    #[must_use]
+    pub fn untrained(layer: &ClassLayer, anchors: usize, classes: usize, prior: f64) -> Self {
+        let inputs = layer.inputs;
+        let bias = vec![-((1.0 - prior) / prior).ln() as f32; anchors * classes];
+        Self { inputs, anchors, classes, weights: vec![0.0; anchors * classes * inputs], bias }
     }
 
     /// The head with `added` more classes at the end: weights 0, and the bias that gives each anchor a score

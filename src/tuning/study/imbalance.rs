@@ -7,6 +7,11 @@
 use crate::retinanet::loss::Loss;
 use crate::tuning::shuffle::Random;
 
+/// Common samples for each rare one, as the figure has them.
+pub const RATIOS: [usize; 4] = [1, 10, 100, 1000];
+/// Learning rate of the figure's trainings.
+const RATE: f64 = 0.5;
+
 const HIDDEN: usize = 8;
 /// Weights of a hidden unit (two and a bias), then of the output with its bias.
 const WEIGHTS: usize = HIDDEN * 3 + HIDDEN + 1;
@@ -64,6 +69,49 @@ pub fn train(training: &Training) -> Vec<Epoch> {
         }
     }
     all
+}
+
+/// How the classes fare with one ratio and loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    /// Common samples for each rare one.
+    pub ratio: usize,
+    /// The loss, for people.
+    pub loss: &'static str,
+    /// Mean of the seeds, by epoch.
+    pub epochs: Vec<Epoch>,
+}
+
+/// What the three losses of the figure are called.
+pub const LOSSES: [&str; 3] = ["CE", "balanced CE", "FL γ 2"];
+
+/// The figure: each of [`RATIOS`] with cross entropy, with cross entropy balanced by the ratio, and with focal
+/// loss (γ 2, no α).
+#[must_use]
+pub fn courses(common: usize, epochs: usize, seeds: u64) -> Vec<Course> {
+    let mut courses = Vec::new();
+    for ratio in RATIOS {
+        let alpha = ratio as f64 / (ratio + 1) as f64;
+        let losses = [Loss::CrossEntropy, Loss::Balanced { alpha }, Loss::Focal { alpha: None, gamma: 2.0 }];
+        for (name, loss) in LOSSES.into_iter().zip(losses) {
+            let run = |seed| train(&Training { common, ratio, loss, epochs, rate: RATE, seed });
+            let runs: Vec<Vec<Epoch>> = (0..seeds.max(1)).map(run).collect();
+            courses.push(Course { ratio, loss: name, epochs: mean(&runs) });
+        }
+    }
+    courses
+}
+
+fn mean(runs: &[Vec<Epoch>]) -> Vec<Epoch> {
+    let of = |epoch: usize, value: fn(&Epoch) -> f64| {
+        runs.iter().map(|run| value(&run[epoch])).sum::<f64>() / runs.len() as f64
+    };
+    let at = |epoch| Epoch {
+        rare: of(epoch, |e| e.rare),
+        common: of(epoch, |e| e.common),
+        common_share: of(epoch, |e| e.common_share),
+    };
+    (0..runs.first().map_or(0, Vec::len)).map(at).collect()
 }
 
 /// Mean cross entropy of points of one class, and the sum of the loss's gradients.
