@@ -20,6 +20,7 @@ pub mod secret;
 pub mod settings;
 mod splitmix;
 pub mod thread;
+mod tls;
 // Floor 1: the public interface, pictures, model files, INT8 arithmetic.
 pub mod contract;
 pub mod image;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 36] = [
+const FLOORS: [(&str, u8); 37] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -37,6 +37,7 @@ const FLOORS: [(&str, u8); 36] = [
     ("plot", 0),
     ("regular_file", 0),
     ("thread", 0),
+    ("tls", 0),
     ("address", 0),
     ("secret", 0),
     ("splitmix", 0),

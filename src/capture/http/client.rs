@@ -96,8 +96,9 @@ impl Client {
             Some(config) => Arc::clone(config),
             None => Arc::clone(self.tls.insert(tls::config(None)?)),
         };
-        let name = ServerName::try_from(host).map_err(|e| e.to_string())?;
-        let socket = TlsConnector::from(config).connect(name, socket).await.map_err(|e| tls::words(&e))?;
+        let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
+        let connected = TlsConnector::from(config).connect(name, socket).await;
+        let socket = connected.map_err(|error| tls::in_words(&error, &host))?;
         send(request, socket).await
     }
 }

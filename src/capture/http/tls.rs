@@ -1,21 +1,16 @@
 //! TLS to a camera. Most have certificates of their own making, so one that stands in `ca_file` itself is
 //! trusted as it is; all others are checked against `ca_file` or the system's roots, by host name, too.
 
-use crate::regular_file;
+use crate::tls::{self, Peer, PemFile};
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
-};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Most bytes of a file of certificates; the roots of a whole system have about 220 KB.
-const MOST_BYTES: u64 = 1 << 20;
+const CA_KEY: &str = "ca_file";
 
 /// What we trust: the certificates of `ca_file`, or the system's.
 ///
@@ -24,18 +19,16 @@ const MOST_BYTES: u64 = 1 << 20;
 pub(super) fn config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let trusted = match ca_file {
-        Some(path) => of_file(path)?,
-        None => rustls_native_certs::load_native_certs().certs,
+        Some(path) => PemFile::read(path)
+            .and_then(|file| file.certificates())
+            .map_err(|reason| format!("{CA_KEY} {}: {reason}", path.display()))?,
+        None => tls::system_roots(CA_KEY)?,
     };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     if roots.is_empty() {
-        return Err(match ca_file {
-            Some(path) => format!("ca_file {}: no certificate in it can be used", path.display()),
-            None => {
-                "this system has no certificates to trust (package ca-certificates); or set ca_file".into()
-            }
-        });
+        let whose = ca_file.map_or("this system".into(), |path| format!("{CA_KEY} {}", path.display()));
+        return Err(format!("{whose}: no certificate in it can be used"));
     }
     let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
@@ -47,18 +40,6 @@ pub(super) fn config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String
         .map_err(|e| e.to_string())?;
     let verifier = Arc::new(Pinned { pinned, usual, provider });
     Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-}
-
-fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bad = |reason: String| format!("ca_file {}: {reason}", path.display());
-    let bytes = regular_file::read(path, MOST_BYTES).map_err(|error| bad(error.to_string()))?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(bad("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".into()));
-    }
-    Ok(certificates)
 }
 
 /// Trusts certificates that are known one by one, and checks all others as usual.
@@ -107,29 +88,14 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-const NOT_TRUSTED: &str = "its certificate is not trusted: put it into a file and name that as ca_file";
-
-/// A failed handshake, for people.
-pub(super) fn words(error: &std::io::Error) -> String {
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return format!("TLS: {error}");
-    };
-    // Certificates of their own making say that they are an authority, which a server's must not be.
-    let self_made = |error: &CertificateError| error.to_string().contains("CaUsedAsEndEntity");
-    match tls {
-        Error::InvalidCertificate(error) if self_made(error) => NOT_TRUSTED.into(),
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => NOT_TRUSTED.into(),
-        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "its certificate has expired (or the clock of one of the two is wrong)".into()
+/// A failed handshake with the camera on `host`, for people.
+pub(super) fn in_words(error: &std::io::Error, host: &str) -> String {
+    let peer = Peer { name: "the camera", host, ca_key: CA_KEY, pins: true, own: None };
+    match tls::error_in(error) {
+        Some(tls_error) if tls::is_no_tls(error) => {
+            format!("{}; an http:// address may be right", peer.in_words(tls_error))
         }
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for another host name: use that name, or put the certificate into ca_file"
-            .into(),
-        Error::InvalidMessage(_) => "speaks no TLS there: an http:// address may be right".into(),
-        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "speaks only TLS before 1.2, which is not safe".into()
-        }
-        other => format!("TLS: {other}"),
+        Some(error) => peer.in_words(error),
+        None => format!("TLS: {error}"),
     }
 }

@@ -5,10 +5,11 @@
 //! of TLS against whatever address it was given, ends the session over a message that is too large, and
 //! loses what it had accepted. Here each wait has an end.
 
-use super::tls::{self, Tls};
+use super::tls::{Tls, in_words};
 use super::wire::{Hello, Message, Oversize, Packet, Reader, Version, Violation, Welcome, Writer};
 use crate::dial;
 use crate::publish::Deadlines;
+use crate::tls::{error_in, is_no_tls};
 use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -303,9 +304,9 @@ async fn first_packet(
     loop {
         let read = stream.read_buf(&mut reader.buffer).await;
         if let Err(error) = &read
-            && let Some(tls) = tls::error_in(error)
+            && let Some(tls) = error_in(error)
         {
-            return Err(NotOpened::Failed(Failure::Unreachable(tls::in_words(tls, &target.host))));
+            return Err(NotOpened::Failed(Failure::Unreachable(in_words(tls, &target.host))));
         }
         if read.is_err() || read.is_ok_and(|bytes| bytes == 0) {
             return Ok(None);
@@ -343,16 +344,16 @@ async fn secure(
         Ok(stream) => return Ok(stream),
         Err(error) => error,
     };
-    if tls::is_no_tls(&error) && matches!(timeout(GUESS, speaks_plain_mqtt(target)).await, Ok(true)) {
+    if is_no_tls(&error) && matches!(timeout(GUESS, speaks_plain_mqtt(target)).await, Ok(true)) {
         let words = "this port speaks MQTT without TLS; set mqtt.port to the broker's port with TLS \
                      (often 8883), or mqtt.tls = false";
         return Err(Failure::Unreachable(words.into()));
     }
-    let words = match tls::error_in(&error) {
-        _ if tls::is_no_tls(&error) => {
+    let words = match error_in(&error) {
+        _ if is_no_tls(&error) => {
             format!("no TLS handshake came about; is this a port with TLS? ({error})")
         }
-        Some(tls) => tls::in_words(tls, &target.host),
+        Some(tls) => in_words(tls, &target.host),
         None => error.to_string(),
     };
     Err(Failure::Unreachable(words))
@@ -366,7 +367,7 @@ async fn speaks_tls(target: &Target) -> bool {
     };
     match TlsConnector::from(tls.config()).connect(name, tcp).await {
         Ok(_) => true,
-        Err(error) => !tls::is_no_tls(&error),
+        Err(error) => !is_no_tls(&error),
     }
 }
 
@@ -550,8 +551,8 @@ async fn write_some(output: &mut (impl AsyncWrite + Unpin), waiting: &mut BytesM
 }
 
 fn lost(error: &std::io::Error) -> Failure {
-    match tls::error_in(error) {
-        Some(tls) => Failure::Lost(tls::in_words(tls, "the broker")),
+    match error_in(error) {
+        Some(tls) => Failure::Lost(in_words(tls, "the broker")),
         None => Failure::Lost(format!("connection lost: {error}")),
     }
 }
