@@ -5,9 +5,10 @@ mod mosquitto;
 mod program;
 
 use mosquitto::{Broker, Listener};
-use program::{Daemon, PICTURES, config, folder, output, retinad};
+use program::{Daemon, PICTURES, ROOT, config, folder, output, retinad};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 /// What `check` says of the broker, with the line after it, and its exit code.
 fn checked(config: &std::path::Path) -> (Option<i32>, String) {
@@ -104,5 +105,66 @@ fn watch_says_the_best_score_where_none_passes() {
     let _ = watch.wait();
     assert!(seen.len() < 3000, "{seen:#?}");
     assert!(seen.iter().any(|line| line.contains("album") && line.contains("nothing  ")), "{seen:#?}");
+    daemon.terminate();
+}
+
+/// The access list of docs/mqtt.md.
+fn documented_access_list() -> String {
+    let pages = std::fs::read_to_string(format!("{ROOT}/docs/mqtt.md")).expect("docs/mqtt.md");
+    let chapter = pages.split("## Access list for Mosquitto").nth(1).expect("the chapter");
+    chapter.split("```").nth(1).expect("the list").trim().to_owned() + "\n"
+}
+
+#[test]
+fn the_access_list_of_the_manual_is_enough_for_check_and_run() {
+    let folder = folder();
+    let (acl, users) = (folder.path().join("acl"), folder.path().join("users"));
+    std::fs::write(&users, "").expect("written");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "geheim\n").expect("written");
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).expect("set");
+    for user in ["pi-porch", "homeassistant"] {
+        let made = Command::new("mosquitto_passwd").arg("-b").arg(&users).args([user, "geheim"]).output();
+        let Ok(made) = made else {
+            println!("SKIPPED: mosquitto_passwd is not installed (apt-get install mosquitto)");
+            return;
+        };
+        assert!(made.status.success(), "{made:?}");
+    }
+    let list = documented_access_list();
+    let start = |list: &str| {
+        std::fs::write(&acl, list).expect("written");
+        Broker::start(&format!("password_file {}\nacl_file {}", users.display(), acl.display()))
+    };
+    let settings = |port| {
+        let login = format!("username = \"pi-porch\"\npassword_file = \"{}\"\n", password.display());
+        let path = config(folder.path(), port, &(login + PICTURES));
+        let text =
+            std::fs::read_to_string(&path).expect("settings").replace("node = \"n\"", "node = \"pi-porch\"");
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    // `bridge/info` is read only where another node seems to have our name, so nothing misses it here.
+    for (left_out, missing) in [
+        ("topic write retinad/pi-porch/#", "publishing to retinad/pi-porch/status (NotAuthorized)"),
+        ("topic read retinad/pi-porch/+/+/set", "reading retinad/pi-porch/album/detect/set"),
+    ] {
+        let Some(broker) = start(&list.replacen(&format!("{left_out}\n"), "", 1)) else { return };
+        let (code, said) = checked(&settings(broker.port));
+        assert!(list.contains(left_out) && said.contains(missing), "without {left_out}: {said}");
+        assert_eq!(code, Some(69), "without {left_out}: {said}");
+    }
+    let Some(broker) = start(&list) else { return };
+    let settings = settings(broker.port);
+    let (code, said) = checked(&settings);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("publishing and 2 command topics granted"), "{said}");
+    // What is tried is what runs: the daemon is online, and another user's command reaches it.
+    let daemon = Daemon::start(&settings);
+    daemon.logged("connected to the broker", 20);
+    let as_home = ["-u", "homeassistant", "-P", "geheim", "-q", "1"];
+    broker.publish(&[&as_home[..], &["-t", "retinad/pi-porch/album/threshold/set", "-m", "0.7"]].concat());
+    daemon.logged("threshold set", 10);
+    assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     daemon.terminate();
 }
