@@ -134,7 +134,30 @@ pub fn check_input(graph: &pb::GraphProto) -> Result<(), String> {
         let kind = type_name(tensor.elem_type);
         return Err(format!("input `{}` is of {kind}, must be FLOAT", input.name));
     }
-    Ok(())
+    check_sides(&input.name, tensor.shape.as_ref().map(|shape| &shape.dim[..]).unwrap_or_default())
+}
+
+/// Most sides of an input that an error shows.
+const SHOWN_SIDES: usize = 8;
+
+/// Checks that every side of an input is a number: memory and steps are laid out before the first frame.
+fn check_sides(input: &str, sides: &[pb::tensor_shape_proto::Dimension]) -> Result<(), String> {
+    use pb::tensor_shape_proto::dimension::Value;
+    let way = "export the model with fixed sides, such as [1, 3, 320, 320]";
+    if sides.is_empty() {
+        return Err(format!("input `{input}` does not say its sides; {way}"));
+    }
+    let fixed = |side: &pb::tensor_shape_proto::Dimension| matches!(side.value, Some(Value::DimValue(1..)));
+    if sides.iter().all(fixed) {
+        return Ok(());
+    }
+    let shown = sides.iter().take(SHOWN_SIDES).map(|side| match &side.value {
+        Some(Value::DimValue(n)) if *n > 0 => n.to_string(),
+        Some(Value::DimParam(name)) if !name.is_empty() => name.chars().take(30).collect(),
+        _ => "?".into(),
+    });
+    let shown: Vec<String> = shown.collect();
+    Err(format!("input `{input}` leaves sides open ([{}]); {way}", shown.join(", ")))
 }
 
 /// Checks the sizes of all values as far as they follow from constants and the input's shape.

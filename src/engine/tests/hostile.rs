@@ -70,6 +70,49 @@ fn refusal(what: &str, model: &pb::ModelProto) -> String {
 
 const FAR: i64 = 1 << 40;
 
+/// Writes `side` in the place of side `i` of the input.
+fn with_side(i: usize, side: Option<pb::tensor_shape_proto::dimension::Value>) -> pb::ModelProto {
+    let mut model = model(vec![node("Relu", &["x"], "y", vec![])], vec![]);
+    let input = &mut model.graph.as_mut().expect("a graph").input[0];
+    let Some(pb::type_proto::Value::TensorType(tensor)) =
+        input.r#type.as_mut().and_then(|t| t.value.as_mut())
+    else {
+        panic!("the input is a tensor");
+    };
+    tensor.shape.as_mut().expect("a shape").dim[i].value = side;
+    model
+}
+
+#[test]
+fn open_sides_of_the_input_are_named_with_the_way_out() {
+    use pb::tensor_shape_proto::dimension::Value::{DimParam, DimValue};
+    for (what, i, side, shown) in [
+        ("batch", 0, Some(DimParam("batch".into())), "[batch, 3, 8, 8]"),
+        ("height", 2, Some(DimParam("height".into())), "[1, 3, height, 8]"),
+        ("unsaid", 3, None, "[1, 3, 8, ?]"),
+        ("without a name", 3, Some(DimParam(String::new())), "[1, 3, 8, ?]"),
+        ("-1", 3, Some(DimValue(-1)), "[1, 3, 8, ?]"),
+        ("0", 2, Some(DimValue(0)), "[1, 3, ?, 8]"),
+        ("a long name", 1, Some(DimParam("n".repeat(9000))), "leaves sides open"),
+    ] {
+        let open = with_side(i, side);
+        let said = refusal(what, &open);
+        assert!(said.contains("hostile.onnx") && said.contains("input `x` leaves sides open"), "{said}");
+        assert!(said.contains(shown) && said.contains("export the model with fixed sides"), "{said}");
+        // Who says the sides, as a manifest does, may have them open in the graph.
+        let file = ModelFile::parse("open.onnx", open.encode_to_vec()).expect("a model file");
+        Engine::load_for(&file, Arithmetic::Float, &[1, 3, 8, 8]).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+    let mut bare = with_side(0, None);
+    let input = &mut bare.graph.as_mut().expect("a graph").input[0];
+    if let Some(pb::type_proto::Value::TensorType(tensor)) =
+        input.r#type.as_mut().and_then(|t| t.value.as_mut())
+    {
+        tensor.shape = None;
+    }
+    assert!(refusal("no shape", &bare).contains("input `x` does not say its sides; export"));
+}
+
 #[test]
 fn huge_shapes_are_refused_at_once_by_name() {
     let one = |op: &str, inputs: &[&str], attributes, constants| {
