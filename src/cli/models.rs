@@ -47,7 +47,7 @@ pub fn models(settings: &Settings, arguments: &ModelsArguments) -> Result<(), Fa
     if let Some(number) = arguments.number {
         return changed(settings, generations.activate(&base, Some(number)).map_err(failed)?);
     }
-    for entry in generations.entries(&base).map_err(failed)? {
+    for entry in generations.entries(&base) {
         tell(&entry, arguments.json);
     }
     Ok(())

@@ -54,17 +54,12 @@ pub enum GenerationsError {
         /// Which ones there are, in words.
         present: String,
     },
+    /// No generation was named, and none waits.
+    #[error("no tuned model waits to be used; name one of `retinad models`")]
+    NoCandidate,
     /// Nothing is there to go back to.
     #[error("the model of the settings is in use: there is nothing to go back to")]
     First,
-    /// The model of the settings changed since.
-    #[error("generation {number} was made from another model than {}; tune anew", base.display())]
-    OtherBase {
-        /// What was asked for.
-        number: u64,
-        /// The model of the settings.
-        base: PathBuf,
-    },
     /// A model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -234,7 +229,7 @@ impl Generations {
         let mut state = self.state_for(base)?;
         let number = match number.or(state.candidate) {
             Some(number) => number,
-            None => return Err(self.absent(state.next)),
+            None => return Err(GenerationsError::NoCandidate),
         };
         if number != 0 && !self.file(number).exists() {
             return Err(self.absent(number));
@@ -276,10 +271,8 @@ impl Generations {
     }
 
     /// Every generation on the disk, the settings' own first, with which one is in use.
-    ///
-    /// # Errors
-    /// [`GenerationsError`].
-    pub fn entries(&self, base: &Path) -> Result<Vec<Entry>, GenerationsError> {
+    #[must_use]
+    pub fn entries(&self, base: &Path) -> Vec<Entry> {
         let in_use = self.in_use(base);
         let candidate = in_use.candidate;
         let mut numbers = self.numbers();
@@ -290,7 +283,7 @@ impl Generations {
             in_use: number == in_use.number,
             candidate: candidate == Some(number),
         };
-        Ok(numbers.into_iter().map(entry).collect())
+        numbers.into_iter().map(entry).collect()
     }
 
     /// Tells whether [`Generations::in_use`] may say something else than before: it differs after each change.
@@ -419,4 +412,122 @@ impl Generations {
 fn sha256_of(path: &Path) -> Option<String> {
     let bytes = regular_file::read(path, crate::model::MAX_BYTES as u64).ok()?;
     Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Manifest;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        base: PathBuf,
+        generations: Generations,
+    }
+
+    fn place() -> Place {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = folder.path().join("base.onnx");
+        std::fs::write(&base, model("base")).expect("written");
+        let generations = Generations::within(folder.path());
+        Place { folder, base, generations }
+    }
+
+    /// The shipped model with another version.
+    fn model(version: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
+        let file = ModelFile::read(&path).expect("the shipped model");
+        let manifest = Manifest { version: version.into(), ..file.manifest().expect("a manifest").clone() };
+        file.with_manifest(&manifest).expect("written")
+    }
+
+    impl Place {
+        fn in_use(&self) -> (u64, Vec<u64>) {
+            let in_use = self.generations.in_use(&self.base);
+            assert_eq!(in_use.note, None);
+            (in_use.number, in_use.earlier)
+        }
+
+        fn add_and_use(&self, version: &str) -> u64 {
+            let number = self.generations.add(&self.base, &model(version)).expect("added");
+            self.generations.activate(&self.base, None).expect("in use").generation.min(number)
+        }
+    }
+
+    #[test]
+    fn a_tuned_model_waits_is_used_and_is_gone_back_from() {
+        let place = place();
+        assert_eq!(place.in_use(), (0, Vec::new()));
+        let stamp = place.generations.stamp();
+        assert_eq!(place.generations.add(&place.base, &model("one")).expect("added"), 1);
+        assert_eq!(place.in_use(), (0, Vec::new()), "a candidate waits");
+        assert_eq!(place.generations.in_use(&place.base).candidate, Some(1));
+        let change = place.generations.activate(&place.base, None).expect("in use");
+        assert_eq!(change, Change { generation: 1, previous: 0 });
+        assert_ne!(place.generations.stamp(), stamp);
+        assert_eq!(place.in_use(), (1, vec![0]));
+        assert_eq!(place.add_and_use("two"), 2);
+        assert_eq!(place.in_use(), (2, vec![1, 0]));
+        let change = place.generations.roll_back(&place.base, None).expect("gone back");
+        assert_eq!((change, place.in_use()), (Change { generation: 1, previous: 2 }, (1, vec![0])));
+        place.generations.roll_back(&place.base, None).expect("gone back");
+        assert_eq!(place.in_use(), (0, Vec::new()));
+        let error = place.generations.roll_back(&place.base, None).expect_err("the first").to_string();
+        assert!(error.contains("nothing to go back to"), "{error}");
+        let error = place.generations.activate(&place.base, Some(9)).expect_err("absent").to_string();
+        assert_eq!(error, "generation 9: there is none; 0, the model of the settings, and 1, 2");
+        assert_eq!(place.add_and_use("three"), 3, "a number is never used twice");
+    }
+
+    #[test]
+    fn the_last_few_are_kept_and_older_ones_removed() {
+        let place = place();
+        for number in 1..=6 {
+            assert_eq!(place.add_and_use(&format!("{number}")), number);
+        }
+        assert_eq!(place.in_use(), (6, vec![5, 4, 3]));
+        let numbers: Vec<u64> =
+            place.generations.entries(&place.base).iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers, [0, 3, 4, 5, 6]);
+        assert_eq!(place.generations.roll_back(&place.base, Some(0)).expect("gone back").generation, 0);
+    }
+
+    #[test]
+    fn whatever_is_damaged_a_model_that_loads_is_used_and_a_note_says_so() {
+        let place = place();
+        place.add_and_use("one");
+        place.add_and_use("two");
+        let two = place.generations.file(2);
+        let whole = std::fs::read(&two).expect("there");
+        std::fs::write(&two, &whole[..whole.len() / 2]).expect("cut");
+        let in_use = place.generations.in_use(&place.base);
+        assert_eq!((in_use.number, in_use.earlier), (1, vec![0]));
+        assert!(in_use.note.expect("a note").contains("000002.onnx"));
+        std::fs::remove_file(place.generations.file(1)).expect("removed");
+        assert_eq!(place.generations.in_use(&place.base).number, 0);
+        let state = place.folder.path().join("models/generations.json");
+        for text in ["", "{", "{\"v\":9,\"base_sha256\":\"\",\"active\":2,\"next\":3}", "[1]"] {
+            std::fs::write(&state, text).expect("written");
+            let in_use = place.generations.in_use(&place.base);
+            let note = in_use.note.expect("a note");
+            assert!(
+                in_use.number == 0 && note.contains("generations.json") && note.lines().count() == 1,
+                "{note}"
+            );
+        }
+        assert_eq!(place.add_and_use("three"), 3, "a damaged file is no end, and 2 is taken");
+    }
+
+    #[test]
+    fn a_tuned_model_of_another_base_is_not_used() {
+        let place = place();
+        place.add_and_use("one");
+        std::fs::write(&place.base, model("newer base")).expect("written");
+        let in_use = place.generations.in_use(&place.base);
+        assert_eq!(in_use.number, 0);
+        let note = in_use.note.expect("a note");
+        assert!(note.contains("generation 1 was made from another model; tune anew"), "{note}");
+        assert_eq!(place.add_and_use("two"), 2);
+        assert_eq!(place.in_use(), (2, vec![0]));
+    }
 }

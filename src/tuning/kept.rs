@@ -10,7 +10,7 @@ use super::hooks::{LabelSource, LabelledPicture, Rest, Truth};
 use crate::frame::{Encoding, RawFrame};
 use crate::image::turn_of_file;
 use crate::retinanet::nms::iou;
-use crate::samples::{BACKGROUND, Sample, Store, Verdicts};
+use crate::samples::{BACKGROUND, Sample, SampleId, Store, Verdicts};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -61,6 +61,11 @@ impl KeptSamples {
     #[must_use]
     pub fn len(&self) -> usize {
         self.samples.len()
+    }
+
+    /// Their names.
+    pub fn ids(&self) -> impl Iterator<Item = &SampleId> {
+        self.samples.iter().map(|sample| &sample.id)
     }
 
     /// Whether there is none.
@@ -172,4 +177,77 @@ fn labelled(sample: &Sample, jpeg: Vec<u8>, classes: &[String]) -> LabelledPictu
     let turn = turn_of_file(&jpeg);
     let picture = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn, data: jpeg };
     LabelledPicture { name: sample.id.to_string(), picture, truths, rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Found, Label, Model, Origin};
+
+    fn sample(id: &str, verdicts: Verdicts) -> Sample {
+        Sample {
+            id: id.parse().expect("an id"),
+            camera: id.splitn(4, '-').nth(3).unwrap_or_default().to_owned(),
+            captured: "2026-11-26T15:23:01.123Z".into(),
+            width: 100,
+            height: 100,
+            reasons: Default::default(),
+            threshold: 0.5,
+            model: Model::default(),
+            found: Vec::new(),
+            labels: Vec::new(),
+            verdicts,
+        }
+    }
+
+    fn label(label: &str, bbox: [f32; 4]) -> Label {
+        Label { label: label.into(), bbox, origin: Origin::Person, ignore: false }
+    }
+
+    #[test]
+    fn a_quarter_is_held_out_and_frames_of_a_moment_stay_together() {
+        let mut held_out = 0;
+        for minute in 0..60 {
+            for moment in 0..12 {
+                let id = |second: u32| format!("20261126-15{minute:02}{:02}-123-front", 5 * moment + second);
+                let sides: Vec<bool> =
+                    (0..5).map(|second| is_held_out(&sample(&id(second), Verdicts::Whole))).collect();
+                assert!(sides.iter().all(|side| *side == sides[0]), "{minute}:{moment}");
+                held_out += usize::from(sides[0]);
+                assert!(!is_held_out(&sample(&id(0), Verdicts::Part)), "too little is known to judge by");
+            }
+        }
+        assert!((140..=220).contains(&held_out), "{held_out} of 720");
+    }
+
+    #[test]
+    fn false_alarms_are_counted_where_people_spoke() {
+        let found = |label: &str, score, bbox| Found { label: label.into(), score, bbox };
+        let mut whole = sample("20261126-152301-123-front", Verdicts::Whole);
+        whole.found = vec![
+            found("cat", 0.9, [0.0, 0.0, 40.0, 40.0]),
+            found("dog", 0.8, [50.0, 50.0, 90.0, 90.0]),
+            found("dog", 0.3, [0.0, 50.0, 40.0, 90.0]),
+        ];
+        whole.labels = vec![label("cat", [1.0, 0.0, 41.0, 40.0])];
+        assert_eq!(false_alarms(&whole).collect::<Vec<_>>(), ["dog"], "below the threshold nothing was told");
+        let mut part = Sample { verdicts: Verdicts::Part, ..whole.clone() };
+        assert_eq!(false_alarms(&part).count(), 0, "nobody spoke about the dog");
+        part.labels = vec![label(BACKGROUND, [0.0, 0.0, 40.0, 40.0])];
+        assert_eq!(false_alarms(&part).collect::<Vec<_>>(), ["cat"]);
+        part.labels = vec![label("horse", [50.0, 50.0, 90.0, 90.0])];
+        assert_eq!(false_alarms(&part).collect::<Vec<_>>(), ["dog"], "a wrong label is one, too");
+    }
+
+    #[test]
+    fn a_verdict_teaches_its_box_and_nothing_else() {
+        let mut part = sample("20261126-152301-123-front", Verdicts::Part);
+        part.labels = vec![label("cat", [0.0, 0.0, 40.0, 40.0]), label(BACKGROUND, [50.0, 50.0, 90.0, 90.0])];
+        let classes = ["dog".to_owned(), "cat".to_owned()];
+        let picture = labelled(&part, Vec::new(), &classes);
+        assert_eq!((picture.truths.len(), picture.truths[0].class), (1, 1));
+        assert_eq!(picture.rest, Rest::Unknown { nothing: vec![[50.0, 50.0, 90.0, 90.0]] });
+        part.verdicts = Verdicts::Whole;
+        assert_eq!(labelled(&part, Vec::new(), &classes).rest, Rest::Background);
+    }
 }
