@@ -77,7 +77,7 @@ resnet: setup
 # Random bytes where bytes of strangers come in (tests/fuzz), FUZZ_SECONDS for each of FUZZ_TARGETS; stops at the first that finds
 # something. What was found stands in tests/fuzz/artifacts/TARGET. FUZZ_SECONDS=60 FUZZ_TARGETS=framer make fuzz for a short one.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= broker_packets child_output client_packets framer onnx picture settings state_files
+FUZZ_TARGETS ?= broker_packets child_output client_packets framer onnx picture requests settings state_files
 fuzz: setup
 	@cargo fuzz --version >/dev/null 2>&1 || { \
 	  echo "cargo-fuzz is not there; get it with: cargo install cargo-fuzz (two minutes; needs g++), then run make again"; exit 1; }

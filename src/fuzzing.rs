@@ -5,7 +5,7 @@
 //! here runs the seeds, and what was found once, with a little random damage. Compiled for these two only.
 
 pub use crate::capture::fuzzing::{child_output, framer};
-pub use crate::daemon::fuzzing::state_files;
+pub use crate::daemon::fuzzing::{requests, state_files};
 pub use crate::image::fuzzing::{PICTURE_LIMIT, picture};
 pub use crate::publish::{broker_packets, client_packets};
 pub use crate::settings::fuzzing::settings;
@@ -17,12 +17,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 7] = [
+    const TARGETS: [(&str, Target); 8] = [
         ("broker_packets", broker_packets),
         ("child_output", child_output),
         ("client_packets", client_packets),
         ("framer", framer),
         ("picture", picture),
+        ("requests", requests),
         ("settings", settings),
         ("state_files", state_files),
     ];

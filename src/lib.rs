@@ -21,6 +21,7 @@ pub mod settings;
 mod splitmix;
 pub mod thread;
 mod tls;
+pub mod verb;
 // Floor 1: the public interface, pictures, model files, INT8 arithmetic.
 pub mod contract;
 pub mod image;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 37] = [
+const FLOORS: [(&str, u8); 38] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -41,6 +41,7 @@ const FLOORS: [(&str, u8); 37] = [
     ("address", 0),
     ("secret", 0),
     ("splitmix", 0),
+    ("verb", 0),
 ];
 /// Vocabulary that everybody may use.
 const GROUND: [&str; 3] = ["settings", "error", "lib"];

@@ -52,7 +52,7 @@ fn command(publisher: &Publisher, seconds: u64) -> Option<Change> {
     loop {
         match publisher.news().recv_deadline(until).ok()? {
             LinkNews::Command(command) => return Some(command.change),
-            LinkNews::Changed => {}
+            LinkNews::Request(_) | LinkNews::Changed => {}
         }
     }
 }

@@ -25,7 +25,7 @@ fn a_broker_that_grants_all_is_well_and_nothing_is_left_behind() {
     let listener = Listener::start(broker.port);
     let (code, said) = checked(&config(folder.path(), broker.port, PICTURES));
     assert!(
-        said.contains("ok") && said.contains("as retinad-n: publishing and 2 command topics granted"),
+        said.contains("ok") && said.contains("as retinad-n: publishing and 4 subscriptions granted"),
         "{said}"
     );
     assert_eq!(code, Some(0), "{said}");

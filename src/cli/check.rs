@@ -152,7 +152,7 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
     match publish::rehearse(&options, daemon::runs_here(settings)) {
         Ok(found) if found.refused.is_empty() => {
             let words = format!(
-                "{host}:{port}{over} as {}: publishing and {} command topics granted",
+                "{host}:{port}{over} as {}: publishing and {} subscriptions granted",
                 found.client_id, found.commands
             );
             print::result("broker", true, &words);

@@ -34,6 +34,8 @@ pub struct Info {
     pub cameras_left_out: usize,
     /// Largest payloads, bytes.
     pub limits: Limits,
+    /// Verbs that may be asked for on `bridge/request/<verb>`: `mqtt.allow` of the settings.
+    pub allow: Vec<String>,
     /// For each camera that has any, what was set over MQTT and is in force instead of the settings.
     pub overrides: BTreeMap<String, Overridden>,
     /// Names of the settings that were changed and take effect only at the next start; empty if there are
@@ -99,11 +101,13 @@ pub struct CameraInfo {
 pub struct Limits {
     /// Largest payload of `<cam>/detections`, bytes.
     pub detections: usize,
+    /// Largest payload of `bridge/request/<verb>`, bytes.
+    pub request: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { detections: Kind::Detections.spec().max_bytes }
+        Self { detections: Kind::Detections.spec().max_bytes, request: Kind::Request.spec().max_bytes }
     }
 }
 
@@ -128,7 +132,13 @@ impl Info {
     /// The message as JSON within the topic's limit: first the cameras' labels go, then cameras, which are
     /// counted.
     #[must_use]
-    pub fn encode_fitting(mut self) -> Vec<u8> {
+    pub fn encode_fitting(self) -> Vec<u8> {
+        serde_json::to_vec(&self.fitting()).unwrap_or_default()
+    }
+
+    /// The message within the topic's limit.
+    #[must_use]
+    pub fn fitting(mut self) -> Self {
         let size = |cameras: &BTreeMap<String, CameraInfo>| {
             serde_json::to_vec(cameras).map_or(0, |bytes| bytes.len())
         };
@@ -142,7 +152,7 @@ impl Info {
         }
         let shown = &self.cameras;
         self.overrides.retain(|camera, _| shown.contains_key(camera));
-        serde_json::to_vec(&self).unwrap_or_default()
+        self
     }
 }
 
@@ -315,11 +325,17 @@ impl Health {
     /// The message as JSON within the topic's limit: with hundreds of cameras the last ones are left out,
     /// since their topics show their status anyway.
     #[must_use]
-    pub fn encode_fitting(mut self) -> Vec<u8> {
+    pub fn encode_fitting(self) -> Vec<u8> {
+        serde_json::to_vec(&self.fitting()).unwrap_or_default()
+    }
+
+    /// The message within the topic's limit.
+    #[must_use]
+    pub fn fitting(mut self) -> Self {
         loop {
             let bytes = serde_json::to_vec(&self).unwrap_or_default();
             if bytes.len() <= Kind::Health.spec().max_bytes || self.cameras.is_empty() {
-                return bytes;
+                return self;
             }
             let keep = self.cameras.len() * 3 / 4;
             self.cameras = std::mem::take(&mut self.cameras).into_iter().take(keep).collect();
@@ -373,6 +389,7 @@ mod tests {
                 .collect(),
             cameras_left_out: 0,
             limits: Limits::default(),
+            allow: Vec::new(),
             overrides: (0..cameras)
                 .map(|i| (format!("a-camera-with-a-long-name-{i:04}"), Overridden::default()))
                 .collect(),

@@ -10,6 +10,8 @@ mod detections;
 #[cfg(test)]
 mod documents;
 mod problem;
+mod request;
+mod response;
 mod slug;
 mod text;
 mod topic;
@@ -23,6 +25,10 @@ pub(crate) use command::THRESHOLD;
 pub use command::{Change, Command, CommandError};
 pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode_fitting};
 pub use problem::Problem;
+pub use request::{Feedback, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction};
+pub use response::{
+    Code, Data, Deleted, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo, SamplesPage,
+};
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};
 pub use topic::{Class, Form, Kind, Names, Spec, TOPICS, Topic, Way, parse_of_any_node};

@@ -135,6 +135,11 @@ const fn planned(
     Spec { kind, pattern, way, form, max_bytes, when, built: false }
 }
 
+/// The placeholder that stands for one level or two.
+const VERB: &str = "<verb>";
+/// Most bytes of each level of a verb.
+const MAX_VERB_LEVEL: usize = 32;
+
 const STATE: Way = Way::Out(Class::State);
 const LATEST: Way = Way::Out(Class::Latest);
 const EVENT: Way = Way::Out(Class::Event);
@@ -155,8 +160,8 @@ pub const TOPICS: [Spec; 25] = [
     planned(Kind::Tune, "bridge/tune", STATE, Form::Json("tune"), 2 * KIB, "a tuning job changes; progress at most every 5 s"),
     row(Kind::Model, "bridge/model", STATE, Form::Json("model"), KIB, "on connect and when another model is in use"),
     planned(Kind::Log, "bridge/log", SAMPLE, Form::Json("log"), KIB, "a warning or error; off by default, at most one a second"),
-    planned(Kind::Request, "bridge/request/<verb>", IN, Form::Json("request"), 16 * KIB, "asks for something, once"),
-    planned(Kind::Response, "bridge/response/<verb>", RESPONSE, Form::Json("response"), 16 * KIB, "once for each request"),
+    row(Kind::Request, "bridge/request/<verb>", IN, Form::Json("request"), 16 * KIB, "asks for something, once"),
+    row(Kind::Response, "bridge/response/<verb>", RESPONSE, Form::Json("response"), 40 * KIB, "once for each request"),
     row(Kind::CameraStatus, "<cam>/status", STATE, Form::Text, 8, "on change and on connect"),
     row(Kind::Detections, "<cam>/detections", SAMPLE, Form::Json("detections"), 24 * KIB,
         "for each frame, as `mqtt.detections` says, at most `mqtt.max_rate` a second"),
@@ -220,6 +225,12 @@ impl Topic {
         Self::filled(Kind::Count, [Some(Arc::clone(camera)), Some(Arc::clone(label_slug)), None])
     }
 
+    /// `bridge/request/<verb>` or `bridge/response/<verb>`; a verb has one level or two.
+    #[must_use]
+    pub fn of_verb(kind: Kind, verb: &Arc<str>) -> Self {
+        Self::filled(kind, [Some(Arc::clone(verb)), None, None])
+    }
+
     fn filled(kind: Kind, names: [Option<Arc<str>>; 3]) -> Self {
         let placeholders = kind.spec().pattern.split('/').filter(|level| level.starts_with('<')).count();
         assert!(placeholders == names.iter().flatten().count(), "{kind:?} has {placeholders} placeholders");
@@ -244,6 +255,12 @@ impl Topic {
         if self.spec().pattern.starts_with("<cam>") { self.names[0].as_ref() } else { None }
     }
 
+    /// The verb of a request or response.
+    #[must_use]
+    pub fn verb(&self) -> Option<&Arc<str>> {
+        if self.spec().pattern.ends_with(VERB) { self.names[0].as_ref() } else { None }
+    }
+
     /// The topic that answers a set: `<cam>/detect/set` is answered on `<cam>/detect/state`.
     #[must_use]
     pub fn answer(&self) -> Option<Self> {
@@ -251,6 +268,7 @@ impl Topic {
             Kind::DetectSet => Kind::DetectState,
             Kind::ThresholdSet => Kind::ThresholdState,
             Kind::SnapshotsSet => Kind::SnapshotsState,
+            Kind::Request => Kind::Response,
             _ => return None,
         };
         Some(Self { kind, names: self.names.clone() })
@@ -301,7 +319,8 @@ impl Names {
         }
     }
 
-    /// A subscription to every topic of this kind.
+    /// A subscription to every topic of this kind; of requests and responses, to those whose verb has one
+    /// level.
     #[must_use]
     pub fn filter(&self, kind: Kind) -> String {
         let levels: Vec<&str> = kind
@@ -312,6 +331,14 @@ impl Names {
             .collect();
         let relative = levels.join("/");
         relative.strip_prefix('/').map_or_else(|| format!("{}/{relative}", self.prefix), str::to_owned)
+    }
+
+    /// Subscriptions to the requests of every verb, those of one level and of two.
+    #[must_use]
+    pub fn request_filters(&self) -> [String; 2] {
+        let one = self.filter(Kind::Request);
+        let two = format!("{one}/+");
+        [one, two]
     }
 }
 
@@ -333,12 +360,17 @@ fn parse_levels(text: &str, from_root: bool) -> Option<Topic> {
 
 fn matched(spec: &Spec, levels: &[&str]) -> Option<Topic> {
     let pattern: Vec<&str> = spec.pattern.trim_start_matches('/').split('/').collect();
-    if pattern.len() != levels.len() {
+    let has_verb = spec.pattern.ends_with(VERB);
+    if pattern.len() != levels.len() && !(has_verb && pattern.len() + 1 == levels.len()) {
         return None;
     }
     let mut found = Vec::new();
-    for (wanted, level) in pattern.iter().zip(levels) {
-        if wanted.starts_with('<') && may_stand_for(wanted, level) {
+    for (i, (wanted, level)) in pattern.iter().zip(levels).enumerate() {
+        if *wanted == VERB {
+            let verb = &levels[i..];
+            verb.iter().all(|level| may_stand_for(VERB, level)).then_some(())?;
+            found.push(Arc::from(verb.join("/")));
+        } else if wanted.starts_with('<') && may_stand_for(wanted, level) {
             found.push(Arc::from(*level));
         } else if wanted != level {
             return None;
@@ -353,6 +385,11 @@ fn may_stand_for(placeholder: &str, level: &str) -> bool {
     match placeholder {
         "<cam>" => !level.is_empty() && !RESERVED_CAMERAS.contains(&level),
         "<label>" => !level.is_empty() && !RESERVED_LABELS.contains(&level),
+        // A verb that nobody knows is answered under its own name, which must therefore be a plain one.
+        VERB => {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+            (1..=MAX_VERB_LEVEL).contains(&level.len()) && level.bytes().all(fits)
+        }
         _ => !level.is_empty(),
     }
 }
@@ -412,6 +449,24 @@ mod tests {
     fn a_filter_has_a_plus_for_each_name() {
         assert_eq!(Names::new("r", "+").filter(Kind::Detections), "r/+/+/detections");
         assert_eq!(Names::new("r", "n").filter(Kind::HomeAssistantStatus), "homeassistant/status");
+    }
+
+    #[test]
+    fn a_verb_has_one_level_or_two_of_plain_letters() {
+        let names = Names::new("r", "n");
+        let verb_of = |full: &str| names.parse(full).and_then(|topic| topic.verb().map(ToString::to_string));
+        for verb in ["feedback", "samples/list", "nobody_knows-it2"] {
+            assert_eq!(verb_of(&format!("r/n/bridge/request/{verb}")).as_deref(), Some(verb));
+            let request = Topic::of_verb(Kind::Request, &name(verb));
+            assert_eq!(names.full(&request), format!("r/n/bridge/request/{verb}"));
+            let answer = request.answer().map(|topic| names.full(&topic));
+            assert_eq!(answer, Some(format!("r/n/bridge/response/{verb}")));
+        }
+        let long = "x".repeat(33);
+        for verb in ["", "a/b/c", "samples/", "/list", "Info", "a b", "\u{7f}", "ü", long.as_str()] {
+            assert_eq!(verb_of(&format!("r/n/bridge/request/{verb}")), None, "{verb}");
+        }
+        assert_eq!(names.request_filters(), ["r/n/bridge/request/+", "r/n/bridge/request/+/+"]);
     }
 
     #[test]

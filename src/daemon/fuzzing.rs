@@ -1,7 +1,14 @@
-//! State files, as the fuzzer gives them.
+//! State files and requests, as the fuzzer gives them.
 
+use super::clock::Clock;
 use super::retained::RetainedTopics;
+use crate::contract::{Incoming, Names, Response};
+use crate::detection::{Detection, Outcome, Verdict};
+use crate::samples::Sample;
 use crate::scene::fuzzing::overrides;
+use crate::scene::{
+    Effect, Errand, GenerationFacts, Identity, Input, Labelling, NewSettings, Overrides, Scene,
+};
 use std::collections::BTreeSet;
 
 /// One of the state files: which, then its bytes.
@@ -23,4 +30,58 @@ pub fn state_files(bytes: &[u8]) {
         }
         Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
     }
+}
+
+/// A request: its verb, a line's end, its payload. Camera `front` has just told frame 7 with a cat and a person.
+pub fn requests(bytes: &[u8]) {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let verb = String::from_utf8_lossy(&bytes[..end]);
+    let topic = Names::new("base", "node").parse(&format!("base/node/bridge/request/{verb}"));
+    let Some(verb) = topic.as_ref().and_then(|topic| topic.verb()) else { return };
+    let incoming = Incoming::read(verb, &bytes[end + 1..]);
+    let (mut scene, now) = (scene_that_told_a_frame(), Clock::new().now());
+    let mut effects = Vec::new();
+    // The second time it is the same transaction, if it has one.
+    for _ in 0..2 {
+        scene.handle(now, Input::Request(Box::new(incoming.clone())), &mut effects);
+    }
+    for effect in effects {
+        match effect {
+            Effect::Publish(topic, payload) if topic.verb().is_some() => {
+                assert!(payload.len() <= topic.spec().max_bytes);
+                let answer: Response = serde_json::from_slice(&payload).expect("a response");
+                assert!(answer.data.is_some() != answer.error.is_some());
+                let words = answer.error.map_or(String::new(), |refusal| refusal.message);
+                assert!(!words.contains(char::is_control) && words.len() < 1000, "{words:?}");
+            }
+            Effect::Run(_, Errand::Label(labelling)) => assert_can_be_kept(*labelling),
+            _ => {}
+        }
+    }
+}
+
+/// What a verdict makes of a sample can be read again.
+fn assert_can_be_kept(labelling: Labelling) {
+    let mut sample = labelling.new.sample;
+    sample.take_opinion(&labelling.opinion).expect("few labels");
+    let read = Sample::from_json(&sample.id, &sample.to_json()).expect("what we wrote");
+    assert_eq!(read.labels.len(), sample.labels.len());
+}
+
+fn scene_that_told_a_frame() -> Scene {
+    let mut settings: crate::settings::Settings =
+        toml::from_str("[samples]\nenabled = true\n[cameras.front]\nkind = \"v4l2\"\n").expect("settings");
+    settings.mqtt.allow = crate::verb::NAMES.map(str::to_owned).to_vec();
+    let numbers = [("front".to_owned(), 0)].into();
+    let new = NewSettings { settings, numbers, restart_required: Vec::new() };
+    let labels = vec!["person".to_owned(), "cat".to_owned()];
+    let facts = GenerationFacts { number: 1, labels, input: [320, 320], ..GenerationFacts::default() };
+    let now = Clock::new().now();
+    let mut effects = Vec::new();
+    let mut scene = Scene::new(now, Identity::default(), new, facts, Overrides::default(), &mut effects);
+    let at = |class, left| Detection { class, score: 0.9, bbox: [left, 0.0, left + 20.0, 64.0] };
+    let verdict = Verdict::Detected(vec![at(1, 1.0), at(0, 30.0)]);
+    let outcome = Outcome { seq: 7, width: 64, height: 64, ..Outcome::of_nothing(now.mono, verdict) };
+    scene.handle(now, Input::Outcome(&outcome), &mut effects);
+    scene
 }

@@ -3,15 +3,17 @@
 //! [`Recorder::save`] never waits: the newest bytes of each file wait in a table until the thread has time
 //! for them. A disk that takes seconds to synchronise delays state files, and nothing else.
 
+mod errands;
 mod keeping;
 
 use crate::atomic_file;
+use crate::contract::{Data, Refusal};
 use crate::generations::{Generations, Stamp};
 use crate::regular_file;
 use crate::samples::Store;
-use crate::scene::{NewSample, StateFile};
+use crate::scene::{Errand, NewSample, StateFile, Ticket};
 use crate::thread::{self, EndNotice};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use keeping::Keeping;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
@@ -51,11 +53,16 @@ const MOST_FRAMES: usize = 4;
 type Waiting = Arc<Mutex<BTreeMap<StateFile, Vec<u8>>>>;
 /// Frames that are to be kept.
 type Frames = Arc<Mutex<Vec<NewSample>>>;
+/// What requests ask for; the scene has few of them under way.
+type Errands = Arc<Mutex<Vec<(Ticket, Errand)>>>;
+/// What came of one.
+type Done = (Ticket, Result<Data, Refusal>);
 
 /// The daemon's side of the recorder.
 pub(super) struct Recorder {
     waiting: Waiting,
     frames: Frames,
+    errands: Errands,
     /// Frames are written in the next round, and do not wait for others.
     hurry: Arc<AtomicBool>,
     /// Wakes the thread; closing it makes the thread write what waits and end.
@@ -66,6 +73,7 @@ pub(super) struct Recorder {
     answers: Receiver<bool>,
     /// Another process changed which tuned model is to be used.
     models: Receiver<()>,
+    done: Receiver<Done>,
     /// Closes when the thread has ended.
     ended: Receiver<()>,
 }
@@ -125,11 +133,20 @@ impl Recorder {
         let (wake, work) = bounded(1);
         let (answer, answers) = bounded(1);
         let (changed, models) = bounded(1);
+        let (to_done, done) = unbounded();
+        let errands = Errands::default();
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
         let store = folder.as_deref().map(Store::within);
         let watched = folder.as_deref().map(|folder| ModelsWatch::new(Generations::within(folder), changed));
-        let work = Work { wake: work, answer, frames: Arc::clone(&frames), hurry: Arc::clone(&hurry) };
+        let work = Work {
+            wake: work,
+            answer,
+            frames: Arc::clone(&frames),
+            errands: Arc::clone(&errands),
+            done: to_done,
+            hurry: Arc::clone(&hurry),
+        };
         let writer = folder.map(|folder| Writer {
             folder,
             waiting: Arc::clone(&waiting),
@@ -141,10 +158,19 @@ impl Recorder {
             run(writer, &mut Keeping::new(store), watched, &work);
             drop(ended_in);
         })?;
-        Ok((
-            Self { waiting, frames, hurry, wake: Some(wake), patience: PATIENCE, answers, models, ended },
-            loaded,
-        ))
+        let recorder = Self {
+            waiting,
+            frames,
+            errands,
+            hurry,
+            wake: Some(wake),
+            patience: PATIENCE,
+            answers,
+            models,
+            done,
+            ended,
+        };
+        Ok((recorder, loaded))
     }
 
     /// Writes this soon, unless newer bytes for the same file come first.
@@ -161,6 +187,17 @@ impl Recorder {
         }
         drop(frames);
         self.ping();
+    }
+
+    /// Does this for a request; what came of it arrives on [`Recorder::done`].
+    pub fn run(&self, ticket: Ticket, errand: Errand) {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner).push((ticket, errand));
+        self.ping();
+    }
+
+    /// What came of errands.
+    pub fn done(&self) -> &Receiver<Done> {
+        &self.done
     }
 
     /// The daemon is about to end: what waits for company is written now.
@@ -271,6 +308,8 @@ struct Work {
     wake: Receiver<()>,
     answer: Sender<bool>,
     frames: Frames,
+    errands: Errands,
+    done: Sender<Done>,
     hurry: Arc<AtomicBool>,
 }
 
@@ -303,6 +342,7 @@ fn run(mut writer: Option<Writer>, keeping: &mut Keeping, mut models: Option<Mod
     while work.wake.recv().is_ok() {
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);
         keeping.round(frames(), work.hurry.load(Ordering::Relaxed));
+        run_errands(keeping, work);
         models.iter_mut().for_each(ModelsWatch::look);
         // An answer that was not looked at yet says the same.
         let _ = work.answer.try_send(well);
@@ -311,6 +351,15 @@ fn run(mut writer: Option<Writer>, keeping: &mut Keeping, mut models: Option<Mod
         writer.write_what_waits();
     }
     keeping.round(frames(), true);
+    run_errands(keeping, work);
+}
+
+fn run_errands(keeping: &mut Keeping, work: &Work) {
+    for (ticket, errand) in std::mem::take(&mut *work.errands.lock().unwrap_or_else(PoisonError::into_inner))
+    {
+        // Nobody listens any more once the daemon ends.
+        let _ = work.done.send((ticket, keeping.run(errand)));
+    }
 }
 
 impl Writer {
@@ -422,7 +471,6 @@ fn set_aside(path: &Path, reason: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::unbounded;
 
     fn open(folder: &Path) -> (Recorder, Loaded) {
         Recorder::open(Some(folder.to_path_buf()), &unbounded().0).expect("opens")

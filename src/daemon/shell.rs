@@ -92,6 +92,9 @@ impl Shell {
                 recv(self.signal) -> number => on(number, |number| self.take_signal(number)),
                 recv(self.reload.results()) -> result => on(result, |result| self.take_reload(result)),
                 recv(self.swap.results()) -> swapped => on(swapped, |swapped| self.take_swap(swapped)),
+                recv(self.recorder.done()) -> done => on(done, |(ticket, result)| {
+                    self.handle(Input::Done(ticket, result))
+                }),
                 recv(self.recorder.answers()) -> well => on(well, |well| self.take_recorder_answer(well)),
                 recv(self.recorder.models()) -> changed => on(changed, |()| self.load_model()),
                 recv(self.ends) -> notice => on(notice, |notice| self.take_end(notice)),
@@ -119,6 +122,8 @@ impl Shell {
                 Effect::Forget(topic) => self.publisher.forget(&topic),
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
                 Effect::Keep(new) => self.recorder.keep(*new),
+                Effect::Run(ticket, errand) => self.recorder.run(ticket, errand),
+                Effect::Reload => self.begin_reload(),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
                 Effect::Limit { workers, share_percent } => {
                     self.dispatcher.limit(WorkerLimits { workers, share_percent })
@@ -168,6 +173,7 @@ impl Shell {
     fn take_link_news(&mut self, news: LinkNews) -> Turn {
         match news {
             LinkNews::Command(command) => self.handle(Input::Command(command)),
+            LinkNews::Request(incoming) => self.handle(Input::Request(incoming)),
             LinkNews::Changed => self.look_at_link(),
         }
     }
@@ -181,13 +187,18 @@ impl Shell {
         if number != signals::HUP {
             return ControlFlow::Break(Ok(()));
         }
-        self.service.reloading();
-        self.reloading = true;
-        self.reload.begin();
+        self.begin_reload();
         ControlFlow::Continue(())
     }
 
+    fn begin_reload(&mut self) {
+        self.service.reloading();
+        self.reloading = true;
+        self.reload.begin();
+    }
+
     fn take_reload(&mut self, result: Result<Reloaded, super::reload::ReloadError>) -> Turn {
+        let taken = result.is_ok();
         let turn = match result {
             Ok(reloaded) => self.take_settings(reloaded),
             Err(error) => {
@@ -197,7 +208,9 @@ impl Shell {
         };
         self.reload.done();
         self.tell_reloaded();
-        turn
+        turn?;
+        // Otherwise they are being read again, for somebody who asked meanwhile.
+        if self.reload.is_idle() { self.handle(Input::Reloaded(taken)) } else { ControlFlow::Continue(()) }
     }
 
     /// Puts new settings in force: what runs is compared with what is wanted, and only the difference is

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const PER_SECOND: f64 = 10.0;
 const AT_ONCE: f64 = 20.0;
 
-/// One topic's share. There are as many as subscriptions.
+/// One topic's share. There are as many as commands and verbs.
 struct Bucket {
     tokens: f64,
     since: Instant,

@@ -11,7 +11,7 @@ mod outbox;
 pub use link::{Heard, Rehearsal, SubscribeOptions, Tls, TlsFiles, rehearse, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
-use crate::contract::{Command, Kind, MqttHealth, Names, TOPICS, Topic, Way};
+use crate::contract::{Command, Incoming, Kind, MqttHealth, Names, TOPICS, Topic, Way};
 use crate::secret::Secret;
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -124,11 +124,20 @@ impl PublisherOptions {
 
     /// Filters of the commands of these cameras, one for each topic.
     fn command_filters(&self, cameras: &[Arc<str>]) -> Vec<String> {
-        let commands = TOPICS.iter().filter(|spec| spec.built && matches!(spec.way, Way::In(_)));
+        let commands = TOPICS
+            .iter()
+            .filter(|spec| spec.built && matches!(spec.way, Way::In(_)) && spec.pattern.starts_with("<cam>"));
         let topics = cameras
             .iter()
             .flat_map(|camera| commands.clone().map(|spec| Topic::of_camera(spec.kind, camera)));
         topics.map(|topic| self.names().full(&topic)).collect()
+    }
+
+    /// Filters of all that is subscribed to on a connect: the cameras' commands first, then requests.
+    fn filters(&self) -> Vec<String> {
+        let mut filters = self.command_filters(&self.cameras);
+        filters.extend(self.names().request_filters());
+        filters
     }
 
     fn client_id(&self) -> String {
@@ -154,6 +163,8 @@ enum Wanted {
 pub enum LinkNews {
     /// A command arrived.
     Command(Command),
+    /// A request arrived, well formed or not.
+    Request(Box<Incoming>),
     /// The connection came or went: see [`Publisher::status`].
     Changed,
 }

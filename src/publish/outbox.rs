@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | state (retained) | newest value a topic | never dropped, merged |
 //! | latest (retained, QoS 0) | newest value a topic | waits, merged |
-//! | event, response | 1,000 or 1 MiB | oldest dropped, counted |
+//! | event | 1,000 or 1 MiB | oldest dropped, counted |
+//! | response | 64 | oldest dropped, counted |
 //! | sample (detections), picture | 2 a topic | newest wins; discarded while disconnected |
 //!
 //! A copy of each QoS 1 message is kept until the broker acknowledged it, and sent again on the next
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 const MAX_IN_FLIGHT: usize = 20;
 const MAX_EVENTS: usize = 1_000;
 const MAX_EVENT_BYTES: usize = 1 << 20;
+const MAX_RESPONSES: usize = 64;
 const MAX_SAMPLES_A_TOPIC: usize = 2;
 
 /// Where a message goes.
@@ -50,7 +52,8 @@ pub struct Message {
 struct InFlight {
     token: u64,
     message: Message,
-    /// Sent again on the next connection in the order of events; retained topics are sent again anyway.
+    /// An event or an answer: sent again on the next connection, in order; retained topics are sent again
+    /// anyway.
     is_event: bool,
 }
 
@@ -76,6 +79,7 @@ pub struct Outbox {
     to_clear: VecDeque<String>,
     events: VecDeque<(Topic, Vec<u8>)>,
     event_bytes: usize,
+    responses: VecDeque<(Topic, Vec<u8>)>,
     samples: BTreeMap<Topic, VecDeque<Vec<u8>>>,
     latest: BTreeMap<Topic, Vec<u8>>,
     in_flight: VecDeque<InFlight>,
@@ -97,6 +101,7 @@ impl Outbox {
             to_clear: VecDeque::new(),
             events: VecDeque::new(),
             event_bytes: 0,
+            responses: VecDeque::new(),
             samples: BTreeMap::new(),
             latest: BTreeMap::new(),
             in_flight: VecDeque::new(),
@@ -112,7 +117,8 @@ impl Outbox {
         match topic.spec().way {
             Way::Out(Class::State) => self.set_state(topic, payload),
             Way::Out(Class::Latest) => drop(self.latest.insert(topic, payload)),
-            Way::Out(Class::Event | Class::Response) => self.push_event(topic, payload),
+            Way::Out(Class::Event) => self.push_event(topic, payload),
+            Way::Out(Class::Response) => self.push_response(topic, payload),
             Way::Out(Class::Sample | Class::Picture) => self.push_sample(topic, payload),
             // Others publish there; a message of ours would be taken for one of theirs.
             Way::In(_) => {}
@@ -180,6 +186,15 @@ impl Outbox {
         }
     }
 
+    /// Queues an answer: kept until acknowledged; of too many the oldest go.
+    fn push_response(&mut self, topic: Topic, payload: Vec<u8>) {
+        self.responses.push_back((topic, payload));
+        if self.responses.len() > MAX_RESPONSES {
+            self.responses.pop_front();
+            self.dropped.responses += 1;
+        }
+    }
+
     /// Queues a per-frame sample; discarded while disconnected.
     fn push_sample(&mut self, topic: Topic, payload: Vec<u8>) {
         if !self.connected {
@@ -213,7 +228,10 @@ impl Outbox {
     pub fn disconnect(&mut self) {
         self.connected = false;
         for InFlight { message, is_event, .. } in self.in_flight.drain(..).rev() {
-            if let (true, Address::Topic(topic)) = (is_event, message.address) {
+            let (true, Address::Topic(topic)) = (is_event, message.address) else { continue };
+            if matches!(topic.spec().way, Way::Out(Class::Response)) {
+                self.responses.push_front((topic, message.payload));
+            } else {
                 self.event_bytes += message.payload.len();
                 self.events.push_front((topic, message.payload));
             }
@@ -248,7 +266,7 @@ impl Outbox {
         Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
     }
 
-    /// The next message of QoS 1, and whether it is an event.
+    /// The next message of QoS 1, and whether it is an event or an answer.
     fn next_acknowledged(&mut self) -> Option<(Address, Vec<u8>, bool)> {
         if let Some(full) = self.to_clear.pop_front() {
             return Some((Address::Full(full), Vec::new(), false));
@@ -263,6 +281,9 @@ impl Outbox {
         }
         if let Some((topic, payload)) = self.events.pop_front() {
             self.event_bytes -= payload.len();
+            return Some((Address::Topic(topic), payload, true));
+        }
+        if let Some((topic, payload)) = self.responses.pop_front() {
             return Some((Address::Topic(topic), payload, true));
         }
         self.announce.take().map(|_| (Address::Topic(self.status.clone()), b"offline".to_vec(), false))
@@ -295,7 +316,8 @@ impl Outbox {
     /// Messages that wait for the broker or for its acknowledgement, samples apart.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.in_flight.len() + self.dirty.len() + self.to_clear.len() + self.events.len()
+        let queued = self.events.len() + self.responses.len();
+        self.in_flight.len() + self.dirty.len() + self.to_clear.len() + queued
     }
 
     /// Messages dropped so far.
@@ -369,6 +391,24 @@ mod tests {
             }
         }
         assert_eq!(again, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn answers_wait_for_their_acknowledgement_and_the_oldest_of_too_many_go() {
+        let answer = Topic::of_verb(Kind::Response, &Arc::from("samples/list"));
+        let mut outbox = outbox();
+        for i in 0..70u8 {
+            outbox.publish(answer.clone(), vec![i]);
+        }
+        assert_eq!((outbox.dropped().responses, outbox.dropped().events, outbox.waiting()), (6, 0, 64));
+        outbox.connect();
+        assert_eq!(outbox.take().map(|message| message.payload), Some(b"online".to_vec()));
+        let first = outbox.take().expect("an answer");
+        assert_eq!((first.payload, first.retain, first.token.is_some()), (vec![6], false, true));
+        outbox.disconnect();
+        outbox.connect();
+        assert_eq!(drain(&mut outbox)[1], "bridge/response/samples/list=\u{6}", "sent again, in order");
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::fmt;
 /// The label of a box in which there is nothing of what a person was shown there.
 pub const BACKGROUND: &str = "background";
 /// Most boxes of one sample, found or labelled.
-const MOST_BOXES: usize = 1000;
+pub(super) const MOST_BOXES: usize = 1000;
 /// Longest label, bytes.
 const LONGEST_LABEL: usize = 64;
 /// Boxes may stand out of the picture by this much, pixels, because tools round; they are cut off there.

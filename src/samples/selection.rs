@@ -216,7 +216,7 @@ fn is_same(a: &Detection, b: &Detection) -> bool {
 }
 
 /// Intersection over union.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let side = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
     let area = |r: &[f32; 4]| (r[2] - r[0]) * (r[3] - r[1]);
     let both = side(0) * side(1);

@@ -232,7 +232,12 @@ impl Camera {
         self.publish_counts(&changed, effects);
     }
 
-    /// Tells what a frame showed, where the settings want it and the rate allows.
+    /// Number under which the pipeline knows it; another one after each start.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Tells what a frame showed, where the settings want it and the rate allows; whether it did.
     pub fn publish_sample(
         &mut self,
         now: Now,
@@ -241,16 +246,17 @@ impl Camera {
         sender: &Sender<'_>,
         mqtt: &MqttSettings,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> bool {
         let gap = Duration::from_secs_f32(1.0 / mqtt.max_rate);
         let early = self.last_sample.is_some_and(|last| now.mono.saturating_duration_since(last) < gap);
         if early || !detections::is_wanted(mqtt.detections, found) {
-            return;
+            return false;
         }
         self.last_sample = Some(now.mono);
         let origin = Origin { camera: &self.id, threshold: self.threshold };
         let topic = Topic::of_camera(Kind::Detections, &self.id);
         effects.push(Effect::Publish(topic, detections::encode(now, outcome, found, &origin, sender)));
+        true
     }
 
     /// What time alone changes: counts fall, lasting damage becomes offline.

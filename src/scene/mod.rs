@@ -10,12 +10,15 @@ mod camera;
 mod commands;
 mod counts;
 mod detections;
+mod feedback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod generations;
 mod overrides;
 mod progress;
+mod recent;
 mod report;
+mod requests;
 mod sampling;
 mod tally;
 #[cfg(test)]
@@ -25,14 +28,19 @@ pub use camera::CameraNews;
 pub use generations::{GenerationFacts, Stored};
 pub use overrides::Overrides;
 pub use report::{Facts, Identity};
+pub use requests::{Errand, Labelling, Ticket};
 pub use sampling::NewSample;
 
-use crate::contract::{Availability, Command, Kind, MqttHealth, Problem, Topic};
+use crate::contract::{
+    Availability, Command, Data, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
+};
 use crate::detection::Outcome;
 use crate::settings::Settings;
 use camera::Camera;
 use generations::Generations;
+use recent::Recent;
 use report::Report;
+use requests::Requests;
 use sampling::Sampling;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,6 +80,12 @@ pub enum Input<'a> {
     Camera(usize, CameraNews),
     /// A command arrived over MQTT and was found well formed.
     Command(Command),
+    /// A request arrived over MQTT, well formed or not.
+    Request(Box<Incoming>),
+    /// What came of an errand on the disk.
+    Done(Ticket, Result<Data, Refusal>),
+    /// What came of reading the settings again: whether they were taken.
+    Reloaded(bool),
     /// Other settings are in force from now on.
     Settings(Box<NewSettings>),
     /// The link to the broker changed, or its counts were looked at.
@@ -129,6 +143,10 @@ pub enum Effect {
     Persist(StateFile, Vec<u8>),
     /// Keep this frame to learn from.
     Keep(Box<NewSample>),
+    /// Do this on the disk for a request, and say what came of it.
+    Run(Ticket, Errand),
+    /// Read the settings again, and say what came of it.
+    Reload,
     /// Let the camera's frames reach the workers, or not.
     Switch {
         /// The camera's number.
@@ -187,6 +205,8 @@ pub struct Scene {
     /// By number. A camera that was restarted has another number.
     cameras: BTreeMap<usize, Camera>,
     sampling: Sampling,
+    recent: Recent,
+    requests: Requests,
     stuck: bool,
 }
 
@@ -209,6 +229,8 @@ impl Scene {
             overrides,
             cameras: BTreeMap::new(),
             sampling: Sampling::default(),
+            recent: Recent::default(),
+            requests: Requests::default(),
             stuck: false,
         };
         scene.take_settings(now, new, effects);
@@ -222,6 +244,9 @@ impl Scene {
             Input::Outcome(outcome) => self.take_outcome(now, outcome, effects),
             Input::Camera(number, news) => self.take_camera_news(now, number, news, effects),
             Input::Command(command) => self.take_command(now, &command, effects),
+            Input::Request(incoming) => self.take_request(now, *incoming, effects),
+            Input::Done(ticket, result) => self.requests.finish(now, ticket, result, effects),
+            Input::Reloaded(taken) => self.take_reloaded(now, taken, effects),
             Input::Settings(new) => {
                 let model = new.settings.detector.model_file();
                 self.take_settings(now, *new, effects);
@@ -246,7 +271,7 @@ impl Scene {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let cameras = self.cameras.values().filter_map(Camera::next_deadline);
-        cameras.chain(self.report.next_deadline()).min()
+        cameras.chain(self.report.next_deadline()).chain(self.requests.next_deadline()).min()
     }
 
     /// Every retained topic that this node may have on the broker now.
@@ -301,8 +326,12 @@ impl Scene {
             if let Some(judge) = self.generations.find(outcome.generation) {
                 camera.count(now, told, judge, effects);
                 let sender = detections::Sender { node: &self.identity.node, judge: &judge.facts };
-                camera.publish_sample(now, outcome, told, &sender, &self.settings.mqtt, effects);
+                let is_told =
+                    camera.publish_sample(now, outcome, told, &sender, &self.settings.mqtt, effects);
                 let origin = (&camera.id, camera.threshold);
+                if is_told && self.settings.samples.enabled {
+                    self.recent.remember(outcome, origin, &judge.facts, self.settings.samples.threshold);
+                }
                 self.sampling.look(now, outcome, origin, &judge.facts, effects);
             }
         }
@@ -350,6 +379,8 @@ impl Scene {
             self.cameras.insert(number, camera);
         }
         self.forget_what_vanished(before, effects);
+        let in_use = if self.settings.samples.enabled { self.cameras.values() } else { Default::default() };
+        self.recent.keep_only(in_use.map(|camera| (&camera.id, camera.number())));
         self.sampling.take_settings(&self.settings.samples, |id| self.settings.cameras.contains_key(id));
         self.report.take_settings(&self.settings, new.restart_required);
         self.limit_workers(effects);
@@ -415,11 +446,16 @@ impl Scene {
             camera.pass_time(now, effects);
             self.after_camera_change(number, before, effects);
         }
+        self.requests.pass_time(now, effects);
         if self.report.is_due(now) {
-            let problems = self.problems(now);
-            let statuses: Vec<_> = self.cameras.values_mut().map(|camera| camera.report(now)).collect();
-            effects.push(self.report.health(now, problems, statuses));
+            self.publish_health(now, effects);
         }
+    }
+
+    fn publish_health(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let problems = self.problems(now);
+        let statuses: Vec<_> = self.cameras.values_mut().map(|camera| camera.report(now)).collect();
+        effects.push(self.report.health(now, problems, statuses));
     }
 
     fn problems(&self, now: Now) -> Vec<Problem> {
@@ -430,11 +466,14 @@ impl Scene {
     }
 
     fn publish_info(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Publish(Topic::of_node(Kind::Info), self.info().encode_fitting()));
+    }
+
+    fn info(&self) -> Info {
         let slugs = self.told_labels().map(|(label, slug)| (label.clone(), slug.to_string())).collect();
         let overrides = self.overrides.in_force(self.settings.detector.min_score);
         let model = self.generations.current().info();
-        let info = self.report.info(&self.identity, &self.settings, model, &slugs, overrides);
-        effects.push(Effect::Publish(Topic::of_node(Kind::Info), info.encode_fitting()));
+        self.report.info(&self.identity, &self.settings, model, &slugs, overrides)
     }
 
     fn publish_model(&self, effects: &mut Vec<Effect>) {

@@ -45,6 +45,8 @@ pub(super) struct Report {
     started_wall: SystemTime,
     interval: Duration,
     last_health: Option<Instant>,
+    /// What was said then.
+    told: Option<Box<Health>>,
     /// Something changed since the last health message.
     changed: bool,
     link: LinkState,
@@ -59,6 +61,7 @@ impl Report {
             started_wall: now.wall,
             interval: interval(settings),
             last_health: None,
+            told: None,
             changed: true,
             link: LinkState::default(),
             facts: Facts::default(),
@@ -153,7 +156,21 @@ impl Report {
             mqtt: self.link.counted,
             cameras: cameras.into_iter().collect(),
         };
-        Effect::Publish(Topic::of_node(Kind::Health), health.encode_fitting())
+        let health = health.fitting();
+        let bytes = serde_json::to_vec(&health).unwrap_or_default();
+        self.told = Some(Box::new(health));
+        Effect::Publish(Topic::of_node(Kind::Health), bytes)
+    }
+
+    /// The last health message, unless it is so old that another one may be made.
+    pub fn fresh_health(&self, now: Now) -> Option<Box<Health>> {
+        let last = self.last_health.filter(|last| now.mono.saturating_duration_since(*last) < HEALTH_GAP)?;
+        self.told.clone().filter(|_| last <= now.mono)
+    }
+
+    /// Whether settings wait for a restart.
+    pub fn restart_required(&self) -> bool {
+        !self.restart_required.is_empty()
     }
 
     /// `bridge/info`; `slugs` leads from each told label to its topic's name.
@@ -179,6 +196,7 @@ impl Report {
             cameras: cameras.collect(),
             cameras_left_out: 0,
             limits: Limits::default(),
+            allow: settings.mqtt.allow.clone(),
             overrides,
             restart_required: self.restart_required.clone(),
         }

@@ -67,7 +67,8 @@ impl Sampling {
     }
 }
 
-fn sample<'a>(
+/// A frame as a sample that nobody has labelled, with what was `found` in it.
+pub(super) fn sample<'a>(
     outcome: &Outcome,
     (camera, threshold): (&Arc<str>, f32),
     judge: &GenerationFacts,

@@ -122,6 +122,7 @@ mod tests {
             ValueType::Number { max, .. } => format!("{max:?}"),
             ValueType::Switch => (key.default != "true").to_string(),
             ValueType::Texts => "[\"other\"]".into(),
+            ValueType::Words(_) => "[]".into(),
         }
     }
 

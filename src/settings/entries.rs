@@ -46,8 +46,10 @@ impl Entry<'_> {
         if !key.value.may_be_shown() {
             return "<not shown>".into();
         }
-        if let Given::Toml(DeValue::Array(_), _) = self.given {
-            // No key that may be shown is a list, so that somebody meant something else by it.
+        if let (Given::Toml(DeValue::Array(_), _), false) =
+            (&self.given, matches!(key.value, ValueType::Words(_)))
+        {
+            // Somebody meant something else by it, and there is no telling what it holds.
             return "a list".into();
         }
         let (written, quoted) = match self.given {

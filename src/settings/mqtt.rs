@@ -2,6 +2,7 @@
 
 use super::keys::{section, words};
 use super::value::{TextRule, ValueType};
+use crate::verb;
 use std::path::PathBuf;
 
 section! {
@@ -95,6 +96,14 @@ section! {
             value: ValueType::Number { min: 0.0, max: 60.0 },
             default: "2.0",
             unit: "seconds",
+            takes_effect: AtOnce,
+        }
+        /// What whoever may write to the broker may ask for, on `bridge/request/<verb>`. An empty list:
+        /// nothing.
+        allow: Vec<String> {
+            value: ValueType::Words(&verb::NAMES),
+            default: "[\"info\", \"health\", \"feedback\"]",
+            unit: "",
             takes_effect: AtOnce,
         }
     }

@@ -47,6 +47,8 @@ pub enum ValueType {
     Switch,
     /// A list of texts: a program and its arguments.
     Texts,
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
 }
 
 /// What a text must look like.
@@ -160,6 +162,10 @@ impl ValueType {
                 "a list of texts without NUL such as [\"ffmpeg\", \"-i\", \"rtsp://me:{secret:NAME}@camera/\"]"
                     .to_owned()
             }
+            Self::Words(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("a list of any of {}", quoted.join(", "))
+            }
         }
     }
 
@@ -202,7 +208,7 @@ impl ValueType {
                 number.as_str().parse().ok().map(ValueKind::Float)
             }
             (Self::Switch, DeValue::Boolean(value)) => Some(ValueKind::Boolean(*value)),
-            (Self::Texts, DeValue::Array(items)) => {
+            (Self::Texts | Self::Words(_), DeValue::Array(items)) => {
                 let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
                     DeValue::String(text) => Some(config::Value::new(None, text.to_string())),
                     _ => None,
@@ -248,6 +254,10 @@ impl ValueType {
             // A NUL ends an argument, so that the program would see another one than was written.
             (Self::Texts, ValueKind::Array(texts)) => texts.iter().all(|text| match &text.kind {
                 ValueKind::String(text) => !text.contains('\0') && secret::check_placeholders(text).is_ok(),
+                _ => false,
+            }),
+            (Self::Words(words), ValueKind::Array(texts)) => texts.iter().all(|text| match &text.kind {
+                ValueKind::String(text) => words.contains(&text.as_str()),
                 _ => false,
             }),
             _ => false,

@@ -91,6 +91,9 @@ fn operation(spec: &Spec) -> Value {
 
 /// The topic on which a command is answered.
 fn answer_of(kind: Kind) -> Option<Topic> {
+    if kind == Kind::Request {
+        return Topic::of_verb(kind, &Arc::from("verb")).answer();
+    }
     let is_command = matches!(kind.spec().way, Way::In(_)) && kind.spec().pattern.starts_with("<cam>/");
     is_command.then(|| Topic::of_camera(kind, &Arc::from("camera")).answer()).flatten()
 }
@@ -141,6 +144,10 @@ fn parameters() -> Value {
         "camera": {
             "description": "The camera's id: the name of its section in the settings.",
             "examples": ["front"],
+        },
+        "verb": {
+            "description": "What is asked for; some verbs have two levels.",
+            "enum": crate::verb::NAMES,
         },
         "label": {
             "description": "A label as cameras.<camera>.labels of bridge/info spells it.",

@@ -81,6 +81,10 @@ fn form_of(root: &Value, schema: &Value) -> String {
     if schema["oneOf"].is_array() {
         return "one of these words".into();
     }
+    if let [first, second] = not_null(schema)[..] {
+        let of_type = |word: &Value| form_of(root, &serde_json::json!({"type": word}));
+        return format!("{} or {}", of_type(first), of_type(second));
+    }
     let (types, null) = types_of(schema);
     let form = match types {
         "string" => "text".into(),
@@ -97,6 +101,11 @@ fn form_of(root: &Value, schema: &Value) -> String {
         other => other.to_owned(),
     };
     if null { format!("{form}{OR_NULL}") } else { form }
+}
+
+/// The types of a schema that has several, but for null.
+fn not_null(schema: &Value) -> Vec<&Value> {
+    schema["type"].as_array().into_iter().flatten().filter(|word| **word != "null").collect()
 }
 
 /// The type's word, and whether null is allowed, too.

@@ -5,6 +5,7 @@
 
 use super::fields::fields_of;
 use super::files::{compare_text, read};
+use super::requests::verb_table;
 use super::schemas::{json_rows, schema_of};
 use crate::contract::{CommandError, Form, Kind, Names, Problem, Spec, TOPICS, Way};
 use std::fmt::Write;
@@ -13,17 +14,23 @@ use std::sync::Arc;
 /// The document.
 pub(super) const MANUAL: &str = "docs/mqtt.md";
 const TOPICS_MARKER: &str = "<!-- topics: written from src/contract/topic.rs -->";
+const VERBS_MARKER: &str = "<!-- verbs: written from src/verb.rs -->";
 const END: &str = "<!-- end -->";
 
 /// The document with its generated parts as the types say; the rest stays as it is.
 fn with_generated_parts(manual: &str) -> String {
     let topics = replace_part(manual, TOPICS_MARKER, &topic_table());
     let with_fields = |manual: String, name| replace_part(&manual, &fields_marker(name), &field_table(name));
-    json_rows().map(|(name, _)| name).fold(topics, with_fields)
+    let verbs = replace_part(&topics, VERBS_MARKER, &verb_table());
+    json_rows().map(|(name, _)| name).fold(verbs, with_fields)
 }
 
 fn fields_marker(payload: &str) -> String {
-    let file = if payload == "detections" { "detections" } else { "bridge" };
+    let file = match payload {
+        "detections" | "response" => payload,
+        "request" => "documents/requests",
+        _ => "bridge",
+    };
     format!("<!-- fields of {payload}: written from src/contract/{file}.rs -->")
 }
 

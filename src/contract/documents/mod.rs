@@ -11,4 +11,5 @@ mod fields;
 mod files;
 mod manual;
 mod mentions;
+mod requests;
 mod schemas;

@@ -1,10 +1,11 @@
 //! JSON Schemas (draft 2020-12) of the payloads, from the types and their doc comments.
 //!
-//! They describe what retinad sends. Fields may be added in any version, so a schema allows fields that it
-//! does not know.
+//! They describe what retinad sends: fields may be added in any version, so a schema allows fields that it
+//! does not know. That of requests, which retinad receives, allows no others.
 
 use super::files::{compare_json, path};
-use crate::contract::{Detections, Form, Health, Info, ModelState, SCHEMA_VERSION, Spec, TOPICS};
+use super::requests::AnyRequest;
+use crate::contract::{Detections, Form, Health, Info, ModelState, Response, SCHEMA_VERSION, Spec, TOPICS};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, RestrictFormats};
 use schemars::{JsonSchema, Schema};
@@ -29,6 +30,8 @@ pub(super) fn schema_of(name: &str) -> Value {
         "health" => root_schema::<Health>(),
         "model" => root_schema::<ModelState>(),
         "detections" => root_schema::<Detections>(),
+        "request" => root_schema::<AnyRequest>(),
+        "response" => root_schema::<Response>(),
         other => panic!("payload `{other}` has no type here"),
     };
     schema.insert("$id".into(), format!("urn:retinad:mqtt:v{SCHEMA_VERSION}:{name}").into());

@@ -52,7 +52,13 @@ impl Keeping {
         }
     }
 
-    fn write(&mut self) {
+    /// Where samples are.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// Writes what waits.
+    pub(super) fn write(&mut self) {
         self.rounds = 0;
         let mut failure = None;
         for Ready { sample, jpeg, most_bytes } in std::mem::take(&mut self.ready) {

@@ -46,7 +46,7 @@ impl LineLimit {
 /// What was said once, for as long as the link's settings stay the same.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    /// Commands that were refused; as many as there are subscriptions.
+    /// Commands and requests that were refused; as many as there are commands and verbs.
     refused: BTreeSet<Topic>,
     /// Messages that the broker did not take, by name.
     not_taken: BTreeSet<String>,
@@ -65,6 +65,13 @@ impl Notices {
     pub fn refused_command(&mut self, topic: &Topic, full: &str, reason: &str) {
         if self.refused.insert(topic.clone()) {
             tracing::warn!(topic = full, reason, "command refused; the setting keeps its value");
+        }
+    }
+
+    /// A request was not looked at.
+    pub fn refused_request(&mut self, topic: &Topic, full: &str, reason: &str) {
+        if self.refused.insert(topic.clone()) {
+            tracing::warn!(topic = full, reason, "request not looked at");
         }
     }
 

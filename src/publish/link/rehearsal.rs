@@ -31,7 +31,7 @@ pub struct Rehearsal {
     pub daemon_runs: bool,
     /// What the broker does not grant, a line each.
     pub refused: Vec<String>,
-    /// Topics of commands whose subscription was granted.
+    /// Filters of commands and requests whose subscription was granted.
     pub commands: usize,
 }
 
@@ -188,16 +188,13 @@ impl Client {
         Ok(self.heard.remove(status).is_some_and(|payload| payload == b"online"))
     }
 
-    /// Subscribes to the commands of all cameras. Returns how many topics were granted.
+    /// Subscribes to the commands of all cameras and to requests. Returns how many filters were granted.
     async fn try_subscriptions(
         &mut self,
         options: &PublisherOptions,
         refused: &mut Vec<String>,
     ) -> Result<usize, Failure> {
-        let filters = options.command_filters(&options.cameras);
-        if filters.is_empty() {
-            return Ok(0);
-        }
+        let filters = options.filters();
         let Some((codes, reason)) = self.subscribe(&filters, false).await? else {
             let seconds = ANSWER.as_secs();
             refused.push(format!("subscriptions are not acknowledged within {seconds} s"));

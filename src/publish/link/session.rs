@@ -8,10 +8,11 @@ use super::connection::{Connection, Event, Failure, Next, REQUESTS, Target};
 use super::culprit::Mark;
 use super::wire::{Message, Oversize, Welcome};
 use super::{Known, STEADY};
-use crate::contract::{Command, CommandError, Kind, Names, Topic};
+use crate::contract::{Command, CommandError, Incoming, Kind, Names, Topic};
 use crate::publish::gate::Gate;
 use crate::publish::outbox::Address;
 use crate::publish::{LinkNews, PublisherOptions, Shared, Wanted};
+use crate::verb::Verb;
 use crossbeam_channel::Sender;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ use tokio::sync::watch;
 
 /// The loop turns at least so often, which is how the watchdog sees that it is alive.
 pub(super) const TURN: Duration = Duration::from_secs(1);
+/// Why a request has no answer.
+const TOO_MANY: &str = "more than 10 a second on one topic";
 /// Longest goodbye at the end of the daemon.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes of a PUBLISH beside topic and payload, at most: header, length, two lengths, packet id, properties.
@@ -208,12 +211,7 @@ impl<'a> Session<'a> {
     fn greet(&mut self, welcome: Welcome) -> Option<End> {
         self.known.version = Some(welcome.version);
         self.welcome = Some(welcome);
-        let filters = self.wanted.command_filters(&self.wanted.cameras);
-        if filters.is_empty() {
-            self.become_ready();
-            return None;
-        }
-        self.subscribe(filters)
+        self.subscribe(self.wanted.filters())
     }
 
     /// Goes on without a broker's answer, or without the broker.
@@ -446,7 +444,10 @@ impl<'a> Session<'a> {
     /// The topic of a message that may be ours to obey: checked before anything of it is remembered.
     fn commanded(&mut self, full: &str) -> Option<Topic> {
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
-        let ours = |topic: &Topic| topic.camera().is_some_and(|camera| self.wanted.cameras.contains(camera));
+        let ours = |topic: &Topic| {
+            topic.kind() == Kind::Request
+                || topic.camera().is_some_and(|camera| self.wanted.cameras.contains(camera))
+        };
         let topic = self.names.parse(full).filter(|topic| topic.answer().is_some() && ours(topic));
         if topic.is_none() {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -457,6 +458,10 @@ impl<'a> Session<'a> {
 
     fn receive(&mut self, message: &Message) {
         let Some(topic) = self.commanded(&message.topic) else { return };
+        if let Some(verb) = topic.verb() {
+            let read = || Incoming::read(verb, &message.payload);
+            return self.receive_request(&topic, &message.topic, message.retained, read);
+        }
         let admitted = self.gate.admits(&topic, Instant::now());
         match Command::read(&topic, &message.topic, &message.payload, message.retained) {
             Ok(command) if !admitted => self.gate.wait(&topic, command),
@@ -471,6 +476,10 @@ impl<'a> Session<'a> {
 
     fn receive_oversize(&mut self, message: &Oversize) {
         let Some(topic) = self.commanded(&message.topic) else { return };
+        if let Some(verb) = topic.verb() {
+            let read = || Incoming::too_large(verb, message.bytes);
+            return self.receive_request(&topic, &message.topic, message.retained, read);
+        }
         let admitted = self.gate.admits(&topic, Instant::now());
         let error = if message.retained {
             CommandError::Retained { topic: message.topic.clone() }
@@ -478,6 +487,29 @@ impl<'a> Session<'a> {
             CommandError::TooLarge { bytes: message.bytes, limit: topic.spec().max_bytes }
         };
         self.refuse(topic, &error, admitted);
+    }
+
+    /// Passes a request on. One that was kept by the broker is nobody's wish of now, and of more than a
+    /// person asks for the rest is lost: neither has an answer.
+    fn receive_request(
+        &mut self,
+        topic: &Topic,
+        full: &str,
+        retained: bool,
+        read: impl FnOnce() -> Incoming,
+    ) {
+        let counted = bounded(topic);
+        let reason = if retained {
+            CommandError::Retained { topic: full.to_owned() }.to_string()
+        } else if !self.gate.admits(&counted, Instant::now()) {
+            TOO_MANY.to_owned()
+        } else if self.news.try_send(LinkNews::Request(Box::new(read()))).is_err() {
+            "the daemon is far behind".to_owned()
+        } else {
+            return;
+        };
+        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.known.notices.refused_request(&counted, full, &reason);
     }
 
     /// Counts and logs a refused command; the sender's switch snaps back, unless that is what a flood would
@@ -490,6 +522,13 @@ impl<'a> Session<'a> {
             self.shared.outbox().repeat_state(answer);
         }
     }
+}
+
+/// The topic under which a request is remembered: its own where the verb is known, else one for all others,
+/// because anybody can make verbs up.
+fn bounded(topic: &Topic) -> Topic {
+    let is_known = topic.verb().is_some_and(|verb| Verb::named(verb).is_some());
+    if is_known { topic.clone() } else { Topic::of_verb(Kind::Request, &Arc::from("unknown")) }
 }
 
 fn failed(reason: &str) -> End {

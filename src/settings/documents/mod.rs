@@ -24,7 +24,8 @@ fn facts(key: &Key) -> String {
         ValueType::Whole { .. }
         | ValueType::Choice(_)
         | ValueType::WholeOr { .. }
-        | ValueType::Number { .. } => Some(key.allowed()),
+        | ValueType::Number { .. }
+        | ValueType::Words(_) => Some(key.allowed()),
         ValueType::Text(TextRule::IdOrEmpty | TextRule::TopicLevels) => Some(key.allowed()),
         _ => None,
     };

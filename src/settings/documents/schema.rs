@@ -100,6 +100,11 @@ fn of_key(key: &Key) -> Schema {
             schema.kind = Some("array");
             schema.items = Some(Box::new(Schema { kind: Some("string"), ..Schema::default() }));
         }
+        ValueType::Words(words) => {
+            schema.kind = Some("array");
+            let one_of_values = words.iter().copied().map(Value::from).collect();
+            schema.items = Some(Box::new(Schema { one_of_values, ..Schema::default() }));
+        }
     }
     schema
 }

@@ -1,0 +1,145 @@
+//! The verbs of requests over MQTT: one table, from which the settings, the contract and its documents are
+//! made.
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "each is described by its row in VERBS")]
+pub enum Verb {
+    Info,
+    Health,
+    Snapshot,
+    Feedback,
+    SamplesList,
+    SamplesDelete,
+    TuneStart,
+    TuneCancel,
+    ModelActivate,
+    Rollback,
+    Reload,
+    Restart,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct VerbSpec {
+    /// Which verb.
+    pub verb: Verb,
+    /// As it stands in topics and in `mqtt.allow`: one level or two.
+    pub name: &'static str,
+    /// The fields of the request, besides `transaction`.
+    pub data_in: &'static str,
+    /// What `data` of the response holds.
+    pub data_out: &'static str,
+    /// Whether `mqtt.allow` lists it by default.
+    pub allowed: bool,
+    /// Whether this version has it; the others are the plan, so that nobody takes their names.
+    pub built: bool,
+}
+
+/// Every verb, in the order of the enum and of the documents.
+pub const VERBS: [VerbSpec; 12] = [
+    built(Verb::Info, "info", true, "none", "as on `bridge/info`"),
+    built(Verb::Health, "health", true, "none", "as on `bridge/health`, at most 5 s old"),
+    planned(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
+    built(
+        Verb::Feedback,
+        "feedback",
+        true,
+        "`camera`, `seq`, `verdict`; by verdict `label`, `box`",
+        "`sample`, `stored`",
+    ),
+    built(
+        Verb::SamplesList,
+        "samples/list",
+        false,
+        "`limit` (20; at most 50), `after`",
+        "`samples`, `total`, `next`",
+    ),
+    built(Verb::SamplesDelete, "samples/delete", false, "`ids`, or `all` with `confirm`", "`deleted`"),
+    planned(Verb::TuneStart, "tune/start", false, "`max_minutes`, `dry_run`", "`job`"),
+    planned(Verb::TuneCancel, "tune/cancel", false, "none", "`job`"),
+    planned(Verb::ModelActivate, "model/activate", false, "`generation`", "`generation`, `previous`"),
+    planned(Verb::Rollback, "rollback", false, "`generation`", "`generation`, `previous`"),
+    built(Verb::Reload, "reload", false, "none", "`restart_required`"),
+    planned(Verb::Restart, "restart", false, "none", "nothing"),
+];
+
+const fn built(
+    verb: Verb,
+    name: &'static str,
+    allowed: bool,
+    data_in: &'static str,
+    data_out: &'static str,
+) -> VerbSpec {
+    VerbSpec { verb, name, data_in, data_out, allowed, built: true }
+}
+
+const fn planned(
+    verb: Verb,
+    name: &'static str,
+    allowed: bool,
+    data_in: &'static str,
+    data_out: &'static str,
+) -> VerbSpec {
+    VerbSpec { verb, name, data_in, data_out, allowed, built: false }
+}
+
+const BUILT: usize = {
+    let (mut count, mut row) = (0, 0);
+    while row < VERBS.len() {
+        count += VERBS[row].built as usize;
+        row += 1;
+    }
+    count
+};
+
+/// Names of the verbs that this version has.
+pub const NAMES: [&str; BUILT] = {
+    let mut names = [""; BUILT];
+    let (mut found, mut row) = (0, 0);
+    while row < VERBS.len() {
+        if VERBS[row].built {
+            names[found] = VERBS[row].name;
+            found += 1;
+        }
+        row += 1;
+    }
+    names
+};
+
+impl Verb {
+    /// The row of this verb.
+    #[must_use]
+    pub fn spec(self) -> &'static VerbSpec {
+        // The table lists the verbs in the order of the enum; a test holds that.
+        &VERBS[self as usize]
+    }
+
+    /// The verb with this name, if this version has it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        VERBS.iter().find(|spec| spec.built && spec.name == name).map(|spec| spec.verb)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lists_the_verbs_in_the_order_of_the_enum_and_has_those_that_are_built() {
+        for (i, spec) in VERBS.iter().enumerate() {
+            assert_eq!(spec.verb as usize, i, "{spec:?}");
+            assert_eq!(Verb::named(spec.name), spec.built.then_some(spec.verb));
+            assert_eq!(NAMES.contains(&spec.name), spec.built);
+        }
+        assert_eq!(Verb::named("samples"), None);
+    }
+
+    #[test]
+    fn the_default_of_the_settings_is_that_of_the_table() {
+        let wanted: Vec<&str> =
+            VERBS.iter().filter(|spec| spec.allowed && spec.built).map(|spec| spec.name).collect();
+        assert_eq!(crate::settings::MqttSettings::default().allow, wanted);
+    }
+}
