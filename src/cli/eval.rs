@@ -1,6 +1,6 @@
 //! `retinad eval`: how good a model, or somebody's results, are on annotated pictures.
 
-mod detections;
+pub(super) mod detections;
 mod report;
 
 use super::exit::{Exit, Failure};
@@ -150,7 +150,7 @@ fn tell(
 }
 
 /// A failure of some input or output, in words that a terminal can show.
-fn failed(words: String) -> Failure {
+pub(super) fn failed(words: String) -> Failure {
     Failure::new(Exit::SomeFailed, printable(&words))
 }
 
@@ -166,7 +166,7 @@ fn threshold(settings: &Settings, arguments: &EvalArguments) -> Result<f32, Fail
 }
 
 /// Annotations in which there is something to judge; no truth at all is well, since that shows false alarms.
-fn read_annotations(path: &Path) -> Result<Annotations, Failure> {
+pub(super) fn read_annotations(path: &Path) -> Result<Annotations, Failure> {
     let annotations = Annotations::read(path).map_err(|e| failed(e.to_string()))?;
     let empty = |what: &str| Err(failed(format!("{}: `{what}` is empty", path.display())));
     if annotations.images.is_empty() {

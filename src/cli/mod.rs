@@ -13,6 +13,7 @@ mod print;
 mod progress;
 mod run_model;
 mod samples;
+mod study;
 mod tune;
 mod watch;
 
@@ -96,6 +97,9 @@ enum Command {
     #[command(after_help = "Examples:\n  sudo retinad rollback\n  sudo retinad rollback 0\n\n\
         A daemon that runs changes between two frames.")]
     Rollback(models::RollbackArguments),
+    /// Compute anew what the focal-loss paper shows, with this program's losses and trainer
+    #[command(after_help = study::EXAMPLES)]
+    Study(study::StudyArguments),
     /// Write the manual pages
     #[command(after_help = "Example: retinad man /usr/local/share/man/man1")]
     Man(manual::ManArguments),
@@ -202,6 +206,7 @@ fn carry_out(
         Command::Tune(arguments) => tune::tune(&load(&arguments.model)?, &arguments),
         Command::Models(arguments) => models::models(&load(&none)?, &arguments),
         Command::Rollback(arguments) => models::rollback(&load(&none)?, &arguments),
+        Command::Study(arguments) => study::study(&load(&arguments.model)?, &arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }

@@ -8,9 +8,15 @@ const BAR_AFTER: Duration = Duration::from_secs(1);
 
 /// A bar on stderr, where that is a terminal, once the work has taken a while.
 pub fn progress(pictures: usize) -> ProgressBar {
+    progress_of(pictures, "pictures")
+}
+
+/// A bar over so many of something else.
+pub fn progress_of(count: usize, what: &str) -> ProgressBar {
     const REDRAW: Duration = Duration::from_millis(200);
-    let bar = ProgressBar::with_draw_target(Some(pictures as u64), ProgressDrawTarget::hidden());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left") {
+    let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::hidden());
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }
     let later = bar.clone();
