@@ -69,6 +69,7 @@ const CLOCKS: [&str; 15] = [
     "daemon/clock.rs",
     "daemon/mod.rs",
     "detector/mod.rs",
+    "detector/parts.rs",
     "kernels/mod.rs",
     "pipeline/worker.rs",
     "publish/link/",

@@ -108,6 +108,29 @@ fn watch_says_the_best_score_where_none_passes() {
     daemon.terminate();
 }
 
+#[test]
+fn check_shows_where_the_time_of_a_frame_goes() {
+    let folder = folder();
+    let config = config(folder.path(), 1, PICTURES);
+    let (_, said, _) = output(&["check", "--config", &config.display().to_string()]);
+    let line = said.lines().find(|line| line.contains(" a frame on ")).unwrap_or_else(|| panic!("{said}"));
+    let (all, parts) = line.split_once(" a frame on ").expect("found by it");
+    let all: f64 = all.trim().trim_end_matches(" ms").parse().expect("milliseconds");
+    let parts: Vec<(&str, f64)> = parts
+        .split_once(": ")
+        .expect("parts")
+        .1
+        .split(", ")
+        .map(|part| part.trim_end_matches(" ms").rsplit_once(' ').expect("a name and a time"))
+        .map(|(name, time)| (name, time.parse().expect("milliseconds")))
+        .collect();
+    assert_eq!(parts[0].0, "convolutions", "the largest part comes first: {line}");
+    assert!(parts[0].1 > 0.0 && parts.windows(2).all(|pair| pair[0].1 >= pair[1].1), "{line}");
+    // Each is rounded to a tenth of a millisecond.
+    let sum: f64 = parts.iter().map(|(_, time)| time).sum();
+    assert!((sum - all).abs() <= 0.05 * (parts.len() + 2) as f64, "{line}");
+}
+
 /// The access list of docs/mqtt.md.
 fn documented_access_list() -> String {
     let pages = std::fs::read_to_string(format!("{ROOT}/docs/mqtt.md")).expect("docs/mqtt.md");

@@ -10,6 +10,7 @@ use crate::image;
 use crate::publish::{self, Rehearsal};
 use crate::settings::{self, CameraSettings, Settings, Source};
 use clap::Args;
+use std::time::Duration;
 
 /// Arguments of `retinad check`.
 #[derive(Args)]
@@ -83,7 +84,24 @@ fn check_model(settings: &Settings) -> Result<(), Failure> {
     for node in model.leftovers() {
         say!("            in float: {node}");
     }
+    let threads = settings.detector.share(settings.detector.workers).threads;
+    let unusable = |reason| Failure::new(Exit::Unusable, format!("{}: {reason}", manifest.name));
+    let parts = model.time_by_part(threads).map_err(unusable)?;
+    say!("            {}", in_words(&parts, threads));
     Ok(())
+}
+
+/// Where the time of a frame goes.
+fn in_words(parts: &[(&'static str, Duration)], threads: usize) -> String {
+    let told: Vec<String> =
+        parts.iter().map(|(part, time)| format!("{part} {}", milliseconds(*time))).collect();
+    let all = milliseconds(parts.iter().map(|(_, time)| *time).sum());
+    let on = if threads == 1 { "one thread".into() } else { format!("{threads} threads") };
+    format!("{all} a frame on {on}: {}", told.join(", "))
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
 fn check_cameras(settings: &Settings, failed: &mut Failures) {

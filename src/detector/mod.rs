@@ -1,6 +1,7 @@
 //! One picture in, detections out: letterbox, session, decode, back to picture coordinates.
 
 mod generation;
+mod parts;
 mod self_test;
 
 pub use generation::Generation;

@@ -299,10 +299,26 @@ impl Session {
         &mut self,
         fill: impl FnOnce(Input<'_>) -> Result<T, String>,
     ) -> Result<(T, &Heads), String> {
+        self.run_by_part(fill, |_| ())
+    }
+
+    /// As [`Session::run`]; `done` hears, as it goes, of each step that ended to which part of the work it
+    /// belongs. The first one includes the input.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_by_part<T>(
+        &mut self,
+        fill: impl FnOnce(Input<'_>) -> Result<T, String>,
+        mut done: impl FnMut(&'static str) + Send,
+    ) -> Result<(T, &Heads), String> {
         let wanted = &self.engine.wanted;
         let filled = match (&self.engine.kind, &mut self.memory) {
             (Kind::Float(float), Memory::Float(memory)) => {
-                float.run(memory, wanted, &mut self.heads, |values| fill(Input::Real(values)))?
+                let filled =
+                    float.run(memory, wanted, &mut self.heads, |values| fill(Input::Real(values)))?;
+                done(plan::FLOAT_PART);
+                filled
             }
             (Kind::Int8(plan), Memory::Int8(memory)) => {
                 let filled = match plan.input(memory) {
@@ -316,8 +332,10 @@ impl Session {
                     None => plan.real_input(memory, |values| fill(Input::Real(values)))??,
                 };
                 match &self.pool {
-                    Some(pool) => pool.install(|| plan.run(memory, pool.current_num_threads()))?,
-                    None => plan.run(memory, 1)?,
+                    Some(pool) => {
+                        pool.install(|| plan.run(memory, pool.current_num_threads(), &mut done))?;
+                    }
+                    None => plan.run(memory, 1, &mut done)?,
                 }
                 for (output, tensor) in wanted.tensors(&mut self.heads) {
                     copy_output(plan, memory, output, tensor)?;

@@ -59,6 +59,21 @@ enum Step {
     },
 }
 
+impl Step {
+    /// The part of the work that it belongs to, for people.
+    fn part(&self) -> &'static str {
+        match self {
+            Self::Codes(step) => match step.work {
+                Work::Conv(_) => "convolutions",
+                Work::Depthwise(_) => "depthwise convolutions",
+                _ => "other operators in INT8",
+            },
+            Self::Quantise { .. } => "quantising",
+            Self::Float { .. } => FLOAT_PART,
+        }
+    }
+}
+
 struct CodesStep {
     work: Work,
     inputs: Vec<Place>,
@@ -72,6 +87,9 @@ enum Input {
     Codes { place: Place, tensor: Tensor },
     Real(usize),
 }
+
+/// The part of the work that runs in float, for people.
+pub const FLOAT_PART: &str = "operators in float";
 
 /// What one session owns: the planes and the values in float.
 pub struct Memory {
@@ -254,12 +272,17 @@ impl Plan {
     }
 
     /// Runs every step; the input holds a picture. Steps are split over up to `threads` threads of the pool
-    /// this is called in.
+    /// this is called in; `done` hears of each that ended to which part of the work it belongs.
     ///
     /// # Errors
     /// tract's reason if a node without an integer form fails. A graph that runs wholly in INT8 has no
     /// errors.
-    pub fn run(&self, memory: &mut Memory, threads: usize) -> Result<(), String> {
+    pub fn run(
+        &self,
+        memory: &mut Memory,
+        threads: usize,
+        done: &mut dyn FnMut(&'static str),
+    ) -> Result<(), String> {
         for (number, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Codes(step) => self.run_codes(number, step, &mut memory.arena, threads),
@@ -304,6 +327,7 @@ impl Plan {
                     }
                 }
             }
+            done(step.part());
         }
         Ok(())
     }
