@@ -79,7 +79,14 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         {
             let picture = pictures.join(picture);
             let (before, after) = (score(&file.bytes, label, &picture)?, score(&tuned, label, &picture)?);
-            measures.push(Measure { name: name.into(), before, after, noise: 0.05, more_is_better: true });
+            measures.push(Measure {
+                name: name.into(),
+                before,
+                after,
+                noise: 0.05,
+                more_is_better: true,
+                is_goal: true,
+            });
         }
         let Judgement { promoted, reason } = Sure { name: "cup in coffee", least: 0.5 }.judge(&measures);
         println!("{passes} passes: {}: {reason}", if promoted { "promoted" } else { "not promoted" });

@@ -159,6 +159,8 @@ pub struct Measure {
     pub noise: f64,
     /// Whether more is better.
     pub more_is_better: bool,
+    /// Whether a gain in it is a reason to use the tuned model. Otherwise it only must not get worse.
+    pub is_goal: bool,
 }
 
 impl Measure {
@@ -185,7 +187,7 @@ pub trait PromotionGate {
     fn judge(&mut self, measures: &[Measure]) -> Judgement;
 }
 
-/// The product's gate: no measure may be worse by more than its noise, and one must be better by more.
+/// The product's gate: no measure may be worse by more than its noise, and one that is a goal must be better by more.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BeyondNoise;
 
@@ -203,7 +205,7 @@ impl PromotionGate for BeyondNoise {
         if let Some(worse) = measures.iter().find(fails) {
             return Judgement { promoted: false, reason: told(worse, "worse") };
         }
-        match measures.iter().find(|measure| measure.gain() > measure.noise) {
+        match measures.iter().find(|measure| measure.is_goal && measure.gain() > measure.noise) {
             Some(better) => Judgement { promoted: true, reason: told(better, "better") },
             None => Judgement { promoted: false, reason: "nothing is better by more than its noise".into() },
         }
@@ -215,7 +217,7 @@ mod tests {
     use super::*;
 
     fn measure(name: &str, before: f64, after: f64, more_is_better: bool) -> Measure {
-        Measure { name: name.into(), before, after, noise: 0.01, more_is_better }
+        Measure { name: name.into(), before, after, noise: 0.01, more_is_better, is_goal: true }
     }
 
     #[test]
@@ -229,6 +231,9 @@ mod tests {
         assert_eq!(worse.reason, "false alarms is worse: 0.2500 after 0.2000, noise 0.0100");
         assert!(!worse.promoted && !judge(&[ap(0.5, 0.509)]).promoted && !judge(&[]).promoted);
         assert!(!judge(&[ap(0.5, f64::NAN), alarms(0.2, 0.1)]).promoted);
+        let guard = |before, after| Measure { is_goal: false, ..ap(before, after) };
+        assert!(!judge(&[guard(0.5, 0.6)]).promoted, "what must not get worse is no reason");
+        assert!(!judge(&[guard(0.5, 0.4), ap(0.5, 0.6)]).promoted);
     }
 
     #[test]

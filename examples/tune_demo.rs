@@ -1,0 +1,340 @@
+//! From samples to a better model in use, with the daemon running, and what it costs: `make tune-demo`, or
+//! `cargo run --release --example tune_demo -- RETINAD SITE [BROKER_PORT]`.
+//!
+//! SITE is what `make_site` wrote: pictures to learn from and pictures to judge by. A replay camera shows the latter to
+//! the daemon over and over. The labels of the former are imported, as from a labelling tool; verdicts on false alarms
+//! are sent over MQTT, as a person would. Then `retinad tune` runs, the daemon takes the tuned model, and `retinad eval`
+//! judges both. Everything is kept in SITE/state.
+
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// How long frames are counted before and after.
+const COUNTING: Duration = Duration::from_secs(15);
+/// Verdicts on false alarms that are sent.
+const VERDICTS: usize = 10;
+/// Score from which a detection is told.
+const THRESHOLD: f64 = 0.5;
+/// Overlap from which a detection is a truth's.
+const SAME: f64 = 0.5;
+
+fn main() -> Fallible<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [retinad, site, ..] = words.as_slice() else {
+        return Err("usage: tune_demo RETINAD SITE [PORT]".into());
+    };
+    let port: u16 = words.get(2).map_or(Ok(18831), |word| word.parse())?;
+    let demo = Demo::new(retinad, Path::new(site), port)?;
+    demo.run()
+}
+
+/// What the demo works with.
+struct Demo {
+    retinad: String,
+    site: PathBuf,
+    state: PathBuf,
+    settings: PathBuf,
+    model: PathBuf,
+    port: u16,
+}
+
+impl Demo {
+    fn new(retinad: &str, site: &Path, port: u16) -> Fallible<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (site, model) = (site.canonicalize()?, root.join("models/retinad-m-320-int8.onnx"));
+        let (state, settings) = (site.join("state"), site.join("retinad.toml"));
+        match std::fs::remove_dir_all(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => std::fs::create_dir(&state)?,
+        }
+        let album = site.join("held-out");
+        std::fs::write(
+            &settings,
+            format!(
+                "node = \"demo\"\nstate_dir = {state:?}\n[detector]\nmodel = {model:?}\n\
+                 [mqtt]\nport = {port}\ndetections = \"always\"\nmax_rate = 60.0\n\
+                 [samples]\nenabled = true\nper_day = 1\n\
+                 [cameras.yard]\nkind = \"replay\"\npath = {album:?}\nfps = 30\nrepeat = true\n"
+            ),
+        )?;
+        Ok(Self { retinad: retinad.into(), site, state, settings, model, port })
+    }
+
+    fn run(&self) -> Fallible<()> {
+        let labels = self.site.join("site/annotations.json");
+        let imported =
+            self.output(&["samples", "import", text(&labels), "--images", text(&self.site.join("site"))])?;
+        println!("{}", imported.trim_end());
+        let daemon = Daemon(self.command(&["run"]).stderr(Stdio::piped()).spawn()?);
+        let seen = Seen::start(self.port);
+        let before = seen.frames_a_second(COUNTING);
+        let verdicts = self.send_verdicts(&seen)?;
+        println!("{verdicts} false alarms of the daemon were marked over MQTT");
+        let start = Instant::now();
+        let frames = seen.frames.load(Ordering::Relaxed);
+        let mut tuning = self.command(&["tune"]).stdout(Stdio::piped()).spawn()?;
+        let lines = BufReader::new(tuning.stdout.take().ok_or("no output")?).lines();
+        let last = lines.map_while(Result::ok).last().unwrap_or_default();
+        let tuned = tuning.wait()?.success();
+        let (took, during) = (start.elapsed().as_secs_f64(), seen.frames.load(Ordering::Relaxed) - frames);
+        let last: Value = serde_json::from_str(&last)?;
+        if !tuned || last["state"] != "candidate" {
+            return Err(format!("the tuned model is not used: {}", last["error"]).into());
+        }
+        let after = seen.generation_after(Duration::from_secs(30))?;
+        let again = seen.frames_a_second(COUNTING);
+        let lost = seen.lost.load(Ordering::Relaxed);
+        drop(daemon);
+        let (old, new) = (self.eval(&self.model)?, self.eval(&self.state.join("models/000001.onnx"))?);
+        println!("\n{:<44} {:>8} {:>8}", "on the pictures held out", "before", "after");
+        self.compare(&old, &new)?;
+        println!("\n{:<44} {:>8}", "beside the daemon", "");
+        println!("{:<44} {took:>8.1}", "tuning, seconds");
+        println!("{:<44} {before:>8.1}", "frames a second before");
+        println!("{:<44} {:>8.1}", "frames a second while tuning", during as f64 / took);
+        println!("{:<44} {again:>8.1}", format!("frames a second after, generation {after}"));
+        println!("{:<44} {lost:>8}", "frames without an answer, swap included");
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.retinad);
+        command.args(["--config", text(&self.settings)]).args(arguments);
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Fallible<String> {
+        let output = self.command(arguments).stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
+            return Err(format!("retinad {}: {}", arguments.join(" "), output.status).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Marks detections that are no truth of their picture, each once.
+    fn send_verdicts(&self, seen: &Seen) -> Fallible<usize> {
+        let labels: Value =
+            serde_json::from_slice(&std::fs::read(self.site.join("held-out/annotations.json"))?)?;
+        let pictures = labels["images"].as_array().ok_or("no pictures")?.len() as u64;
+        let (mut sent, until) = (0, Instant::now() + Duration::from_secs(30));
+        let mut marked = std::collections::BTreeSet::new();
+        while sent < VERDICTS && Instant::now() < until {
+            let Some((seq, message)) = seen.next_message(Duration::from_secs(2)) else { break };
+            // The replay shows the pictures by name, over and over.
+            let picture = &labels["images"][(seq % pictures) as usize];
+            for detection in message["detections"].as_array().into_iter().flatten() {
+                let right =
+                    truths(&labels, picture).any(|truth| overlap(&truth, &detection["box_px"]) >= SAME);
+                if right
+                    || !marked.insert((seq % pictures, detection["box_px"].to_string()))
+                    || sent == VERDICTS
+                {
+                    continue;
+                }
+                let request = json!({"camera": "yard", "seq": seq, "verdict": "false_positive",
+                    "label": detection["label"], "box": detection["box"]});
+                seen.ask("feedback", &request)?;
+                sent += 1;
+            }
+        }
+        seen.wait_for_answers(sent, Duration::from_secs(30))
+    }
+
+    fn eval(&self, model: &Path) -> Fallible<Value> {
+        let held_out = self.site.join("held-out");
+        let annotations = held_out.join("annotations.json");
+        let output = Command::new(&self.retinad)
+            .args(["eval", "--model", text(model), "--annotations", text(&annotations)])
+            .args(["--images", text(&held_out), "--resamples", "0", "--json"])
+            .stderr(Stdio::null())
+            .output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn compare(&self, old: &Value, new: &Value) -> Fallible<()> {
+        let classes = |report: &Value| -> BTreeMap<String, (Option<f64>, u64)> {
+            let one = |class: &Value| {
+                let name = class["name"].as_str().unwrap_or_default().to_owned();
+                (name, (class["ap50"].as_f64(), class["truths"].as_u64().unwrap_or(0)))
+            };
+            report["classes"].as_array().into_iter().flatten().map(one).collect()
+        };
+        let (old_classes, new_classes) = (classes(old), classes(new));
+        for (name, (after, truths)) in new_classes.iter().filter(|(_, (_, truths))| *truths > 0) {
+            let before = old_classes.get(name).and_then(|(before, _)| *before).unwrap_or(0.0);
+            let name = format!("AP50 of {name} ({truths})");
+            println!("{name:<44} {before:>8.3} {:>8.3}", after.unwrap_or(0.0));
+        }
+        for (name, key) in [("AP", "AP"), ("AP50", "AP50")] {
+            let value = |report: &Value| report["coco"][key].as_f64().unwrap_or(f64::NAN);
+            println!("{name:<44} {:>8.3} {:>8.3}", value(old), value(new));
+        }
+        let alarms = |report: &Value| report["at_threshold"]["false_alarms"].as_u64().unwrap_or(0);
+        let name = format!("false alarms above {THRESHOLD}");
+        println!("{name:<44} {:>8} {:>8}", alarms(old), alarms(new));
+        Ok(())
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+/// The truths of a picture, as corners.
+fn truths<'a>(labels: &'a Value, picture: &'a Value) -> impl Iterator<Item = [f64; 4]> + 'a {
+    let of = |a: &'a Value| {
+        let [x, y, w, h] = [0, 1, 2, 3].map(|at| a["bbox"][at].as_f64().unwrap_or(0.0));
+        [x, y, x + w, y + h]
+    };
+    let here = |a: &&Value| a["image_id"] == picture["id"];
+    labels["annotations"].as_array().into_iter().flatten().filter(here).map(of)
+}
+
+fn overlap(a: &[f64; 4], b: &Value) -> f64 {
+    let b = [0, 1, 2, 3].map(|at| b[at].as_f64().unwrap_or(0.0));
+    let side = |low: usize, high: usize| (a[high].min(b[high]) - a[low].max(b[low])).max(0.0);
+    let area = |c: &[f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);
+    let both = side(0, 2) * side(1, 3);
+    both / (area(a) + area(&b) - both).max(1.0)
+}
+
+/// The daemon; ended with this.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // SIGTERM, so that it says goodbye; without `kill` it is killed.
+        let told = Command::new("kill").arg(self.0.id().to_string()).status();
+        if told.is_err() {
+            let _ = self.0.kill();
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// What the daemon says over MQTT.
+struct Seen {
+    client: Client,
+    frames: Arc<AtomicU64>,
+    /// Frames of which there was no answer.
+    lost: Arc<AtomicU64>,
+    last: Arc<Mutex<Option<(u64, Value)>>>,
+    answers: Arc<Mutex<Vec<Value>>>,
+    generation: Arc<AtomicU64>,
+}
+
+impl Seen {
+    fn start(port: u16) -> Self {
+        let mut options = MqttOptions::new("tune-demo", "127.0.0.1", port);
+        options.set_max_packet_size(1 << 20, 1 << 20);
+        let (client, mut connection) = Client::new(options, 64);
+        let seen = Self {
+            client,
+            frames: Arc::default(),
+            lost: Arc::default(),
+            last: Arc::default(),
+            answers: Arc::default(),
+            generation: Arc::default(),
+        };
+        let (client, frames, lost) = (seen.client.clone(), Arc::clone(&seen.frames), Arc::clone(&seen.lost));
+        let (last, answers, generation) =
+            (Arc::clone(&seen.last), Arc::clone(&seen.answers), Arc::clone(&seen.generation));
+        std::thread::spawn(move || {
+            let mut expected = None;
+            for event in connection.iter() {
+                match event {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                        let _ = client.subscribe("retinad/demo/#", QoS::AtMostOnce);
+                    }
+                    Ok(Event::Incoming(Packet::Publish(message))) => {
+                        let Ok(value) = serde_json::from_slice::<Value>(&message.payload) else { continue };
+                        if message.topic.ends_with("/detections") {
+                            let seq = value["seq"].as_u64().unwrap_or(0);
+                            // Frames that gave way to newer ones were never taken.
+                            let superseded = value["dropped_before"].as_u64().unwrap_or(0);
+                            let gap = expected.map_or(0, |next: u64| seq.saturating_sub(next));
+                            lost.fetch_add(gap.saturating_sub(superseded), Ordering::Relaxed);
+                            expected = Some(seq + 1);
+                            frames.fetch_add(1, Ordering::Relaxed);
+                            generation
+                                .store(value["model"]["generation"].as_u64().unwrap_or(0), Ordering::Relaxed);
+                            if let Ok(mut last) = last.lock() {
+                                *last = Some((seq, value));
+                            }
+                        } else if message.topic.contains("/response/")
+                            && let Ok(mut answers) = answers.lock()
+                        {
+                            answers.push(value);
+                        }
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(200)),
+                    Ok(_) => {}
+                }
+            }
+        });
+        seen
+    }
+
+    fn frames_a_second(&self, time: Duration) -> f64 {
+        while self.frames.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (start, from) = (Instant::now(), self.frames.load(Ordering::Relaxed));
+        std::thread::sleep(time);
+        (self.frames.load(Ordering::Relaxed) - from) as f64 / start.elapsed().as_secs_f64()
+    }
+
+    fn next_message(&self, patience: Duration) -> Option<(u64, Value)> {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if let Some(found) = self.last.lock().ok().and_then(|mut last| last.take()) {
+                return Some(found);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+
+    fn ask(&self, verb: &str, request: &Value) -> Fallible<()> {
+        let topic = format!("retinad/demo/bridge/request/{verb}");
+        Ok(self.client.publish(topic, QoS::AtLeastOnce, false, request.to_string())?)
+    }
+
+    /// Verdicts that are stored, of those that were sent.
+    fn wait_for_answers(&self, sent: usize, patience: Duration) -> Fallible<usize> {
+        let until = Instant::now() + patience;
+        loop {
+            let answers = self.answers.lock().map_err(|_| "a thread panicked")?.clone();
+            if answers.len() >= sent || Instant::now() > until {
+                for refused in answers.iter().filter(|answer| answer["status"] != "ok") {
+                    println!("refused: {}", refused["error"]["message"]);
+                }
+                return Ok(answers.iter().filter(|answer| answer["data"]["stored"] == true).count());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The generation that judges once it is another one than the first.
+    fn generation_after(&self, patience: Duration) -> Fallible<u64> {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            let generation = self.generation.load(Ordering::Relaxed);
+            if generation > 1 {
+                return Ok(generation);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("the daemon did not take the tuned model".into())
+    }
+}
