@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test cross deb pi-test bench bench-peers bench-arm resnet fuzz deny setup rust
+.PHONY: demo test cross deb pi-test tune-demo bench bench-peers bench-arm resnet fuzz deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -42,6 +42,20 @@ deb: setup
 # The package on a whole Pi in software, with every fault: one line a check, the total last. Installs QEMU from Debian's backports.
 pi-test: setup
 	cross/pi/run.sh
+
+# From samples to a better model in use, with the daemon running: on training pictures where they are beside this folder (in ../shared/data), else on
+# a made-up site. NEW=bowl make tune-demo learns another class there.
+NEW ?= toilet
+VOC := ../shared/data/voc20
+tune-demo: TEST_PACKAGES := python3
+tune-demo: setup
+	cargo build --release --bin retinad --example make_site --example tune_demo
+	rm -rf target/tune-demo && mkdir -p target/tune-demo
+	if [ -f $(VOC)/train-coco80.json ]; then \
+	  test -d target/voc-train || { python3 -m zipfile -e $(VOC)/images/train.zip target/voc-train.new && mv target/voc-train.new target/voc-train; }; \
+	  target/release/examples/make_site target/tune-demo 200 300 $(VOC)/train-coco80.json target/voc-train $(NEW); \
+	else target/release/examples/make_site target/tune-demo 150 100; fi
+	target/release/examples/tune_demo target/release/retinad target/tune-demo
 
 # What a frame costs: the model, then everything else.
 MODEL ?= models/retinad-m-320-int8.onnx

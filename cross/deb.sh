@@ -52,7 +52,7 @@ tree() {
     install -D -m 644 systemd/retinad.service -t "$tree/$units"
     install -D -m 644 packaging/retinad.toml -t "$tree/etc/retinad"
     install -d -m 700 "$tree/etc/retinad/secrets"
-    install -D -m 644 models/*.onnx -t "$tree/usr/share/retinad/models"
+    install -D -m 644 models/*.onnx models/*.reference -t "$tree/usr/share/retinad/models"
     install -D -m 644 config/*.toml systemd/pi-camera.conf packaging/70-retinad-cameras.rules -t "$doc/examples"
     install -D -m 644 examples/pictures/* -t "$doc/examples/pictures"
     install -D -m 644 README.md models/retinad-*.md -t "$doc"
