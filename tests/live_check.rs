@@ -171,6 +171,7 @@ fn the_access_list_of_the_manual_is_enough_for_check_and_run() {
     for (left_out, missing) in [
         ("topic write retinad/pi-porch/#", "publishing to retinad/pi-porch/status (NotAuthorized)"),
         ("topic read retinad/pi-porch/+/+/set", "reading retinad/pi-porch/album/detect/set"),
+        ("topic read retinad/pi-porch/bridge/request/#", "reading retinad/pi-porch/bridge/request/info"),
     ] {
         let Some(broker) = start(&list.replacen(&format!("{left_out}\n"), "", 1)) else { return };
         let (code, said) = checked(&settings(broker.port));
@@ -181,7 +182,7 @@ fn the_access_list_of_the_manual_is_enough_for_check_and_run() {
     let settings = settings(broker.port);
     let (code, said) = checked(&settings);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("publishing and 2 command topics granted"), "{said}");
+    assert!(said.contains("publishing and 4 subscriptions granted"), "{said}");
     // What is tried is what runs: the daemon is online, and another user's command reaches it.
     let daemon = Daemon::start(&settings);
     daemon.logged("connected to the broker", 20);

@@ -4,7 +4,7 @@
 mod mosquitto;
 mod program;
 
-use mosquitto::{Broker, Listener};
+use mosquitto::{Broker, Listener, OldDoor};
 use program::{Daemon, PICTURES, config, folder};
 use serde_json::Value;
 use std::path::Path;
@@ -190,15 +190,35 @@ fn a_reload_by_request_takes_settings_and_tells_when_they_are_bad() {
 }
 
 #[test]
-fn a_retained_request_is_refused_by_every_daemon_that_starts() {
+fn a_retained_request_is_not_looked_at_when_a_daemon_starts() {
     let folder = folder();
     let Some(broker) = Broker::start("") else { return };
     broker.publish(&["-r", "-t", "retinad/n/bridge/request/info", "-m", r#"{"transaction":"kept"}"#]);
     let listener = Listener::start(broker.port);
-    let daemon = Daemon::start(&config(folder.path(), broker.port, &format!("{PICTURES}fps = 2\n")));
+    // With MQTT 5 the broker keeps it back, as it is asked to.
+    let door = OldDoor::start(broker.port);
+    let daemon = Daemon::start(&config(folder.path(), door.port, &format!("{PICTURES}fps = 2\n")));
     daemon.logged("clear it with: mosquitto_pub -r -n -t 'retinad/n/bridge/request/info'", 60);
     broker.publish(&["-t", "retinad/n/bridge/request/info", "-m", r#"{"transaction":"now"}"#]);
     let seen = listener.until("bridge/response/info ", 20);
     assert!(seen.last().expect("a line").contains("\"transaction\":\"now\""), "{seen:#?}");
     daemon.terminate();
+}
+
+#[test]
+fn a_tuning_by_request_is_a_process_of_its_own_and_is_told_to_its_end() {
+    let folder = folder();
+    let allow = "allow = [\"tune/start\", \"tune/cancel\", \"model/activate\"]\n";
+    let Some(it) = Scenario::start(folder.path(), &format!("{allow}{PICTURES}fps = 2\n")) else { return };
+    it.listener.until("retinad/n/bridge/tune {\"v\":1,\"job\":null,\"state\":\"idle\"", 60);
+    assert_eq!(it.code("tune/cancel", r#"{"transaction":"a"}"#, "a"), "not_found");
+    assert_eq!(it.code("model/activate", r#"{"transaction":"b"}"#, "b"), "not_found");
+    // Nothing is labelled, so it ends soon, and says why.
+    let started = it.answer("tune/start", r#"{"transaction":"c","max_minutes":1}"#, "c");
+    let job = started["data"]["job"].as_str().expect("a name").to_owned();
+    let seen = it.listener.until("\"state\":\"failed\"", 60);
+    let last = seen.last().expect("a line");
+    assert!(last.contains("n/bridge/tune") && last.contains(&job) && last.contains("label"), "{last}");
+    assert!(!last.contains(&folder.path().display().to_string()), "no path: {last}");
+    it.daemon.terminate();
 }

@@ -135,7 +135,7 @@ fn kill_group_of(child: u32, reaped: &AtomicBool) {
 
 /// Reads to the end, or the child would stop at a full pipe; in bounded lines, whatever it writes. A progress
 /// display ends its lines by going back to their begin.
-pub(super) fn last_line_of(stderr: impl Read) -> String {
+pub(crate) fn last_line_of(stderr: impl Read) -> String {
     let (mut line, mut last) = (Line::default(), String::new());
     for byte in BufReader::new(stderr).bytes() {
         match byte {

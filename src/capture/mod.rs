@@ -12,6 +12,7 @@ mod stream;
 mod v4l2;
 mod watched;
 
+pub(crate) use child::last_line_of;
 pub use child::{exec_with_parent, guard_children};
 pub use replay::{Replay, read_picture};
 pub use stream::Stream;

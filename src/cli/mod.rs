@@ -22,6 +22,7 @@ use crate::daemon;
 use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use exit::{Exit, Failure};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -144,6 +145,7 @@ pub struct ModelArgument {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
+    let named = config.clone();
     let load = move |model: &ModelArgument| -> Result<Settings, settings::SettingsError> {
         let environment = settings::environment()?;
         let flags: Vec<_> = model
@@ -161,7 +163,7 @@ pub fn run() -> ExitCode {
     }
     let log = log::start();
     capture::guard_children();
-    match carry_out(arguments.command, load) {
+    match carry_out(arguments.command, named, load) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
             if !message.is_empty() {
@@ -179,9 +181,10 @@ fn become_child(ExecArguments { words }: &ExecArguments) -> Failure {
     Failure::new(Exit::NotStarted, format!("{program}: cannot be started: {error}"))
 }
 
-/// Runs the command; `load` reads the settings, with the model of the command line.
+/// Runs the command; `load` reads the settings of `config`, with the model of the command line.
 fn carry_out(
     command: Command,
+    config: Option<PathBuf>,
     load: impl Fn(&ModelArgument) -> Result<Settings, settings::SettingsError> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let none = ModelArgument { model: None };
@@ -189,7 +192,8 @@ fn carry_out(
         Command::Run(RunArguments { model, once }) => {
             let settings = load(&model)?;
             let chosen = daemon::load_model(&settings, FIRST_GENERATION)?;
-            Ok(daemon::run(&settings, chosen, Arc::new(move || load(&model)), once)?)
+            let arguments = named_again(config, model.model.clone());
+            Ok(daemon::run(&settings, chosen, Arc::new(move || load(&model)), once, arguments)?)
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
         Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
@@ -210,6 +214,14 @@ fn carry_out(
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }
+}
+
+/// The arguments that name the same settings and model to another `retinad`.
+fn named_again(config: Option<PathBuf>, model: Option<PathBuf>) -> Vec<OsString> {
+    let flag = |name: &str, path: Option<PathBuf>| {
+        path.map(|path| [OsString::from(name), path.into_os_string()]).into_iter().flatten()
+    };
+    flag("--config", config).chain(flag("--model", model)).collect()
 }
 
 /// Number of the generation that a daemon is started with.

@@ -25,9 +25,12 @@ pub(crate) use command::THRESHOLD;
 pub use command::{Change, Command, CommandError};
 pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode_fitting};
 pub use problem::Problem;
-pub use request::{Feedback, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction};
+pub use request::{
+    Feedback, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction, TuneStart,
+};
 pub use response::{
-    Code, Data, Deleted, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo, SamplesPage,
+    Activated, Code, Data, Deleted, Job, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo,
+    SamplesPage,
 };
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};

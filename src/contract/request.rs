@@ -16,6 +16,8 @@ const MAX_TRANSACTION: usize = 64;
 /// Most samples on a page, and how many without a `limit`.
 const MAX_LIMIT: usize = 50;
 const DEFAULT_LIMIT: usize = 20;
+/// Longest time that a tuning may be given, minutes: a week, as `retinad tune` has it.
+const MAX_MINUTES: u32 = 10_080;
 /// Most samples that one request names.
 const MAX_IDS: usize = 100;
 
@@ -76,6 +78,14 @@ pub enum Request {
     SamplesList(SamplesList),
     /// Samples are to go.
     SamplesDelete(SamplesDelete),
+    /// A tuning is to begin.
+    TuneStart(TuneStart),
+    /// The tuning that runs is to end.
+    TuneCancel,
+    /// This generation is to be used; none: the candidate.
+    ModelActivate(Option<u64>),
+    /// This earlier generation is to be used; none: the one before.
+    Rollback(Option<u64>),
     /// The settings are to be read again.
     Reload,
 }
@@ -130,6 +140,15 @@ pub struct SamplesList {
     pub limit: usize,
     /// Only those behind this id.
     pub after: Option<String>,
+}
+
+/// How a tuning is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TuneStart {
+    /// After so long it ends, and the next one goes on from there; 1 to 10,080.
+    pub max_minutes: Option<u32>,
+    /// Nothing is kept of it.
+    pub dry_run: bool,
 }
 
 /// Which samples are to go.
@@ -190,12 +209,15 @@ impl Request {
             Verb::Feedback => typed::<FeedbackFields>(fields)?.checked().map(Self::Feedback),
             Verb::SamplesList => typed::<ListFields>(fields)?.checked().map(Self::SamplesList),
             Verb::SamplesDelete => typed::<DeleteFields>(fields)?.checked().map(Self::SamplesDelete),
-            Verb::Snapshot
-            | Verb::TuneStart
-            | Verb::TuneCancel
-            | Verb::ModelActivate
-            | Verb::Rollback
-            | Verb::Restart => Err(unknown_verb(verb.spec().name)),
+            Verb::TuneStart => typed::<TuneFields>(fields)?.checked().map(Self::TuneStart),
+            Verb::TuneCancel => typed::<NoFields>(fields).map(|_| Self::TuneCancel),
+            Verb::ModelActivate => {
+                typed::<GenerationFields>(fields).map(|fields| Self::ModelActivate(fields.generation))
+            }
+            Verb::Rollback => {
+                typed::<GenerationFields>(fields).map(|fields| Self::Rollback(fields.generation))
+            }
+            Verb::Snapshot | Verb::Restart => Err(unknown_verb(verb.spec().name)),
         }
     }
 }
@@ -341,6 +363,29 @@ impl DeleteFields {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TuneFields {
+    max_minutes: Option<u32>,
+    dry_run: Option<bool>,
+}
+
+impl TuneFields {
+    fn checked(self) -> Result<TuneStart, Refusal> {
+        let Self { max_minutes, dry_run } = self;
+        if let Some(minutes) = max_minutes.filter(|minutes| !(1..=MAX_MINUTES).contains(minutes)) {
+            return Err(bad_field(format!("max_minutes: {minutes} must be 1 to {MAX_MINUTES}")));
+        }
+        Ok(TuneStart { max_minutes, dry_run: dry_run.unwrap_or(false) })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenerationFields {
+    generation: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,6 +424,11 @@ mod tests {
         let all = Ok(Request::SamplesDelete(SamplesDelete::All));
         assert_eq!(asked("samples/delete", r#"{"all":true,"confirm":true}"#), all);
         assert_eq!(asked("reload", " {\n} "), Ok(Request::Reload));
+        let start = TuneStart { max_minutes: Some(30), dry_run: true };
+        let payload = r#"{"max_minutes":30,"dry_run":true}"#;
+        assert_eq!(asked("tune/start", payload), Ok(Request::TuneStart(start)));
+        assert_eq!(asked("model/activate", "{}"), Ok(Request::ModelActivate(None)));
+        assert_eq!(asked("rollback", r#"{"generation":0}"#), Ok(Request::Rollback(Some(0))));
     }
 
     #[test]
@@ -461,6 +511,12 @@ mod tests {
             ("samples/list", r#"{"limit":0}"#, "limit: 0 must be 1 to 50"),
             ("samples/list", r#"{"limit":51}"#, "limit: 51 must be 1 to 50"),
             ("samples/list", r#"{"limit":1e3}"#, "limit: invalid type"),
+            ("tune/start", r#"{"max_minutes":0}"#, "max_minutes: 0 must be 1 to 10080"),
+            ("tune/start", r#"{"max_minutes":10081}"#, "max_minutes: 10081 must be"),
+            ("tune/start", r#"{"dry_run":1}"#, "dry_run: invalid type"),
+            ("tune/cancel", r#"{"job":"a"}"#, "job: unknown field"),
+            ("model/activate", r#"{"generation":"5"}"#, "generation: invalid type"),
+            ("rollback", r#"{"generation":-1}"#, "generation: invalid value"),
             ("samples/delete", "{}", "missing field `ids`, or `all` with `confirm`"),
             ("samples/delete", r#"{"all":true}"#, "confirm: must be true"),
             ("samples/delete", r#"{"all":true,"confirm":false}"#, "confirm: must be true"),

@@ -69,7 +69,7 @@ pub enum Code {
     TooLarge,
     /// `mqtt.allow` does not list the verb.
     Forbidden,
-    /// Eight requests are in progress; try again.
+    /// Eight requests are in progress, or a tuning runs already; try again.
     Busy,
     /// No camera has this id.
     UnknownCamera,
@@ -116,6 +116,10 @@ pub enum Data {
     Samples(SamplesPage),
     /// Of `samples/delete`.
     Deleted(Deleted),
+    /// Of `tune/start` and `tune/cancel`.
+    Job(Job),
+    /// Of `model/activate` and `rollback`.
+    Activated(Activated),
     /// Of `reload`.
     Reloaded(Reloaded),
 }
@@ -167,6 +171,22 @@ impl SampleInfo {
 pub struct Deleted {
     /// How many; those that were not there are not counted.
     pub deleted: usize,
+}
+
+/// A tuning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name on `bridge/tune`.
+    pub job: String,
+}
+
+/// Another generation is to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activated {
+    /// To be used from now on; 0 is the model of the settings.
+    pub generation: u64,
+    /// Used before.
+    pub previous: u64,
 }
 
 /// The settings are in force.

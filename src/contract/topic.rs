@@ -157,7 +157,7 @@ pub const TOPICS: [Spec; 25] = [
     row(Kind::Info, "bridge/info", STATE, Form::Json("info"), 32 * KIB, "on connect and when a field changes"),
     row(Kind::Health, "bridge/health", LATEST, Form::Json("health"), 32 * KIB,
         "every `health.interval_s`, on connect, and on a change of state at most every 5 s"),
-    planned(Kind::Tune, "bridge/tune", STATE, Form::Json("tune"), 2 * KIB, "a tuning job changes; progress at most every 5 s"),
+    row(Kind::Tune, "bridge/tune", STATE, Form::Json("tune"), 2 * KIB, "a tuning job changes; progress at most every 5 s"),
     row(Kind::Model, "bridge/model", STATE, Form::Json("model"), KIB, "on connect and when another model is in use"),
     planned(Kind::Log, "bridge/log", SAMPLE, Form::Json("log"), KIB, "a warning or error; off by default, at most one a second"),
     row(Kind::Request, "bridge/request/<verb>", IN, Form::Json("request"), 16 * KIB, "asks for something, once"),

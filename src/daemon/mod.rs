@@ -17,6 +17,7 @@ mod retained;
 mod service;
 mod shell;
 mod swap;
+mod tuning;
 mod watchdog;
 
 pub use identity::{
@@ -41,9 +42,11 @@ use reload::Reload;
 use retained::RetainedTopics;
 use service::Service;
 use shell::Shell;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swap::Swap;
+use tuning::Tuning;
 use watchdog::Watchdog;
 
 /// Why the daemon cannot start or go on. One line.
@@ -107,7 +110,7 @@ mod signals {
 }
 
 /// Runs until SIGTERM or SIGINT, or with `once` until every replay is over. `read_settings` reads them anew
-/// on SIGHUP.
+/// on SIGHUP; `arguments` name settings and model on the command line of a `retinad` that is started.
 ///
 /// # Errors
 /// [`DaemonError`].
@@ -116,11 +119,12 @@ pub fn run(
     chosen: Chosen,
     read_settings: ReadSettings,
     once: bool,
+    arguments: Vec<OsString>,
 ) -> Result<(), DaemonError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera);
     }
-    let mut shell = start(settings, chosen, read_settings, once)?;
+    let mut shell = start(settings, chosen, read_settings, once, arguments)?;
     let end = shell.run();
     stop(shell);
     end
@@ -132,6 +136,7 @@ fn start(
     chosen: Chosen,
     read_settings: ReadSettings,
     once: bool,
+    arguments: Vec<OsString>,
 ) -> Result<Shell, DaemonError> {
     let Chosen { generation, stored, note } = chosen;
     let generation = &generation;
@@ -199,6 +204,7 @@ fn start(
             count,
             share,
         ),
+        tuning: Tuning::new(arguments),
         reload: Reload::new(read_settings),
         service: Service::new(now.mono),
         watchdog: Watchdog::new(now.mono),
@@ -234,6 +240,8 @@ fn stop(mut shell: Shell) {
     shell.service.stopping();
     shell.dispatcher.close();
     shell.recorder.hurry();
+    // It has a moment to keep its checkpoint.
+    shell.tuning.cancel();
     let until = Instant::now() + DRAIN;
     while let Ok(news) = shell.workers.news.recv_deadline(until) {
         if let WorkerNews::Outcome { place, outcome } = news {

@@ -138,7 +138,8 @@ impl Recorder {
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
         let store = folder.as_deref().map(Store::within);
-        let watched = folder.as_deref().map(|folder| ModelsWatch::new(Generations::within(folder), changed));
+        let generations = folder.as_deref().map(Generations::within);
+        let watched = generations.clone().map(|generations| ModelsWatch::new(generations, changed));
         let work = Work {
             wake: work,
             answer,
@@ -155,7 +156,7 @@ impl Recorder {
             _lock: lock,
         });
         thread::spawn("recorder", ends, move || {
-            run(writer, &mut Keeping::new(store), watched, &work);
+            run(writer, &mut Keeping::new(store, generations), watched, &work);
             drop(ended_in);
         })?;
         let recorder = Self {

@@ -12,6 +12,7 @@ use super::reload::{Reload, Reloaded};
 use super::retained::{RetainedTopics, Update};
 use super::service::Service;
 use super::swap::{Swap, Swapped};
+use super::tuning::Tuning;
 use super::watchdog::Watchdog;
 use super::{DaemonError, signals};
 use crate::contract::{Names, WorkerHealth};
@@ -56,6 +57,7 @@ pub(super) struct Shell {
     pub cameras: Cameras,
     pub slot: Arc<GenerationSlot>,
     pub swap: Swap,
+    pub tuning: Tuning,
     pub reload: Reload,
     pub service: Service,
     pub rate: Rate,
@@ -92,6 +94,7 @@ impl Shell {
                 recv(self.signal) -> number => on(number, |number| self.take_signal(number)),
                 recv(self.reload.results()) -> result => on(result, |result| self.take_reload(result)),
                 recv(self.swap.results()) -> swapped => on(swapped, |swapped| self.take_swap(swapped)),
+                recv(self.tuning.news()) -> news => on(news, |news| self.handle(Input::Tune(news))),
                 recv(self.recorder.done()) -> done => on(done, |(ticket, result)| {
                     self.handle(Input::Done(ticket, result))
                 }),
@@ -123,6 +126,7 @@ impl Shell {
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
                 Effect::Keep(new) => self.recorder.keep(*new),
                 Effect::Run(ticket, errand) => self.recorder.run(ticket, errand),
+                Effect::Tune(order) => self.tuning.obey(order),
                 Effect::Reload => self.begin_reload(),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
                 Effect::Limit { workers, share_percent } => {

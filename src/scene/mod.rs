@@ -23,6 +23,7 @@ mod sampling;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 pub use camera::CameraNews;
 pub use generations::{GenerationFacts, Stored};
@@ -30,6 +31,7 @@ pub use overrides::Overrides;
 pub use report::{Facts, Identity};
 pub use requests::{Errand, Labelling, Ticket};
 pub use sampling::NewSample;
+pub use tuning::TuneNews;
 
 use crate::contract::{
     Availability, Command, Data, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
@@ -46,6 +48,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use tuning::Tuning;
 
 /// The time at which an input came. The shell takes it; nobody else asks a clock.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +87,8 @@ pub enum Input<'a> {
     Request(Box<Incoming>),
     /// What came of an errand on the disk.
     Done(Ticket, Result<Data, Refusal>),
+    /// What is heard of a tuning that was started.
+    Tune(TuneNews),
     /// What came of reading the settings again: whether they were taken.
     Reloaded(bool),
     /// Other settings are in force from now on.
@@ -130,6 +135,20 @@ pub enum StateFile {
     RetainedTopics,
 }
 
+/// What is ordered of `retinad tune`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TuneOrder {
+    /// Start it.
+    Start {
+        /// After so long it ends.
+        max_minutes: Option<u32>,
+        /// Nothing is kept of it.
+        dry_run: bool,
+    },
+    /// End the one that runs.
+    Cancel,
+}
+
 /// Something to be done by the shell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -145,6 +164,8 @@ pub enum Effect {
     Keep(Box<NewSample>),
     /// Do this on the disk for a request, and say what came of it.
     Run(Ticket, Errand),
+    /// Start or end a tuning, and say what is heard of it.
+    Tune(TuneOrder),
     /// Read the settings again, and say what came of it.
     Reload,
     /// Let the camera's frames reach the workers, or not.
@@ -207,6 +228,7 @@ pub struct Scene {
     sampling: Sampling,
     recent: Recent,
     requests: Requests,
+    tuning: Tuning,
     stuck: bool,
 }
 
@@ -231,10 +253,12 @@ impl Scene {
             sampling: Sampling::default(),
             recent: Recent::default(),
             requests: Requests::default(),
+            tuning: Tuning::default(),
             stuck: false,
         };
         scene.take_settings(now, new, effects);
         scene.publish_model(effects);
+        scene.tuning.publish(now, effects);
         scene
     }
 
@@ -246,6 +270,7 @@ impl Scene {
             Input::Command(command) => self.take_command(now, &command, effects),
             Input::Request(incoming) => self.take_request(now, *incoming, effects),
             Input::Done(ticket, result) => self.requests.finish(now, ticket, result, effects),
+            Input::Tune(news) => self.take_tune_news(now, news, effects),
             Input::Reloaded(taken) => self.take_reloaded(now, taken, effects),
             Input::Settings(new) => {
                 let model = new.settings.detector.model_file();
@@ -271,13 +296,15 @@ impl Scene {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let cameras = self.cameras.values().filter_map(Camera::next_deadline);
-        cameras.chain(self.report.next_deadline()).chain(self.requests.next_deadline()).min()
+        let others =
+            [self.report.next_deadline(), self.requests.next_deadline(), self.tuning.next_deadline()];
+        cameras.chain(others.into_iter().flatten()).min()
     }
 
     /// Every retained topic that this node may have on the broker now.
     #[must_use]
     pub fn retained_topics(&self) -> Vec<Topic> {
-        let node = [Kind::Status, Kind::Info, Kind::Health, Kind::Model].map(Topic::of_node);
+        let node = [Kind::Status, Kind::Info, Kind::Health, Kind::Model, Kind::Tune].map(Topic::of_node);
         node.into_iter().chain(self.cameras.values().flat_map(|camera| self.topics_of(&camera.id))).collect()
     }
 
@@ -447,6 +474,7 @@ impl Scene {
             self.after_camera_change(number, before, effects);
         }
         self.requests.pass_time(now, effects);
+        self.tuning.pass_time(now, effects);
         if self.report.is_due(now) {
             self.publish_health(now, effects);
         }

@@ -10,11 +10,12 @@ use super::sampling::NewSample;
 use super::{Effect, Now, Scene};
 use crate::contract::{
     Code, Data, Feedback, Incoming, Kind, Refusal, Reloaded, Request, Response, SamplesDelete, SamplesList,
-    Topic, Transaction,
+    Topic, Transaction, TuneStart,
 };
 use crate::one_line::one_line;
 use crate::samples::{Opinion, SampleId};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,20 @@ pub enum Errand {
     Delete(Vec<SampleId>),
     /// Remove every sample.
     DeleteAll,
+    /// Use a tuned model from now on.
+    Activate {
+        /// The model of the settings.
+        base: PathBuf,
+        /// Its number; none: the candidate.
+        generation: Option<u64>,
+    },
+    /// Go back to an earlier one.
+    RollBack {
+        /// The model of the settings.
+        base: PathBuf,
+        /// Its number; none: the one before.
+        generation: Option<u64>,
+    },
 }
 
 /// A frame, and what somebody says of it.
@@ -64,6 +79,7 @@ enum Reply {
     Now(Data),
     AfterErrand(Errand),
     AfterReload,
+    AfterStart(TuneStart),
 }
 
 /// A request under way.
@@ -121,6 +137,10 @@ impl Scene {
                 self.requests.open(now, verb, transaction, true);
                 effects.push(Effect::Reload);
             }
+            Ok(Reply::AfterStart(start)) => {
+                let ticket = self.requests.open(now, verb, transaction, false);
+                self.start_tuning(ticket, &start, effects);
+            }
             Err(refusal) => self.requests.answer(now, verb, transaction, Err(refusal), effects),
         }
     }
@@ -133,6 +153,16 @@ impl Scene {
             Request::Feedback(feedback) => self.labelling(&feedback).map(Reply::AfterErrand),
             Request::SamplesList(list) => listing(list).map(Reply::AfterErrand),
             Request::SamplesDelete(delete) => deletion(delete).map(Reply::AfterErrand),
+            Request::TuneStart(start) => self.may_tune().map(|()| Reply::AfterStart(start)),
+            Request::TuneCancel => self.cancel_tuning(effects).map(Reply::Now),
+            Request::ModelActivate(generation) => {
+                let base = self.settings.detector.model_file();
+                Ok(Reply::AfterErrand(Errand::Activate { base, generation }))
+            }
+            Request::Rollback(generation) => {
+                let base = self.settings.detector.model_file();
+                Ok(Reply::AfterErrand(Errand::RollBack { base, generation }))
+            }
             Request::Reload => Ok(Reply::AfterReload),
         }
     }

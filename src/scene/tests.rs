@@ -1,6 +1,7 @@
 //! The rules of the contract that the scene holds, each in simulated time: no thread, no sleep.
 
 mod requests;
+mod tuning;
 
 use super::*;
 use crate::contract::{Change, Detections, Health, HealthState, Info, ModelState};

@@ -5,7 +5,7 @@ use super::files::read;
 use super::manual::MANUAL;
 use super::schemas::{json_rows, schema_of};
 use crate::contract::{
-    Availability, Command, Detections, Health, Incoming, Info, Kind, ModelState, Names, Response, Way,
+    Availability, Command, Detections, Health, Incoming, Info, Kind, ModelState, Names, Response, Tune, Way,
 };
 use crate::contract::{on_off, threshold_text};
 use serde::Serialize;
@@ -28,6 +28,7 @@ fn read_and_written_again(payload: &str, example: &str) -> Value {
         "model" => again::<ModelState>(example),
         "detections" => again::<Detections>(example),
         "response" => again::<Response>(example),
+        "tune" => again::<Tune>(example),
         "request" => {
             let incoming = Incoming::read(&Arc::from("feedback"), example.as_bytes());
             assert!(incoming.asked.is_ok(), "{incoming:?}");

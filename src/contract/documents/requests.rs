@@ -3,7 +3,8 @@
 use super::files::read;
 use super::manual::MANUAL;
 use crate::contract::{
-    Deleted, FeedbackVerdict, Incoming, Kind, Labelled, Reloaded, Response, SamplesPage, Topic, Transaction,
+    Activated, Deleted, FeedbackVerdict, Incoming, Job, Kind, Labelled, Reloaded, Response, SamplesPage,
+    Topic, Transaction,
 };
 use crate::verb::{VERBS, VerbSpec};
 use schemars::JsonSchema;
@@ -54,6 +55,15 @@ pub(super) struct AnyRequest {
     /// Must be true with `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirm: Option<bool>,
+    /// Minutes after which the tuning ends, 1 to 10,080; the next one goes on from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_minutes: Option<u32>,
+    /// True: tune and judge, and keep nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+    /// Number of the tuned model, as on `bridge/model`; 0 is the model of the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
 }
 
 /// The table of verbs: first what is built, then the plan.
@@ -108,6 +118,8 @@ fn the_answers_of_the_manual_are_what_the_types_read_and_write() {
     check_answer::<Labelled>("feedback");
     check_answer::<SamplesPage>("samples/list");
     check_answer::<Deleted>("samples/delete");
+    check_answer::<Job>("tune/start");
+    check_answer::<Activated>("model/activate");
     check_answer::<Reloaded>("reload");
 }
 

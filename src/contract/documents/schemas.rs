@@ -5,7 +5,9 @@
 
 use super::files::{compare_json, path};
 use super::requests::AnyRequest;
-use crate::contract::{Detections, Form, Health, Info, ModelState, Response, SCHEMA_VERSION, Spec, TOPICS};
+use crate::contract::{
+    Detections, Form, Health, Info, ModelState, Response, SCHEMA_VERSION, Spec, TOPICS, Tune,
+};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, RestrictFormats};
 use schemars::{JsonSchema, Schema};
@@ -30,6 +32,7 @@ pub(super) fn schema_of(name: &str) -> Value {
         "health" => root_schema::<Health>(),
         "model" => root_schema::<ModelState>(),
         "detections" => root_schema::<Detections>(),
+        "tune" => root_schema::<Tune>(),
         "request" => root_schema::<AnyRequest>(),
         "response" => root_schema::<Response>(),
         other => panic!("payload `{other}` has no type here"),

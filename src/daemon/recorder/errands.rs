@@ -1,8 +1,9 @@
-//! What requests ask of the samples on the disk. An answer that says `stored` is given after the files are
+//! What requests ask of the samples and tuned models on the disk. An answer that says `stored` is given after the files are
 //! there, not before.
 
 use super::keeping::Keeping;
-use crate::contract::{Code, Data, Deleted, Labelled, Refusal, SampleInfo, SamplesPage};
+use crate::contract::{Activated, Code, Data, Deleted, Labelled, Refusal, SampleInfo, SamplesPage};
+use crate::generations::{Change, GenerationsError};
 use crate::image::upright_jpeg;
 use crate::samples::{Sample, SampleId, Store, StoreError, Verdicts};
 use crate::scene::{Errand, Labelling, NewSample};
@@ -15,6 +16,7 @@ impl Keeping {
         self.write();
         let no_folder = || Refusal::new(Code::SamplesOff, "no state folder is set (state_dir)".into());
         let store = self.store().ok_or_else(no_folder)?;
+        let generations = self.generations().ok_or_else(no_folder)?;
         match errand {
             Errand::Label(labelling) => label(store, *labelling).map(Data::Labelled),
             Errand::List { limit, after } => list(store, limit, after.as_ref()).map(Data::Samples),
@@ -24,6 +26,32 @@ impl Keeping {
                 let ids: Vec<SampleId> = entries.into_iter().map(|entry| entry.id).collect();
                 delete(store, &ids).map(Data::Deleted)
             }
+            Errand::Activate { base, generation } => {
+                changed(generations.activate(&base, generation), "uses another model")
+            }
+            Errand::RollBack { base, generation } => {
+                changed(generations.roll_back(&base, generation), "went back to another model")
+            }
+        }
+    }
+}
+
+/// A change of the tuned model that is to be used. The recorder sees it, and the daemon takes the model when
+/// that has passed its self-test.
+fn changed(result: Result<Change, GenerationsError>, what: &str) -> Result<Data, Refusal> {
+    match result {
+        Ok(Change { generation, previous }) => {
+            tracing::info!(generation, previous, "{what}, as asked over MQTT");
+            Ok(Data::Activated(Activated { generation, previous }))
+        }
+        Err(
+            error @ (GenerationsError::Absent { .. }
+            | GenerationsError::NoCandidate
+            | GenerationsError::First),
+        ) => Err(Refusal::new(Code::NotFound, error.to_string())),
+        Err(other) => {
+            tracing::warn!(reason = %other, "a request for a tuned model failed");
+            Err(Refusal::new(Code::Internal, "the tuned models cannot be used; the log says why".into()))
         }
     }
 }
@@ -123,7 +151,9 @@ fn failed(error: &StoreError) -> Refusal {
 mod tests {
     use super::*;
     use crate::frame::{Encoding, RawFrame, Turn};
+    use crate::generations::Generations;
     use crate::samples::{Label, Model, Opinion, Origin, Reason, Rest};
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
@@ -157,7 +187,8 @@ mod tests {
     fn keeping() -> (tempfile::TempDir, Store, Keeping) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::within(folder.path());
-        (folder, store.clone(), Keeping::new(Some(store)))
+        let generations = Generations::within(folder.path());
+        (folder, store.clone(), Keeping::new(Some(store), Some(generations)))
     }
 
     fn labels_of(store: &Store, id: &str) -> Vec<String> {
@@ -223,8 +254,32 @@ mod tests {
     }
 
     #[test]
+    fn tuned_models_are_activated_and_gone_back_from() {
+        let (folder, _store, mut keeping) = keeping();
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
+        let activate = |generation| Errand::Activate { base: base.clone(), generation };
+        let roll_back = |generation| Errand::RollBack { base: base.clone(), generation };
+        for errand in [activate(None), activate(Some(7)), roll_back(None), roll_back(Some(7))] {
+            let refused = keeping.run(errand.clone()).expect_err("there is none");
+            assert_eq!(
+                (refused.code, refused.message.contains("models/")),
+                (Code::NotFound, false),
+                "{errand:?}"
+            );
+        }
+        let generations = Generations::within(folder.path());
+        let bytes = std::fs::read(&base).expect("the shipped model");
+        let number = generations.add(&base, &bytes).expect("kept");
+        let to = |generation, previous| Ok(Data::Activated(Activated { generation, previous }));
+        assert_eq!(keeping.run(activate(None)), to(number, 0));
+        assert_eq!(keeping.run(activate(Some(number))), to(number, number));
+        assert_eq!(keeping.run(roll_back(None)), to(0, number));
+        assert_eq!(generations.in_use(&base).number, 0);
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said_without_a_path() {
-        let no_folder = Keeping::new(None).run(Errand::DeleteAll).expect_err("no folder");
+        let no_folder = Keeping::new(None, None).run(Errand::DeleteAll).expect_err("no folder");
         assert_eq!(no_folder.code, Code::SamplesOff);
         let (_folder, store, mut keeping) = keeping();
         let Errand::Label(mut full) = says(0, "cat", 0.0) else { unreachable!() };

@@ -1,6 +1,7 @@
 //! Frames that are kept to learn from: encoded when they come, written some together, so that a card is not
 //! woken for each.
 
+use crate::generations::Generations;
 use crate::image::upright_jpeg;
 use crate::samples::{Sample, Store, StoreError};
 use crate::scene::NewSample;
@@ -14,6 +15,8 @@ const LONGEST_WAIT: u32 = 10;
 pub(super) struct Keeping {
     /// None: there is no state folder.
     store: Option<Store>,
+    /// None: as above.
+    generations: Option<Generations>,
     ready: Vec<Ready>,
     rounds: u32,
     /// Why nothing could be kept the last time.
@@ -29,11 +32,11 @@ struct Ready {
 
 impl Keeping {
     /// Keeps samples in this store; what killed processes left there is removed.
-    pub fn new(store: Option<Store>) -> Self {
+    pub fn new(store: Option<Store>, generations: Option<Generations>) -> Self {
         if let Some(store) = &store {
             store.remove_leftovers();
         }
-        Self { store, ready: Vec::new(), rounds: 0, failure: None }
+        Self { store, generations, ready: Vec::new(), rounds: 0, failure: None }
     }
 
     /// Takes what is new. Writes what waits if there is enough of it or it has waited long enough, or if this
@@ -50,6 +53,11 @@ impl Keeping {
         if last || self.ready.len() >= TOGETHER || self.rounds >= LONGEST_WAIT {
             self.write();
         }
+    }
+
+    /// Where tuned models are.
+    pub(super) fn generations(&self) -> Option<&Generations> {
+        self.generations.as_ref()
     }
 
     /// Where samples are.

@@ -9,7 +9,9 @@ use super::connection::{Connection, Event, Failure, Next, Target};
 use super::wire::{Version, Welcome};
 use crate::contract::{Kind, Topic};
 use crate::publish::{PublishError, PublisherOptions};
+use crate::verb::Verb;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -74,7 +76,7 @@ async fn rehearse_twice(options: &PublisherOptions, daemon_runs: bool) -> Result
         client.try_publishing(&topic, "offline", &mut refused).await?;
     }
     if refused.is_empty() {
-        client.try_command(options, &mut refused).await?;
+        client.try_commands(options, &mut refused).await?;
     }
     client.leave().await;
     Ok(Rehearsal { client_id: options.client_id(), daemon_runs: false, refused, commands })
@@ -248,19 +250,22 @@ impl Client {
         Ok(granted)
     }
 
-    /// Brokers may grant a subscription and deliver nothing, so an empty command must come back where we may
-    /// write one. No daemon is there to take it.
-    async fn try_command(
+    /// Brokers may grant a subscription and deliver nothing, so an empty command and an empty request must
+    /// come back where we may write one. No daemon is there to take them.
+    async fn try_commands(
         &mut self,
         options: &PublisherOptions,
         refused: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        let Some(topic) = options.command_filters(&options.cameras).into_iter().next() else { return Ok(()) };
-        if self.welcome.version == Version::Three || self.publish(&topic, "").await? != Some(None) {
-            return Ok(());
-        }
-        if !self.wait(ECHO, |client| client.heard.contains_key(&topic)).await? {
-            refused.push(format!("reading {topic} (subscription granted, but nothing is delivered)"));
+        let command = options.command_filters(&options.cameras).into_iter().next();
+        let request = Topic::of_verb(Kind::Request, &Arc::from(Verb::Info.spec().name));
+        for topic in command.into_iter().chain([options.names().full(&request)]) {
+            if self.welcome.version == Version::Three || self.publish(&topic, "").await? != Some(None) {
+                continue;
+            }
+            if !self.wait(ECHO, |client| client.heard.contains_key(&topic)).await? {
+                refused.push(format!("reading {topic} (subscription granted, but nothing is delivered)"));
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::scene::{Errand, Labelling, Ticket};
 
 impl House {
     /// A house that keeps samples and allows everything.
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let mut house = Self::new(&["front", "yard"]);
         house.settings(0, |settings| {
             settings.samples.enabled = true;
@@ -22,14 +22,14 @@ impl House {
         self.at(ms, Input::Settings(Box::new(numbered(settings, 0))));
     }
 
-    fn ask(&mut self, ms: u64, verb: &str, payload: &str) -> Option<Response> {
+    pub(super) fn ask(&mut self, ms: u64, verb: &str, payload: &str) -> Option<Response> {
         let incoming = Incoming::read(&Arc::from(verb), payload.as_bytes());
         self.at(ms, Input::Request(Box::new(incoming)));
         self.answered(verb)
     }
 
     /// The last answer of the verb among the effects.
-    fn answered(&self, verb: &str) -> Option<Response> {
+    pub(super) fn answered(&self, verb: &str) -> Option<Response> {
         let topic = format!("bridge/response/{verb}");
         let of_verb = |effect: &Effect| match effect {
             Effect::Publish(to, payload) if to.to_string() == topic => Some(payload.clone()),
@@ -39,7 +39,7 @@ impl House {
         Some(serde_json::from_slice(&payload).expect("a response"))
     }
 
-    fn refusal(&mut self, ms: u64, verb: &str, payload: &str) -> (Code, String) {
+    pub(super) fn refusal(&mut self, ms: u64, verb: &str, payload: &str) -> (Code, String) {
         let answer = self.ask(ms, verb, payload).unwrap_or_else(|| panic!("{verb} {payload}: no answer"));
         assert_eq!((answer.status, answer.data), (ResponseStatus::Error, None), "{payload}");
         let refusal = answer.error.expect("why");
@@ -47,7 +47,7 @@ impl House {
         (refusal.code, refusal.message)
     }
 
-    fn errand(&self) -> Option<(Ticket, Errand)> {
+    pub(super) fn errand(&self) -> Option<(Ticket, Errand)> {
         self.effects.iter().find_map(|effect| match effect {
             Effect::Run(ticket, errand) => Some((*ticket, errand.clone())),
             _ => None,
@@ -89,7 +89,15 @@ fn info_and_health_are_answered_by_default_and_nothing_that_acts_is() {
     assert_eq!(told.allow, ["info", "health", "feedback"]);
     let health = house.ask(20, "health", "{}").expect("an answer").data.expect("data");
     assert_eq!(health["state"], "failed", "the camera is offline");
-    for verb in ["samples/list", "samples/delete", "reload"] {
+    for verb in [
+        "samples/list",
+        "samples/delete",
+        "tune/start",
+        "tune/cancel",
+        "model/activate",
+        "rollback",
+        "reload",
+    ] {
         // What it says is not even looked at.
         let (code, message) = house.refusal(30, verb, r#"{"x":1}"#);
         assert_eq!((code, message.contains("mqtt.allow")), (Code::Forbidden, true), "{message}");
