@@ -68,7 +68,8 @@ pub fn figure_1(courses: &[Course]) -> Result<Vec<Document>, Failure> {
         let x = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
         let y = lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.1, f64::max);
         let (x_name, y_name) = ("epoch".to_owned(), y_name.to_owned());
-        let (x, y) = ((0.0, x), (0.0, 1.08 * y));
+        // Room for the legend above the lines.
+        let (x, y) = ((0.0, x), (0.0, 1.3 * y));
         drawn(file, &Lines { title: title.into(), x_name, x, y_name, y, lines, legend, size: SIZE })
     };
     let mut csv = Csv::new("loss,ratio,epoch,rare,common,common_share");
@@ -210,7 +211,8 @@ pub fn table_3(contest: &Contest) -> Result<Vec<Document>, Failure> {
     let bars = |file: &str, title: &str, series: &[&str], rows: Vec<(String, Vec<Option<f64>>)>| {
         let most = rows.iter().flat_map(|row| &row.1).flatten().copied().fold(0.05, f64::max);
         let series = series.iter().map(|name| (*name).to_owned()).collect();
-        let bars = Bars { title: title.into(), x_name: "AP".into(), longest: 1.05 * most, series, rows };
+        // Room for the legend beside the bars.
+        let bars = Bars { title: title.into(), x_name: "AP".into(), longest: 1.5 * most, series, rows };
         let text = bars.to_svg().map_err(Failure::of(Exit::Internal))?;
         Ok::<_, Failure>(Document { name: file.into(), text })
     };

@@ -197,11 +197,11 @@ impl Study<'_> {
 
     /// The claims of a part: what is claimed, what would refute it, then what was found.
     fn write_claims(&self, text: &mut String, parts: &[&str]) {
-        put!(text, "| claim | refuted if | found | so it |\n|---|---|---|---|");
+        put!(text, "| claim | refuted if | found | verdict |\n|---|---|---|---|");
         for Claim { claim, refuted_if, found, verdict, .. } in
             self.claims.iter().filter(|claim| parts.contains(&claim.part))
         {
-            put!(text, "| {claim} | {refuted_if} | {found} | **{}** |", verdict_words(verdict.words()));
+            put!(text, "| {claim} | {refuted_if} | {found} | **{}** |", verdict.words());
         }
         put!(text, "");
     }
@@ -310,9 +310,9 @@ impl Study<'_> {
         put!(
             text,
             "\nThe paper's numbers are of a whole ResNet-50 trained on COCO at 600 pixels and judged on minival; ours \
-             are of a last class layer on a frozen body. Only the order can be compared. Intervals are of draws of \
-             pictures and trainings with repetition. Rates that were tried: [rates.csv](rates.csv); all numbers: \
-             [table-3.csv](table-3.csv).\n"
+             are of a last class layer on a frozen body. Only the order can be compared. Detections count from the \
+             model's own threshold on. Intervals are of draws of pictures and trainings with repetition. Rates that \
+             were tried: [rates.csv](rates.csv); all numbers: [table-3.csv](table-3.csv).\n"
         );
     }
 
@@ -348,15 +348,6 @@ impl Study<'_> {
             maybe(self.own[0]),
             maybe(self.own[1])
         );
-    }
-}
-
-fn verdict_words(words: &str) -> &str {
-    match words {
-        "refuted" => "is refuted",
-        "undecided" => "is undecided",
-        "not judged" => "is not judged",
-        holds => holds,
     }
 }
 
