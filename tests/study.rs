@@ -149,12 +149,14 @@ fn annotations_that_cannot_be_used_are_named() {
     // Pictures to judge by, of which no category is trained.
     let file = folder.path().join("test.json");
     let others = ["cup", "cat", "diningtable", "person"];
-    let text = others.iter().fold(annotations, |text, name| text.replace(name, &format!("{name}s")));
+    let text = others
+        .iter()
+        .fold(annotations, |text, name| text.replace(&format!("\"{name}\""), &format!("\"{name}s\"")));
     std::fs::write(&file, text).expect("written");
     let test = ["--test", &file.display().to_string(), "--test-images", PICTURES];
     let (code, error) =
         short(&out, &[&["--annotations", ANNOTATIONS, "--images", PICTURES], &test[..]].concat());
-    assert!(code == Some(1) && error.contains("test.json: none of its categories (cats, cups"), "{error}");
+    assert!(code == Some(1) && error.contains("test.json: none of its categories (cups, cats"), "{error}");
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub fn study(settings: &Settings, arguments: &StudyArguments) -> Result<(), Fail
     let courses = courses(arguments.quick);
     let schedule = arguments.schedule();
     let contest = contest::run(&material, &schedule, arguments.seeds(), arguments.workers())?;
-    let (spreads, own, known) = own_layer(&material)?;
+    let OwnLayer { spreads, aps, known } = own_layer(&material)?;
     let judged = !material.same && material.scoring.set.pictures.len() >= ENOUGH;
     let mut claims = claims::of_figure_1(&courses);
     claims.extend(claims::of_losses());
@@ -142,7 +142,7 @@ pub fn study(settings: &Settings, arguments: &StudyArguments) -> Result<(), Fail
         courses: &courses,
         spreads,
         contest: &contest,
-        own,
+        own: aps,
         known,
     };
     documents.extend(study.documents()?);
@@ -159,8 +159,17 @@ fn courses(quick: bool) -> Vec<Course> {
     imbalance::courses(common, EPOCHS, seeds)
 }
 
-/// Figure 3 of the model's own class layer, its AP, and how many classes of the study it knows.
-fn own_layer(material: &Material) -> Result<([Vec<Spread>; 2], [Option<f64>; 2], usize), Failure> {
+/// What the model's own class layer says of the pictures that losses are judged by.
+struct OwnLayer {
+    /// Figure 3: positives and negatives.
+    spreads: [Vec<Spread>; 2],
+    /// AP and AP50, mean of the classes that it knows.
+    aps: [Option<f64>; 2],
+    /// How many classes of the study it knows.
+    known: usize,
+}
+
+fn own_layer(material: &Material) -> Result<OwnLayer, Failure> {
     let label_of: Vec<Option<usize>> = (material.classes.iter())
         .map(|name| material.labels.iter().position(|label| label == name))
         .collect();
@@ -178,7 +187,7 @@ fn own_layer(material: &Material) -> Result<([Vec<Spread>; 2], [Option<f64>; 2],
         let values: Vec<f64> = known.iter().filter_map(value).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
-    Ok((spreads, [mean(|ap| ap.ap), mean(|ap| ap.ap50)], known.len()))
+    Ok(OwnLayer { spreads, aps: [mean(|ap| ap.ap), mean(|ap| ap.ap50)], known: known.len() })
 }
 
 fn made(

@@ -3,6 +3,9 @@
 use crate::cli::exit::{Exit, Failure};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+/// Results of some jobs, with their numbers.
+type Done<R> = Vec<(usize, Result<R, Failure>)>;
+
 /// Does `work` for each of `jobs`, in their order, on `workers` threads, each with a state of its own that
 /// `state` makes.
 ///
@@ -15,7 +18,7 @@ pub fn in_parallel<J: Sync, S, R: Send>(
     work: impl Fn(&mut S, &J) -> Result<R, Failure> + Sync,
 ) -> Result<Vec<R>, Failure> {
     let (next, failing) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let one = || -> Result<Vec<(usize, Result<R, Failure>)>, Failure> {
+    let one = || -> Result<Done<R>, Failure> {
         let mut state = state()?;
         let mut done = Vec::new();
         while !failing.load(Ordering::Relaxed) {

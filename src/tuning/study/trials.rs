@@ -180,7 +180,7 @@ mod tests {
         let truth = Truth { class: 0, bbox, area: 2500.0, crowd: false, ignored: false };
         let picture = |i| Picture {
             truths: vec![truth.clone()],
-            found: found(i).then(|| Found { class: 0, bbox, score: 0.9 }).into_iter().collect(),
+            found: found(i).then_some(Found { class: 0, bbox, score: 0.9 }).into_iter().collect(),
         };
         Evaluation::new(&(0..200).map(picture).collect::<Vec<_>>(), 1)
     }
