@@ -17,6 +17,7 @@ mod jpeg_tables;
 mod letterbox;
 mod memory;
 mod orientation;
+mod shrink;
 mod turn;
 
 pub use annotate::{Mark, draw_boxes};
@@ -25,6 +26,7 @@ pub use encode::{encode_jpeg, upright_jpeg};
 pub use letterbox::{Letterbox, Placed};
 pub use memory::PICTURE_BYTES;
 pub use orientation::turn_of_file;
+pub use shrink::shrunk;
 
 /// Longest side of a picture that is decoded, pixels: a camera's 4K and 8K fit, a decompression bomb does
 /// not.
