@@ -1,6 +1,7 @@
 //! Writing a file whole or not at all.
 
 use rustix::fs::{Mode, OFlags, open};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
@@ -47,13 +48,19 @@ pub fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
 /// now.
 pub fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-        if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if is_leftover(&entry.file_name()) {
             // What cannot be removed does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether a file of this name is what a process left that was killed while it wrote.
+#[must_use]
+pub fn is_leftover(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let number = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn write_new(temporary: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {

@@ -19,6 +19,7 @@ mod judging;
 mod kept;
 mod labels;
 pub mod reference;
+pub mod report;
 mod set;
 mod settings;
 mod shuffle;
