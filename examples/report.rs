@@ -72,7 +72,7 @@ pub fn report() -> Result<Report, Box<dyn std::error::Error>> {
 }
 
 fn measure(name: &str, before: f64, after: f64, noise: f64) -> Measure {
-    Measure { name: name.into(), before, after, noise, more_is_better: true }
+    Measure { name: name.into(), before, after, noise, more_is_better: true, is_goal: true }
 }
 
 fn class(name: &str, before: Option<f64>, after: f64) -> ClassChange {

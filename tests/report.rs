@@ -124,6 +124,7 @@ fn of_text(text: &str) -> Report {
             after: 0.2,
             noise: 0.01,
             more_is_better: true,
+            is_goal: true,
         }],
         ..empty()
     }
@@ -210,6 +211,7 @@ fn what_is_missing_or_no_number_is_said_in_words() {
             after: 0.5,
             noise: 0.1,
             more_is_better: true,
+            is_goal: true,
         }],
         training: vec![(0, nan), (1, f64::NEG_INFINITY), (2, -1.0)],
         changed: vec![

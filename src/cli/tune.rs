@@ -2,6 +2,7 @@
 
 mod pace;
 mod progress;
+mod report;
 
 use super::exit::{Exit, Failure};
 use super::print::{complain, printable, say};
@@ -28,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 /// Shown below the arguments.
 pub const EXAMPLES: &str = "Examples:
   sudo retinad tune
-  sudo retinad tune --dry-run
+  sudo retinad tune --dry-run --report /tmp/report
   retinad tune --samples /tmp/samples --out tuned.onnx
   sudo retinad tune --loss cross_entropy --passes 40 --dry-run
 
@@ -57,6 +58,10 @@ pub struct TuneArguments {
     /// Tune and judge, and keep nothing
     #[arg(long)]
     dry_run: bool,
+    /// Write a report into this folder: index.html, for people who never trained a model. It shows ten of the
+    /// held-out pictures, readable by all who may read the folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// What is minimised, instead of the settings' tune.loss
     #[arg(long, value_parser = loss)]
     loss: Option<TuneLoss>,
@@ -157,6 +162,13 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
             return Err(failed(error));
         }
     };
+    let reported = arguments.report.as_deref().map(|folder| {
+        let losses = teller.losses();
+        let report =
+            report::report(&tuned, &model, &node, settings.detector.min_score, losses).map_err(failed)?;
+        let written = report.write(folder);
+        written.map_err(|error| Failure::new(Exit::SomeFailed, printable(&error.to_string())))
+    });
     let what = keep(&tuned, arguments, generations.as_ref(), &base, told.activate);
     if let (Ok(_), Some(path)) = (&what, &checkpoint) {
         // What is over is not gone on from.
@@ -166,6 +178,9 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
     let what = what?;
     if !json {
         tell(&tuned, &what);
+    }
+    if let Some(path) = reported.transpose()?.filter(|_| !json) {
+        say!("report: {}", printable(&path.display().to_string()));
     }
     Ok(())
 }

@@ -156,6 +156,17 @@ impl Evaluation {
         }
     }
 
+    /// `(recall, precision)` at 101 recalls and IoU 0.50, mean over the classes with truths; empty without one.
+    #[must_use]
+    pub fn mean_precision(&self) -> Vec<(f64, f64)> {
+        let curves: Vec<_> = self.precision_curves().into_iter().flatten().collect();
+        let point = |at: usize| {
+            let recall = at as f64 / (RECALLS - 1) as f64;
+            Some((recall, mean(curves.iter().map(|curve| curve[0][at]))?))
+        };
+        (0..RECALLS).filter_map(point).collect()
+    }
+
     /// Precision at 101 recalls of each class at IoU 0.50 and 0.75; none where there is no truth.
     pub(super) fn precision_curves(&self) -> Vec<Option<[[f64; RECALLS]; 2]>> {
         let one = |class| {

@@ -99,6 +99,8 @@ pub struct Tuned {
     pub trained: Vec<String>,
     /// Pictures learned from, and held out.
     pub pictures: [usize; 2],
+    /// The samples that judged.
+    pub held_out: KeptSamples,
     /// Updates made.
     pub updates: u64,
     /// The set that was learned from, with its features.
@@ -169,6 +171,7 @@ impl Job<'_> {
             known: known.len(),
             trained,
             pictures,
+            held_out,
             updates,
             set,
             head,

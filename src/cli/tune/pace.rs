@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Time that the daemon's threads may wait for a core during one step.
 const MAY_WAIT: Duration = Duration::from_millis(1);
-/// Shortest and longest rest.
-const RESTS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(400)];
+/// Shortest and longest rest. The longest still lets a tuning end on a machine that others keep busy.
+const RESTS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 /// The firmware's word on heat is asked for once in so many steps.
 const LOOK_EVERY: u32 = 50;
 /// How long a tuning rests before it looks again whether the Pi throttles.

@@ -18,6 +18,8 @@ pub struct Teller {
     stage: Option<&'static str>,
     now: Tune,
     pass: u32,
+    /// `(update, loss)` of the training.
+    losses: Vec<(u64, f64)>,
 }
 
 impl Teller {
@@ -29,8 +31,14 @@ impl Teller {
         if let Ok(style) = ProgressStyle::with_template("{msg:<22} {bar:30} {pos}/{len}, {eta} left") {
             bar.set_style(style);
         }
-        let teller =
-            Self { json, bar, stage: None, now: Tune::begun(job, rfc3339(SystemTime::now())), pass: 0 };
+        let teller = Self {
+            json,
+            bar,
+            stage: None,
+            now: Tune::begun(job, rfc3339(SystemTime::now())),
+            pass: 0,
+            losses: Vec::new(),
+        };
         teller.line();
         teller
     }
@@ -51,6 +59,12 @@ impl Teller {
         }
         self.bar.set_length(of as u64);
         self.bar.set_position(done as u64);
+    }
+
+    /// `(update, loss)` of at most some hundred updates of the training.
+    pub fn losses(&self) -> Vec<(u64, f64)> {
+        const MOST: usize = 400;
+        self.losses.iter().copied().step_by(self.losses.len().div_ceil(MOST).max(1)).collect()
     }
 
     /// It failed, or was ended.
@@ -89,6 +103,7 @@ impl TuningObserver for Teller {
     fn updated(&mut self, progress: &Progress) {
         self.bar("learning", progress.update as usize, progress.updates as usize);
         (self.now.step, self.now.steps) = (progress.update, progress.updates);
+        self.losses.push((progress.update, progress.loss));
         self.now.loss = Some(progress.loss).filter(|loss| loss.is_finite());
         if progress.pass != self.pass {
             self.pass = progress.pass;
