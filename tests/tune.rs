@@ -293,3 +293,14 @@ fn damaged_parts_cost_themselves_and_are_named() {
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
     assert!(stdout.lines().last().is_some_and(|line| line.contains("\"state\":\"")), "{stdout}");
 }
+
+#[test]
+fn a_report_that_has_no_place_is_refused_before_the_training() {
+    let place = Place::empty("");
+    let photos = place.folder.path().join("photos");
+    std::fs::create_dir(&photos).expect("a folder");
+    std::fs::write(photos.join("cat.jpg"), "a cat").expect("written");
+    let (code, stdout, stderr) = place.run(&["tune", "--report", text(&photos)]);
+    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(1), "", 1), "{stdout}{stderr}");
+    assert!(stderr.contains("holds `cat.jpg`, which is no report of ours"), "{stderr}");
+}

@@ -15,6 +15,7 @@ use crate::retinanet::loss::Loss;
 use crate::settings::{Settings, TuneClasses, TuneLoss, TuneSettings};
 use crate::tuning::hooks::{BeyondNoise, Measure};
 use crate::tuning::reference::Reference;
+use crate::tuning::report::{ReportError, check_folder};
 use crate::tuning::{Job, KeptSamples, Tuned, TuningError, Which};
 use clap::Args;
 use pace::Pace;
@@ -119,6 +120,8 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
                      state_dir; --out or --dry-run need none";
         return Err(Failure::new(Exit::Usage, words));
     }
+    // What is known to fail does so before the training, not after it.
+    arguments.report.as_deref().map_or(Ok(()), check_folder).map_err(unreported)?;
     let _lock = state.as_deref().map(lock).transpose()?;
     let Chosen { generation, note, .. } = daemon::load_model_of_command(settings, super::FIRST_GENERATION)?;
     let model = ModelFile::read(Path::new(&generation.path))?;
@@ -166,8 +169,7 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
         let losses = teller.losses();
         let report =
             report::report(&tuned, &model, &node, settings.detector.min_score, losses).map_err(failed)?;
-        let written = report.write(folder);
-        written.map_err(|error| Failure::new(Exit::SomeFailed, printable(&error.to_string())))
+        report.write(folder).map_err(unreported)
     });
     let what = keep(&tuned, arguments, generations.as_ref(), &base, told.activate);
     if let (Ok(_), Some(path)) = (&what, &checkpoint) {
@@ -183,6 +185,10 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
         say!("report: {}", printable(&path.display().to_string()));
     }
     Ok(())
+}
+
+fn unreported(error: ReportError) -> Failure {
+    Failure::new(Exit::SomeFailed, printable(&error.to_string()))
 }
 
 /// The failure's kind: too little is labelled, or something failed.

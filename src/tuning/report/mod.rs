@@ -174,20 +174,12 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
         // Whatever may fail for want of sense does so before the disk is touched.
         let page = self.page()?;
-        let shown = |path: &Path| one_line(&path.display().to_string());
-        let failed = |path: &Path| {
-            let path = shown(path);
-            move |source| ReportError::Written { path, source }
-        };
+        check_folder(folder)?;
         let made = match std::fs::create_dir(folder) {
             Ok(()) => true,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(failed(folder)(error)),
+            Err(error) => return Err(unwritten(folder, error)),
         };
-        if let Some(entry) = foreign(folder).map_err(failed(folder))? {
-            let entry = one_line(&entry);
-            return Err(ReportError::Occupied { path: shown(folder), entry });
-        }
         atomic_file::remove_leftovers(folder);
         let path = folder.join(PAGE);
         match atomic_file::write(&path, page.as_bytes(), PUBLIC) {
@@ -197,7 +189,7 @@ impl Report {
                     // It was empty when it was made, and holds nothing of ours.
                     let _ = std::fs::remove_dir(folder);
                 }
-                Err(failed(&path)(error))
+                Err(unwritten(&path, error))
             }
         }
     }
@@ -213,6 +205,32 @@ impl Report {
         }
         Ok(page)
     }
+}
+
+/// Whether a report can go into `folder`, as far as that can be seen without writing: to be asked before a long
+/// training.
+///
+/// # Errors
+/// [`ReportError`], as [`Report::write`] would give it.
+pub fn check_folder(folder: &Path) -> Result<(), ReportError> {
+    match foreign(folder) {
+        Ok(None) => Ok(()),
+        Ok(Some(entry)) => Err(ReportError::Occupied { path: shown(folder), entry: one_line(&entry) }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            std::fs::metadata(parent.unwrap_or(Path::new("."))).map_err(|error| unwritten(folder, error))?;
+            Ok(())
+        }
+        Err(error) => Err(unwritten(folder, error)),
+    }
+}
+
+fn unwritten(path: &Path, source: std::io::Error) -> ReportError {
+    ReportError::Written { path: shown(path), source }
+}
+
+fn shown(path: &Path) -> String {
+    one_line(&path.display().to_string())
 }
 
 /// What `folder` holds beside a report of ours.

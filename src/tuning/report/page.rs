@@ -44,7 +44,7 @@ fn head(html: &mut String, report: &Report) -> Written {
 fn answer(html: &mut String, report: &Report) -> Written {
     let reason = Escaped(report.judgement.reason.trim_end_matches('.')).to_string();
     let (class, words) = if report.judgement.promoted {
-        ("yes", "Promoted: the tuned model takes the place of the one in use, because")
+        ("yes", "Promoted: the tuned model may take the place of the one in use, because")
     } else {
         ("no", "Not promoted: the model in use stays, because")
     };
