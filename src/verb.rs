@@ -38,8 +38,8 @@ pub struct VerbSpec {
 
 /// Every verb, in the order of the enum and of the documents.
 pub const VERBS: [VerbSpec; 12] = [
-    built(Verb::Info, "info", true, "none", "as on `bridge/info`"),
-    built(Verb::Health, "health", true, "none", "as on `bridge/health`, at most 5 s old"),
+    built(Verb::Info, "info", true, "none", "what the topic of this name holds"),
+    built(Verb::Health, "health", true, "none", "what the topic of this name holds, at most 5 s old"),
     planned(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
     built(
         Verb::Feedback,

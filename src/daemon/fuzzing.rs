@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::retained::RetainedTopics;
-use crate::contract::{Incoming, Names, Response};
+use crate::contract::{Incoming, Kind, Names, Response, Topic};
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::samples::Sample;
 use crate::scene::fuzzing::overrides;
@@ -10,6 +10,7 @@ use crate::scene::{
     Effect, Errand, GenerationFacts, Identity, Input, Labelling, NewSettings, Overrides, Scene,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// One of the state files: which, then its bytes.
 pub fn state_files(bytes: &[u8]) {
@@ -36,7 +37,8 @@ pub fn state_files(bytes: &[u8]) {
 pub fn requests(bytes: &[u8]) {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
     let verb = String::from_utf8_lossy(&bytes[..end]);
-    let topic = Names::new("base", "node").parse(&format!("base/node/bridge/request/{verb}"));
+    let names = Names::new("base", "node");
+    let topic = names.parse(&names.full(&Topic::of_verb(Kind::Request, &Arc::from(&*verb))));
     let Some(verb) = topic.as_ref().and_then(|topic| topic.verb()) else { return };
     let incoming = Incoming::read(verb, &bytes[end + 1..]);
     let (mut scene, now) = (scene_that_told_a_frame(), Clock::new().now());
