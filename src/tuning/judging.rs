@@ -27,7 +27,7 @@ const SEED: u64 = 1;
 const COMPARED: usize = 16;
 /// AP50 below which a new class is of no use.
 const NEW_AP: f64 = 0.1;
-/// False alarms a picture that a new class may add.
+/// False alarms a picture that a new class may add, on pictures that do not show it.
 const NEW_ALARMS: f64 = 0.1;
 /// Scores that INT8 may lie further from float than before.
 const APART: f64 = 0.01;
@@ -144,7 +144,12 @@ pub fn compare(
     measures.extend(alarms("false alarms a picture", [before, after], threshold, &known));
     if pair.labels.len() > pair.known {
         let name = "false alarms a picture of new classes";
-        let measure = alarms(name, [before, after], threshold, &new);
+        // A box that lies badly around what is there bothers nobody as one around nothing does.
+        let without = |pictures: &[Picture]| -> Vec<Picture> {
+            let has = |picture: &&Picture| picture.truths.iter().any(|truth| new(truth.class));
+            pictures.iter().filter(|picture| !has(picture)).cloned().collect()
+        };
+        let measure = alarms(name, [&without(before), &without(after)], threshold, &new);
         // Before, there were none: they are no reason to be glad, and some are the price of the class.
         measures.extend(measure.map(|alarms| Measure { noise: NEW_ALARMS, is_goal: false, ..alarms }));
     }
@@ -325,6 +330,9 @@ fn alarms(
     threshold: f32,
     wanted: &dyn Fn(usize) -> bool,
 ) -> Option<Measure> {
+    if before.is_empty() {
+        return None;
+    }
     let [old, new] = [before, after].map(|pictures| points(pictures, threshold, wanted));
     let mean = |points: &[[u64; 3]], weights: &[u32]| {
         let sum: u64 = points.iter().zip(weights).map(|(point, weight)| point[2] * u64::from(*weight)).sum();
