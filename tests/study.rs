@@ -231,3 +231,34 @@ fn files_beside(folder: &Path) -> Vec<String> {
         std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
     entries.map(|name| name.to_string_lossy().into_owned()).collect()
 }
+
+#[test]
+fn the_chapter_shows_what_its_run_wrote() {
+    let docs = Path::new(ROOT).join("docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).expect("a document");
+    let (chapter, written) = (read("study.md"), read("study/study.md"));
+    let rows = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect()
+    };
+    let known = rows(&written);
+    let copied = rows(&chapter);
+    assert!(copied.len() > 40, "{} rows", copied.len());
+    for row in copied {
+        assert!(known.contains(&row), "no row of docs/study/study.md: {row}");
+    }
+    for text in [&chapter, &written] {
+        assert_eq!(text.matches("![").count(), text.matches(".svg)").count(), "every picture is a chart");
+    }
+    let linked = |text: &str| -> Vec<String> {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        links.map(|(link, _)| link.to_owned()).filter(|link| !link.contains("://")).collect()
+    };
+    for (folder, text) in [("", &chapter), ("study", &written)] {
+        for link in linked(text) {
+            assert!(docs.join(folder).join(&link).exists(), "{link} of docs/{folder}");
+        }
+    }
+    // A full run, not the quick form.
+    let report: Value = serde_json::from_str(&read("study/study.json")).expect("JSON");
+    assert!(report["made"]["quick"] == false && report["made"]["same_pictures"] == false);
+}
