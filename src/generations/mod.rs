@@ -410,7 +410,7 @@ impl Generations {
 
 /// SHA-256 of a file, hex; none where it cannot be read.
 fn sha256_of(path: &Path) -> Option<String> {
-    let bytes = regular_file::read(path, crate::model::MAX_BYTES as u64).ok()?;
+    let bytes = regular_file::read(path, crate::model::MAX_BYTES).ok()?;
     Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

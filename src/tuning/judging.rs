@@ -33,6 +33,8 @@ const NEW_ALARMS: f64 = 0.1;
 const APART: f64 = 0.01;
 /// Share of a frame's time that a tuned model may take more: clocks and other programs move it by as much.
 const TIME: f64 = 0.1;
+/// Name of the measure that differs from run to run.
+const FRAME_TIME: &str = "milliseconds a frame";
 /// Cells with a positive of a class that its AP needs.
 const LEAST_POSITIVES: u32 = 5;
 /// Cells of the reference set are learned from but for each fifth, which judges.
@@ -77,6 +79,13 @@ pub struct Judged {
     pub before: Vec<Picture>,
     /// What is there, and what the tuned model found.
     pub after: Vec<Picture>,
+}
+
+impl Judged {
+    /// The measures that are the same whenever the same is judged again.
+    pub fn steady(&self) -> impl Iterator<Item = &Measure> {
+        self.measures.iter().filter(|measure| measure.name != FRAME_TIME)
+    }
 }
 
 /// The two models.
@@ -161,7 +170,7 @@ pub fn compare(
 }
 
 /// Both models, ready to run.
-struct Models<'a> {
+struct Models {
     detectors: [Detector; 2],
     extractors: [FeatureExtractor; 2],
     heads: [Head; 2],
@@ -170,11 +179,10 @@ struct Models<'a> {
     /// Milliseconds of each picture.
     times: [Vec<f64>; 2],
     seen: usize,
-    _pair: &'a Pair<'a>,
 }
 
-impl<'a> Models<'a> {
-    fn new(pair: &'a Pair<'a>) -> Result<Self, TuningError> {
+impl Models {
+    fn new(pair: &Pair<'_>) -> Result<Self, TuningError> {
         let detector = |file: &ModelFile| {
             let generation = Generation::from_file(file, 0, Arithmetic::Best)?;
             Detector::new(&generation, 1)
@@ -191,7 +199,6 @@ impl<'a> Models<'a> {
             apart: [(0.0, 0); 2],
             times: [Vec::new(), Vec::new()],
             seen: 0,
-            _pair: pair,
         })
     }
 
@@ -200,7 +207,7 @@ impl<'a> Models<'a> {
         let mut found = [Vec::new(), Vec::new()];
         let mut times = [Times::default(), Times::default()];
         // In turns, so that whatever slows the machine slows both.
-        let order = if self.seen % 2 == 0 { [0, 1] } else { [1, 0] };
+        let order = if self.seen.is_multiple_of(2) { [0, 1] } else { [1, 0] };
         for model in order {
             let detector = &mut self.detectors[model];
             found[model] =
@@ -238,7 +245,7 @@ impl<'a> Models<'a> {
     fn time(&self) -> Option<Measure> {
         let least = |model: usize| self.times[model].iter().copied().min_by(f64::total_cmp);
         let (before, after) = (least(0)?, least(1)?);
-        let name = "milliseconds a frame".into();
+        let name = FRAME_TIME.into();
         Some(Measure { name, before, after, noise: TIME * before, more_is_better: false, is_goal: false })
     }
 }
@@ -420,11 +427,12 @@ fn rankings(head: &Head, layer: &ClassLayer, cells: &[Cell], known: usize) -> Ve
             }
         }
     }
-    let ranking = |(mut rows, positives): (Vec<(f32, u32, bool)>, Vec<(u32, u32)>)| {
+    let ranking = |rows: Vec<(f32, u32, bool)>, positives| {
+        let mut rows = rows;
         rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         Ranking { rows: rows.into_iter().map(|(_, cell, positive)| (cell, positive)).collect(), positives }
     };
-    scored.into_iter().zip(positives).map(ranking).collect()
+    scored.into_iter().zip(positives).map(|(rows, positives)| ranking(rows, positives)).collect()
 }
 
 /// Mean AP over the classes with enough positives; none without such a class.
