@@ -3,7 +3,7 @@
 use super::dense::{COLUMNS, ROWS};
 use crate::model::ClassLayer;
 
-/// The score of a background cell before training ([P], section 3.3).
+/// The score of a background cell before training (the paper, section 3.3).
 pub const PRIOR: f64 = 0.01;
 
 /// The last class layer in real numbers; output = anchor · classes + class.

@@ -1,4 +1,4 @@
-//! Figure 3 ([P], figure 4): how the loss of positives and of negatives is spread over them, for several γ.
+//! Figure 3 (the paper, figure 4): how the loss of positives and of negatives is spread over them, for several γ.
 //!
 //! The focal loss of a sample depends on its logit alone and falls with it, so one order, by logit, serves
 //! every γ: logits are counted in fine steps, which takes 128 kB for any number of pictures.
@@ -8,7 +8,7 @@ use crate::tuning::forward::Forward;
 use crate::tuning::{Head, TrainingSet};
 use serde::Serialize;
 
-/// The γ of [P], figure 4.
+/// The γ of the paper, figure 4.
 pub const GAMMAS: [f64; 4] = [0.0, 0.5, 1.0, 2.0];
 /// Logits beyond this size count as this.
 const MOST: f64 = 32.0;
