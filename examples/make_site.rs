@@ -1,10 +1,11 @@
 //! Makes the pictures of a "site" to learn from, and others to judge by:
 //! `cargo run --release --example make_site -- OUT [COUNT HELD_OUT [LABELS.json PICTURES NEW]]`.
 //!
-//! Without labels the pictures are made up from the demo pictures, with a sign that no model knows. With LABELS.json
-//! (COCO form, its categories named as the model's classes, and NEW) they are drawn from PICTURES: six of ten pictures
-//! that show NEW are of the site, the others judge. All get one lamp's colour and noise. OUT/site and OUT/held-out have
-//! pictures and `annotations.json`. The same words give the same bytes.
+//! Without labels the pictures are made up from the demo pictures, with a sign that no model knows. With
+//! LABELS.json (COCO form, its categories named as the model's classes, and NEW) they are drawn from
+//! PICTURES: six of ten pictures that show NEW are of the site, the others judge. All get one lamp's colour
+//! and noise. OUT/site and OUT/held-out have pictures and `annotations.json`. The same words give the same
+//! bytes.
 
 #[path = "site/drawn.rs"]
 mod drawn;

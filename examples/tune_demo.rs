@@ -1,10 +1,10 @@
 //! From samples to a better model in use, with the daemon running, and what it costs: `make tune-demo`, or
 //! `cargo run --release --example tune_demo -- RETINAD SITE [BROKER_PORT]`.
 //!
-//! SITE is what `make_site` wrote: pictures to learn from and pictures to judge by. A replay camera shows the latter to
-//! the daemon over and over. The labels of the former are imported, as from a labelling tool; verdicts on false alarms
-//! are sent over MQTT, as a person would. Then `retinad tune` runs, the daemon takes the tuned model, and `retinad eval`
-//! judges both. Everything is kept in SITE/state.
+//! SITE is what `make_site` wrote: pictures to learn from and pictures to judge by. A replay camera shows
+//! the latter to the daemon over and over. The labels of the former are imported, as from a labelling tool;
+//! verdicts on false alarms are sent over MQTT, as a person would. Then `retinad tune` runs, the daemon
+//! takes the tuned model, and `retinad eval` judges both. Everything is kept in SITE/state.
 
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
@@ -78,8 +78,8 @@ impl Demo {
         let daemon = Daemon(self.command(&["run"]).stderr(Stdio::piped()).spawn()?);
         let seen = Seen::start(self.port);
         let before = seen.frames_a_second(COUNTING);
-        let verdicts = self.send_verdicts(&seen)?;
-        println!("{verdicts} false alarms of the daemon were marked over MQTT");
+        let (marked, stored) = self.send_verdicts(&seen)?;
+        println!("{stored} false alarms of the daemon were marked over MQTT");
         let start = Instant::now();
         let frames = seen.frames.load(Ordering::Relaxed);
         let mut tuning = self.command(&["tune"]).stdout(Stdio::piped()).spawn()?;
@@ -93,11 +93,13 @@ impl Demo {
         }
         let after = seen.generation_after(Duration::from_secs(30))?;
         let again = seen.frames_a_second(COUNTING);
+        let still = self.still_told(&seen, &marked)?;
         let lost = seen.lost.load(Ordering::Relaxed);
         drop(daemon);
         let (old, new) = (self.eval(&self.model)?, self.eval(&self.state.join("models/000001.onnx"))?);
         println!("\n{:<44} {:>8} {:>8}", "on the pictures held out", "before", "after");
         self.compare(&old, &new)?;
+        println!("{:<44} {:>8} {still:>8}", "marked false alarms that are told", marked.len());
         println!("\n{:<44} {:>8}", "beside the daemon", "");
         println!("{:<44} {took:>8.1}", "tuning, seconds");
         println!("{:<44} {before:>8.1}", "frames a second before");
@@ -121,33 +123,53 @@ impl Demo {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Marks detections that are no truth of their picture, each once.
-    fn send_verdicts(&self, seen: &Seen) -> Fallible<usize> {
-        let labels: Value =
-            serde_json::from_slice(&std::fs::read(self.site.join("held-out/annotations.json"))?)?;
-        let pictures = labels["images"].as_array().ok_or("no pictures")?.len() as u64;
-        let (mut sent, until) = (0, Instant::now() + Duration::from_secs(30));
-        let mut marked = std::collections::BTreeSet::new();
-        while sent < VERDICTS && Instant::now() < until {
+    /// Marks detections that are no truth of their picture, each once; gives them, and how many verdicts are stored.
+    fn send_verdicts(&self, seen: &Seen) -> Fallible<(Vec<Marked>, usize)> {
+        let labels = self.labels()?;
+        let (mut marked, until) = (Vec::<Marked>::new(), Instant::now() + Duration::from_secs(30));
+        while marked.len() < VERDICTS && Instant::now() < until {
             let Some((seq, message)) = seen.next_message(Duration::from_secs(2)) else { break };
-            // The replay shows the pictures by name, over and over.
-            let picture = &labels["images"][(seq % pictures) as usize];
+            let picture = shown(&labels, seq)?;
             for detection in message["detections"].as_array().into_iter().flatten() {
-                let right =
-                    truths(&labels, picture).any(|truth| overlap(&truth, &detection["box_px"]) >= SAME);
-                if right
-                    || !marked.insert((seq % pictures, detection["box_px"].to_string()))
-                    || sent == VERDICTS
-                {
+                let bbox = corners(&detection["box_px"]);
+                let alarm = Marked { picture, label: detection["label"].to_string(), bbox };
+                let right = truths(&labels, &labels["images"][picture]).any(|t| overlap(&t, &bbox) >= SAME);
+                if right || marked.iter().any(|known| known.is(&alarm)) || marked.len() == VERDICTS {
                     continue;
                 }
                 let request = json!({"camera": "yard", "seq": seq, "verdict": "false_positive",
                     "label": detection["label"], "box": detection["box"]});
                 seen.ask("feedback", &request)?;
-                sent += 1;
+                marked.push(alarm);
             }
         }
-        seen.wait_for_answers(sent, Duration::from_secs(30))
+        let stored = seen.wait_for_answers(marked.len(), Duration::from_secs(30))?;
+        Ok((marked, stored))
+    }
+
+    /// How many of the marked false alarms are told again while the camera shows every picture once more.
+    fn still_told(&self, seen: &Seen, marked: &[Marked]) -> Fallible<usize> {
+        let labels = self.labels()?;
+        let pictures = labels["images"].as_array().map_or(0, Vec::len) as u64;
+        let (mut told, mut first) = (vec![false; marked.len()], None);
+        while let Some((seq, message)) = seen.next_message(Duration::from_secs(2)) {
+            if seq > *first.get_or_insert(seq) + pictures {
+                break;
+            }
+            let picture = shown(&labels, seq)?;
+            for detection in message["detections"].as_array().into_iter().flatten() {
+                let (label, bbox) = (detection["label"].to_string(), corners(&detection["box_px"]));
+                let again = Marked { picture, label, bbox };
+                for (told, known) in told.iter_mut().zip(marked) {
+                    *told |= known.is(&again);
+                }
+            }
+        }
+        Ok(told.into_iter().filter(|told| *told).count())
+    }
+
+    fn labels(&self) -> Fallible<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(self.site.join("held-out/annotations.json"))?)?)
     }
 
     fn eval(&self, model: &Path) -> Fallible<Value> {
@@ -186,6 +208,30 @@ impl Demo {
     }
 }
 
+/// A false alarm.
+struct Marked {
+    picture: usize,
+    label: String,
+    bbox: [f64; 4],
+}
+
+impl Marked {
+    /// Whether it is the same thing that was taken for the same.
+    fn is(&self, other: &Self) -> bool {
+        self.picture == other.picture && self.label == other.label && overlap(&self.bbox, &other.bbox) >= SAME
+    }
+}
+
+/// The picture that a frame is of: the replay shows them by name, over and over.
+fn shown(labels: &Value, seq: u64) -> Fallible<usize> {
+    let pictures = labels["images"].as_array().map_or(0, Vec::len) as u64;
+    Ok(seq.checked_rem(pictures).ok_or("no pictures")? as usize)
+}
+
+fn corners(bbox: &Value) -> [f64; 4] {
+    [0, 1, 2, 3].map(|at| bbox[at].as_f64().unwrap_or(0.0))
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
@@ -200,12 +246,11 @@ fn truths<'a>(labels: &'a Value, picture: &'a Value) -> impl Iterator<Item = [f6
     labels["annotations"].as_array().into_iter().flatten().filter(here).map(of)
 }
 
-fn overlap(a: &[f64; 4], b: &Value) -> f64 {
-    let b = [0, 1, 2, 3].map(|at| b[at].as_f64().unwrap_or(0.0));
+fn overlap(a: &[f64; 4], b: &[f64; 4]) -> f64 {
     let side = |low: usize, high: usize| (a[high].min(b[high]) - a[low].max(b[low])).max(0.0);
     let area = |c: &[f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);
     let both = side(0, 2) * side(1, 3);
-    both / (area(a) + area(&b) - both).max(1.0)
+    both / (area(a) + area(b) - both).max(1.0)
 }
 
 /// The daemon; ended with this.

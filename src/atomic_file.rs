@@ -30,8 +30,8 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Gives `path` to the owner of `folder` where root has made it: the service runs as a user of its own, and root's
-/// files would be closed to it.
+/// Gives `path` to the owner of `folder` where root has made it: the service runs as a user of its own, and
+/// root's files would be closed to it.
 ///
 /// # Errors
 /// What the system says.
@@ -44,8 +44,8 @@ pub fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
     std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
-/// Removes what processes that were killed while they wrote have left in a folder. Nobody may be writing there
-/// now.
+/// Removes what processes that were killed while they wrote have left in a folder. Nobody may be writing
+/// there now.
 pub fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if is_leftover(&entry.file_name()) {

@@ -1,5 +1,5 @@
-//! A made-up site: cut-outs of the demo pictures with a garden sign in some of them, under one lamp's colour and
-//! noise. It stands in for pictures of a real place where there are none.
+//! A made-up site: cut-outs of the demo pictures with a garden sign in some of them, under one lamp's
+//! colour and noise. It stands in for pictures of a real place where there are none.
 
 use retinad::capture::read_picture;
 use retinad::coco::{Annotation, Annotations, Category, Image};

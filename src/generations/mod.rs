@@ -1,9 +1,10 @@
 //! Tuned models on the disk: which one is in use, which ones it may go back to.
 //!
-//! The folder `models` of the state folder holds each generation as `000004.onnx`, its lineage in its manifest,
-//! and `generations.json`, which says which one is in use. Generation 0 is the model of the settings. Files are
-//! written whole or not at all, a model before the file that names it, so that a power cut at any moment leaves
-//! a model that loads. Several processes may use the folder; changes wait for each other.
+//! The folder `models` of the state folder holds each generation as `000004.onnx`, its lineage in its
+//! manifest, and `generations.json`, which says which one is in use. Generation 0 is the model of the
+//! settings. Files are written whole or not at all, a model before the file that names it, so that a power
+//! cut at any moment leaves a model that loads. Several processes may use the folder; changes wait for each
+//! other.
 
 use crate::atomic_file;
 use crate::model::{ModelError, ModelFile};
@@ -247,8 +248,8 @@ impl Generations {
         Ok(Change { generation: number, previous })
     }
 
-    /// Goes back to the generation before the one in use, or to `number`. The one that is left is not gone back
-    /// to again.
+    /// Goes back to the generation before the one in use, or to `number`. The one that is left is not gone
+    /// back to again.
     ///
     /// # Errors
     /// [`GenerationsError`]; nothing has changed then.
@@ -286,7 +287,8 @@ impl Generations {
         numbers.into_iter().map(entry).collect()
     }
 
-    /// Tells whether [`Generations::in_use`] may say something else than before: it differs after each change.
+    /// Tells whether [`Generations::in_use`] may say something else than before: it differs after each
+    /// change.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt;

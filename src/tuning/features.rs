@@ -25,7 +25,8 @@ pub const MAX_TRUTHS: usize = 500;
 const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
 
 /// IoU with a box in which people say that nothing is, from which an anchor learns that. Lower than for
-/// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted it.
+/// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted
+/// it.
 const DENIED: f32 = 0.3;
 
 /// An anchor of a cell that answers for an object.
@@ -193,8 +194,8 @@ impl FeatureExtractor {
         Ok(PictureFeatures { levels, unmatched })
     }
 
-    /// How far scores of the model lie from those of `head`, which works on real numbers: the sum over all outputs
-    /// that either says above 0.05, and their count.
+    /// How far scores of the model lie from those of `head`, which works on real numbers: the sum over all
+    /// outputs that either says above 0.05, and their count.
     ///
     /// # Errors
     /// [`TuningError::Picture`] if it cannot be decoded.

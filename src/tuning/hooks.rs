@@ -41,8 +41,8 @@ pub struct LabelledPicture {
 pub enum Rest {
     /// Background, for every class that is trained: somebody looked at the whole picture.
     Background,
-    /// Nothing, but that there is no object in these boxes, `[x1, y1, x2, y2]` in pixels of the picture. Such is a
-    /// picture about which people gave single verdicts.
+    /// Nothing, but that there is no object in these boxes, `[x1, y1, x2, y2]` in pixels of the picture.
+    /// Such is a picture about which people gave single verdicts.
     Unknown {
         /// Where there is nothing.
         nothing: Vec<[f32; 4]>,
@@ -187,7 +187,8 @@ pub trait PromotionGate {
     fn judge(&mut self, measures: &[Measure]) -> Judgement;
 }
 
-/// The product's gate: no measure may be worse by more than its noise, and one that is a goal must be better by more.
+/// The product's gate: no measure may be worse by more than its noise, and one that is a goal must be
+/// better by more.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BeyondNoise;
 

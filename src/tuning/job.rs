@@ -110,11 +110,12 @@ pub struct Tuned {
 }
 
 impl Job<'_> {
-    /// Does it. `next` is asked after each picture and each step of the training, some milliseconds apart; it may
-    /// wait, and if it says stop, the training's state is kept for another time.
+    /// Does it. `next` is asked after each picture and each step of the training, some milliseconds apart;
+    /// it may wait, and if it says stop, the training's state is kept for another time.
     ///
     /// # Errors
-    /// [`TuningError`]; [`TuningError::Nothing`] where too little is labelled, in words that say what is missing.
+    /// [`TuningError`]; [`TuningError::Nothing`] where too little is labelled, in words that say what is
+    /// missing.
     pub fn run(
         self,
         gate: &mut dyn PromotionGate,
@@ -159,8 +160,8 @@ impl Job<'_> {
         })?;
         refused.iter().for_each(|line| observer.told(line));
         let judgement = gate.judge(&judged.measures);
-        // Once more, with what it was judged by in its manifest; nothing else differs. The frame's time is left
-        // out, so that the same samples and seed give the same bytes.
+        // Once more, with what it was judged by in its manifest; nothing else differs. The frame's time is
+        // left out, so that the same samples and seed give the same bytes.
         origin.measures = judged.steady().cloned().collect();
         let bytes = export(self.model, &head, &set, &origin)?;
         let pictures = [set.pictures.len(), judged.pictures.len()];

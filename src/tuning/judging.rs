@@ -1,9 +1,10 @@
-//! By what a tuned model is judged: both models on pictures and cells that neither has learned from, and how far
-//! chance alone moves each number.
+//! By what a tuned model is judged: both models on pictures and cells that neither has learned from, and
+//! how far chance alone moves each number.
 //!
-//! Both models are compared over draws of the same pictures (or cells) with repetition. A measure's noise reaches from
-//! the difference to the end of its 95 % interval that lies towards no difference: it is exceeded where 97.5 % of the
-//! draws agree. Where a number is no mean over pictures, the bound is stated here.
+//! Both models are compared over draws of the same pictures (or cells) with repetition. A measure's noise
+//! reaches from the difference to the end of its 95 % interval that lies towards no difference: it is
+//! exceeded where 97.5 % of the draws agree. Where a number is no mean over pictures, the bound is stated
+//! here.
 
 use super::TuningError;
 use super::features::FeatureExtractor;
@@ -111,9 +112,9 @@ pub(super) fn part_cells(cells: Vec<Cell>) -> (Vec<Cell>, Vec<Cell>) {
     (learned, held_out)
 }
 
-/// Compares the two models on the pictures of `source`, whose truths are of the tuned model's classes, and on
-/// `cells` of a reference set. `threshold` is the score from which detections are told. Pictures that cannot be
-/// used are given to `refused` in a line each.
+/// Compares the two models on the pictures of `source`, whose truths are of the tuned model's classes, and
+/// on `cells` of a reference set. `threshold` is the score from which detections are told. Pictures that
+/// cannot be used are given to `refused` in a line each.
 ///
 /// # Errors
 /// [`TuningError`] if a model does not run.

@@ -1,8 +1,9 @@
 //! The daemon's own source of labels: the samples that it kept, with what people said about them.
 //!
-//! Of the samples about which everything is known a quarter is held out: the tuned model is judged by pictures
-//! that it has not learned from. Which ones follows from camera and time alone, so that they are the same ones in each
-//! tuning, and frames that follow each other within five seconds stand on the same side.
+//! Of the samples about which everything is known a quarter is held out: the tuned model is judged by
+//! pictures that it has not learned from. Which ones follows from camera and time alone, so that they are
+//! the same ones in each tuning, and frames that follow each other within five seconds stand on the same
+//! side.
 
 use super::TuningError;
 use super::features::MAX_TRUTHS;

@@ -35,8 +35,8 @@ impl Client {
         Ok(Self { address, tls })
     }
 
-    /// The answer to a GET, after logins and redirects on the same host. The login is sent once it was asked for,
-    /// so that a camera that wants a digest never sees the password.
+    /// The answer to a GET, after logins and redirects on the same host. The login is sent once it was
+    /// asked for, so that a camera that wants a digest never sees the password.
     pub async fn get(&mut self) -> Result<Response<Incoming>, String> {
         let mut address = self.address.clone();
         let (mut login, mut redirects): (Option<String>, usize) = (None, 0);
