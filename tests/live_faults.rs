@@ -229,7 +229,7 @@ fn another_model_is_taken_without_a_restart_and_a_broken_one_is_not() {
     std::fs::write(&model, &other).expect("written");
     daemon.signal("-HUP");
     daemon.logged("model changed", 10);
-    listener.until("\"title\":\"another\"", 5);
+    listener.until("\"title\":\"another-m-320\"", 5);
     let judged = listener.until("\"generation\":2}", 10);
     assert!(judged.last().is_some_and(|line| line.contains("n/album/detections")), "{judged:#?}");
     daemon.terminate();
