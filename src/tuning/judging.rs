@@ -309,7 +309,9 @@ fn ap50(
     let count = classes(&before).max(classes(&after));
     let (old, new) = (Evaluation::new(&before, count), Evaluation::new(&after, count));
     let ap50 = |weights: &[u32]| Some([old.ap_of(weights).ap50?, new.ap_of(weights).ap50?]);
-    let measure = measure(name, before.len(), true, &ap50)?;
+    // A rare class stands in few pictures; how many of them a draw holds says nothing about the models.
+    let shows: Vec<bool> = before.iter().map(|picture| !picture.truths.is_empty()).collect();
+    let measure = measure(name, Draws::in_parts(&shows), true, &ap50)?;
     Some(Measure { noise: measure.noise.max(least), ..measure })
 }
 
@@ -327,7 +329,7 @@ fn found(
         (objects > 0).then(|| sum(0) as f64 / objects as f64)
     };
     let both = |weights: &[u32]| Some([recall(&old, weights)?, recall(&new, weights)?]);
-    let measure = measure("share of objects that are told", before.len(), true, &both)?;
+    let measure = measure("share of objects that are told", Draws::of(before.len()), true, &both)?;
     Some(Measure { is_goal: false, ..measure })
 }
 
@@ -346,7 +348,7 @@ fn alarms(
         let sum: u64 = points.iter().zip(weights).map(|(point, weight)| point[2] * u64::from(*weight)).sum();
         sum as f64 / points.len() as f64
     };
-    measure(name, before.len(), false, &|weights| Some([mean(&old, weights), mean(&new, weights)]))
+    measure(name, Draws::of(before.len()), false, &|weights| Some([mean(&old, weights), mean(&new, weights)]))
 }
 
 /// Hits, misses and false alarms of each picture.
@@ -359,17 +361,57 @@ fn points(pictures: &[Picture], threshold: f32, wanted: &dyn Fn(usize) -> bool) 
     restricted(pictures, wanted).into_iter().map(one).collect()
 }
 
-/// A number of both models over draws of `count` pictures or cells; none where nothing gives a number.
+/// Draws of pictures or cells with repetition: how often each is taken.
+struct Draws {
+    /// Indices of each part, drawn from by themselves.
+    parts: [(Vec<usize>, Resamples); 2],
+    count: usize,
+}
+
+impl Draws {
+    /// Of `count`.
+    fn of(count: usize) -> Self {
+        Self::in_parts(&vec![true; count])
+    }
+
+    /// As many of each part as there are.
+    fn in_parts(shows: &[bool]) -> Self {
+        let part = |wanted: bool| {
+            let indices: Vec<usize> = (0..shows.len()).filter(|at| shows[*at] == wanted).collect();
+            let draws = Resamples::new(SEED + u64::from(wanted), indices.len());
+            (indices, draws)
+        };
+        Self { parts: [part(true), part(false)], count: shows.len() }
+    }
+}
+
+impl Iterator for Draws {
+    type Item = Vec<u32>;
+
+    fn next(&mut self) -> Option<Vec<u32>> {
+        let mut weights = vec![0; self.count];
+        for (indices, draws) in &mut self.parts {
+            for (at, weight) in indices.iter().zip(draws.next()?) {
+                weights[*at] = weight;
+            }
+        }
+        Some(weights)
+    }
+}
+
+/// A number of both models over draws; none where nothing gives a number.
 fn measure(
     name: &str,
-    count: usize,
+    draws: Draws,
     more_is_better: bool,
     both: &dyn Fn(&[u32]) -> Option<[f64; 2]>,
 ) -> Option<Measure> {
-    let [before, after] = both(&vec![1; count])?;
-    let draws = Resamples::new(SEED, count).take(DRAWS);
-    let differences: Vec<f64> =
-        draws.filter_map(|weights| both(&weights)).map(|[before, after]| after - before).collect();
+    let [before, after] = both(&vec![1; draws.count])?;
+    let differences: Vec<f64> = draws
+        .take(DRAWS)
+        .filter_map(|weights| both(&weights))
+        .map(|[before, after]| after - before)
+        .collect();
     let difference = after - before;
     // Without draws nothing is better by more.
     let noise = Interval::of(differences).map_or(f64::INFINITY, |Interval { low, high }| {
@@ -392,7 +434,7 @@ fn reference_ap(pair: &Pair<'_>, cells: &[Cell]) -> Result<Option<Measure>, Tuni
     let before = ranked(pair.before, pair.known)?;
     let after = ranked(pair.after, pair.labels.len())?;
     let both = |weights: &[u32]| Some([mean_ap(&before, weights)?, mean_ap(&after, weights)?]);
-    let measure = measure("AP of the reference set's cells", cells.len(), true, &both);
+    let measure = measure("AP of the reference set's cells", Draws::of(cells.len()), true, &both);
     Ok(measure.map(|measure| Measure { is_goal: false, ..measure }))
 }
 
@@ -458,4 +500,42 @@ fn ap(ranking: &Ranking, weights: &[u32]) -> Option<f64> {
         }
     }
     Some(sum / f64::from(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_draw_holds_as_many_of_each_part_as_there_are() {
+        let shows = [true, false, false, true, false, false, true, false];
+        let mut seen = [0; 8];
+        for weights in Draws::in_parts(&shows).take(200) {
+            let of = |wanted| -> u32 {
+                weights.iter().zip(&shows).filter(|(_, s)| **s == wanted).map(|(w, _)| *w).sum()
+            };
+            assert_eq!((of(true), of(false)), (3, 5));
+            weights.iter().zip(&mut seen).for_each(|(weight, seen)| *seen += weight);
+        }
+        assert!(seen.iter().all(|seen| (120..280).contains(seen)), "each as likely: {seen:?}");
+        assert_eq!(Draws::of(3).next().map(|weights| weights.iter().sum::<u32>()), Some(3));
+    }
+
+    #[test]
+    fn a_rare_class_that_is_mostly_found_is_better_and_one_found_once_is_not() {
+        let bbox = [10.0, 10.0, 50.0, 50.0];
+        let truth = Truth { class: 0, bbox, area: 2500.0, crowd: false, ignored: false };
+        let picture = |shows: bool, found: bool| Picture {
+            truths: shows.then(|| truth.clone()).into_iter().collect(),
+            found: found.then_some(Found { class: 0, bbox, score: 0.9 }).into_iter().collect(),
+        };
+        let judged = |found: usize| {
+            let after: Vec<Picture> = (0..60).map(|at| picture(at < 5, at < found)).collect();
+            let before: Vec<Picture> = (0..60).map(|at| picture(at < 5, false)).collect();
+            ap50("AP50", &before, &after, &|_| true, NEW_AP).expect("a measure")
+        };
+        let (most, once) = (judged(4), judged(1));
+        assert!(most.gain() > most.noise, "{most:?}");
+        assert!(once.gain() <= once.noise, "{once:?}");
+    }
 }
