@@ -28,6 +28,9 @@ const SEED: u64 = 1;
 const COMPARED: usize = 16;
 /// AP50 below which a new class is of no use.
 const NEW_AP: f64 = 0.1;
+/// Objects of new classes that must be told at least, and their share.
+const LEAST_TOLD: u64 = 2;
+const NEW_TOLD: f64 = 0.2;
 /// False alarms a picture that a new class may add, on pictures that do not show it.
 const NEW_ALARMS: f64 = 0.1;
 /// Scores that INT8 may lie further from float than before.
@@ -149,7 +152,9 @@ pub fn compare(
     let new = |class: usize| !known(class);
     let mut measures = Vec::new();
     measures.extend(ap50("AP50 of known classes", before, after, &known, 0.0));
-    measures.extend(ap50("AP50 of new classes", before, after, &new, NEW_AP));
+    // A class that is ranked well by chance, and hardly ever told, is no gain: nobody would hear of it.
+    let least = if are_told(after, threshold, &new) { NEW_AP } else { f64::INFINITY };
+    measures.extend(ap50("AP50 of new classes", before, after, &new, least));
     measures.extend(found(before, after, threshold, &known));
     measures.extend(alarms("false alarms a picture", [before, after], threshold, &known));
     if pair.labels.len() > pair.known {
@@ -313,6 +318,14 @@ fn ap50(
     let shows: Vec<bool> = before.iter().map(|picture| !picture.truths.is_empty()).collect();
     let measure = measure(name, Draws::in_parts(&shows), true, &ap50)?;
     Some(Measure { noise: measure.noise.max(least), ..measure })
+}
+
+/// Whether enough of the objects are told at the threshold.
+fn are_told(pictures: &[Picture], threshold: f32, wanted: &dyn Fn(usize) -> bool) -> bool {
+    let points = points(pictures, threshold, wanted);
+    let sum = |at: usize| points.iter().map(|point| point[at]).sum::<u64>();
+    let (told, objects) = (sum(0), sum(0) + sum(1));
+    told >= LEAST_TOLD && told as f64 >= NEW_TOLD * objects as f64
 }
 
 /// Share of the objects that are told at the threshold.
