@@ -151,13 +151,13 @@ fn a_tuning_that_is_killed_anywhere_leaves_a_model_that_loads_and_ends_as_if_it_
     let took = start.elapsed();
     let expected = std::fs::read(&out).expect("a model");
     let mut kills = 0;
-    for kill in 1..=8 {
+    for kill in 1..=12 {
         let mut child = retinad(&["--config", text(&whole.settings), "tune"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("started");
-        std::thread::sleep(took.mul_f64(f64::from(kill) / 16.0));
+        std::thread::sleep(took.mul_f64(f64::from(kill) / 10.0));
         kills += usize::from(child.try_wait().expect("a child").is_none());
         let _ = child.kill();
         child.wait().expect("ended");
@@ -165,7 +165,7 @@ fn a_tuning_that_is_killed_anywhere_leaves_a_model_that_loads_and_ends_as_if_it_
         let (code, _, _) = whole.run(&["models", "--json"]);
         assert_eq!(code, Some(0));
     }
-    assert!(kills >= 3, "{kills} of 8 were killed before they ended");
+    assert!(kills >= 5, "{kills} of 12 were killed before they ended");
     whole.run(&["rollback", "0"]);
     let again = whole.folder.path().join("again.onnx");
     tune(&whole, &again);
@@ -187,10 +187,8 @@ fn a_model_made_worse_on_purpose_is_never_promoted() {
     let place = Place::with_samples(48, "");
     let file = ModelFile::read(&shipped()).expect("the model");
     let layer = file.class_layer().expect("a class layer");
-    let mut reference =
+    let reference =
         Reference::read(&shipped().with_extension("reference"), &layer).expect("the reference set");
-    // Less holds what was known, so this makes it easier to be worse, and quicker.
-    reference.cells.truncate(3000);
     let store = place.store();
     let (kept, refused) = KeptSamples::read(&store).expect("samples");
     assert_eq!(refused, Vec::<String>::new());
