@@ -140,7 +140,7 @@ pub fn compare(
                 judged.after.push(evaluated(&picture, &after));
                 judged.pictures.push(Compared { name: picture.name, before, after });
             }
-            Err(error) => refused(&format!("{}: {error}", picture.name)),
+            Err(error) => refused(&error.to_string()),
         }
     }
     judged.classes = class_changes(pair, &judged);
