@@ -70,7 +70,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             node: "demo".into(),
             from: None,
             to: None,
-            measures: Vec::new(),
+            least_score: None,
         };
         let tuned = export(&file, &trainer.head(), &set, &origin)?;
         let mut measures = Vec::new();

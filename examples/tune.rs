@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         node: "example".into(),
         from: None,
         to: None,
-        measures: Vec::new(),
+        least_score: None,
     };
     let bytes = export(&file, &trainer.head(), &set, &origin)?;
     atomic_file::write(&out, &bytes, 0o644)?;

@@ -201,7 +201,7 @@ fn a_model_made_worse_on_purpose_is_never_promoted() {
             reference: reference.clone(),
             loss: &Loss::Focal { alpha: Some(0.25), gamma: 2.0 },
             training: Settings { passes: 3, learning_rate: 0.02, seed, ..Settings::default() },
-            which: Which::Spoken,
+            which: if seed % 2 == 0 { Which::Spoken } else { Which::All },
             least_boxes: 5,
             threshold: 0.5,
             node: "test",
@@ -237,7 +237,7 @@ fn what_cannot_be_learned_from_is_one_line_that_names_it() {
         let sample = empty.store().read(&entry.id).expect("a sample");
         empty.store().write(&Sample { labels: Vec::new(), found: Vec::new(), ..sample }).expect("written");
     }
-    failed(&empty, &["tune"], 1, "no class has 10 boxes or 3 false alarms");
+    failed(&empty, &["tune"], 1, "no new class has 10 boxes, and no known one 3 false alarms");
 
     let site = Place::with_samples(48, "[tune]\npasses = 1\n");
     failed(&site, &["tune", "--out", text(&nowhere)], 1, "nowhere/tuned.onnx: No such file or directory");

@@ -63,7 +63,7 @@ fn origin() -> Origin {
         node: "test".into(),
         from: None,
         to: None,
-        measures: Vec::new(),
+        least_score: None,
     }
 }
 

@@ -72,7 +72,8 @@ pub struct TuneArguments {
     /// Focusing, instead of tune.gamma
     #[arg(long)]
     gamma: Option<f64>,
-    /// Which outputs are trained, instead of tune.classes: spoken, new or all
+    /// Which outputs are trained, instead of tune.classes: spoken, new, all, or scores, which trains none and
+    /// sets scores by what people said
     #[arg(long, value_parser = classes)]
     classes: Option<TuneClasses>,
     /// Passes over the pictures, instead of tune.passes
@@ -226,6 +227,7 @@ fn which(classes: TuneClasses) -> Which {
         TuneClasses::Spoken => Which::Spoken,
         TuneClasses::New => Which::New,
         TuneClasses::All => Which::All,
+        TuneClasses::Scores => Which::Scores,
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) fn write(line: &Log) {
         Log::FrameDamaged { camera, reason } => tracing::debug!(camera = &**camera, reason, "damaged frame"),
         Log::FrameFailed { camera, reason } => tracing::error!(camera = &**camera, reason, "frame failed"),
         Log::DetectionSwitched { camera, on } => tracing::info!(camera = &**camera, on, "detection switched"),
-        Log::ThresholdSet { camera, value } => tracing::info!(camera = &**camera, value, "threshold set"),
+        Log::ThresholdSet { camera, value } => {
+            tracing::info!(camera = &**camera, value = %value, "threshold set")
+        }
         Log::UnknownCamera { camera } => {
             tracing::warn!(camera = &**camera, "command for a camera that is not in the settings")
         }

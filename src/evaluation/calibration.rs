@@ -31,20 +31,28 @@ pub struct Calibration {
     pub bins: Vec<Bin>,
 }
 
+/// Of the detections of each bin.
+struct Sums {
+    counts: [u64; BINS],
+    scores: [f64; BINS],
+    hits: [u64; BINS],
+}
+
+impl Sums {
+    fn expected_error(&self) -> Option<f64> {
+        let all: u64 = self.counts.iter().sum();
+        let distance: f64 =
+            self.scores.iter().zip(&self.hits).map(|(s, hits)| (s - *hits as f64).abs()).sum();
+        (all > 0).then(|| distance / all as f64)
+    }
+}
+
 impl Evaluation {
     /// Calibration at IoU 0.50. It depends on the least score that the detections were asked for with.
     #[must_use]
     pub fn calibration(&self) -> Calibration {
-        let (mut counts, mut scores, mut hits) = ([0_u64; BINS], [0.0; BINS], [0_u64; BINS]);
-        let rows = self.classes.iter().flat_map(|class| &class.rows);
-        for row in rows.filter(|row| row.ignored[0] & 1 == 0) {
-            let bin = ((row.score * BINS as f64) as usize).min(BINS - 1);
-            counts[bin] += 1;
-            scores[bin] += row.score;
-            hits[bin] += u64::from(row.matched[0] & 1);
-        }
-        let all: u64 = counts.iter().sum();
-        let distance: f64 = (0..BINS).map(|bin| (scores[bin] - hits[bin] as f64).abs()).sum();
+        let sums = self.bin_sums(|_| 1);
+        let Sums { counts, scores, hits } = &sums;
         let bin = |bin: usize| {
             let share = |sum: f64| (counts[bin] > 0).then(|| sum / counts[bin] as f64);
             Bin {
@@ -55,9 +63,29 @@ impl Evaluation {
                 precision: share(hits[bin] as f64),
             }
         };
-        Calibration {
-            expected_error: (all > 0).then(|| distance / all as f64),
-            bins: (0..BINS).map(bin).collect(),
+        Calibration { expected_error: sums.expected_error(), bins: (0..BINS).map(bin).collect() }
+    }
+
+    /// The expected error of the calibration over pictures of which each is taken `weights[number]` times;
+    /// none without a detection.
+    ///
+    /// # Panics
+    /// If there is not one weight for each picture.
+    #[must_use]
+    pub fn calibration_error_of(&self, weights: &[u32]) -> Option<f64> {
+        assert_eq!(weights.len(), self.pictures, "one weight a picture");
+        self.bin_sums(|picture| weights[picture as usize]).expected_error()
+    }
+
+    fn bin_sums(&self, weight: impl Fn(u32) -> u32) -> Sums {
+        let mut sums = Sums { counts: [0; BINS], scores: [0.0; BINS], hits: [0; BINS] };
+        let rows = self.classes.iter().flat_map(|class| &class.rows);
+        for row in rows.filter(|row| row.ignored[0] & 1 == 0) {
+            let (bin, weight) = (((row.score * BINS as f64) as usize).min(BINS - 1), weight(row.picture));
+            sums.counts[bin] += u64::from(weight);
+            sums.scores[bin] += f64::from(weight) * row.score;
+            sums.hits[bin] += u64::from(weight) * u64::from(row.matched[0] & 1);
         }
+        sums
     }
 }

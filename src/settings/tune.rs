@@ -86,11 +86,13 @@ words! {
 words! {
     /// Which outputs `retinad tune` trains.
     pub enum TuneClasses {
-        /// new classes, and known ones with `least_boxes` boxes or three false alarms in the samples
+        /// new classes, and known ones with three false alarms in the samples
         Spoken = "spoken",
         /// new classes
         New = "new",
         /// all
         All = "all",
+        /// none is trained: the scores of known classes are moved to say how often they were right
+        Scores = "scores",
     }
 }

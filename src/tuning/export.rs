@@ -33,8 +33,8 @@ pub struct Origin {
     pub from: Option<String>,
     /// See `from`.
     pub to: Option<String>,
-    /// By what it was judged.
-    pub measures: Vec<Measure>,
+    /// Lowest score that counts, 0.001 to below 1, where it is another than the model's own.
+    pub least_score: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +80,9 @@ pub fn export(
     let layer = file.class_layer()?;
     let mut manifest = file.manifest()?.clone();
     let old = Head::of(&layer, manifest.classes.len());
+    if let Some(score) = origin.least_score {
+        manifest.decode.score_threshold = score.max(1e-3);
+    }
     let lowest = logit(manifest.decode.score_threshold.max(1e-3)) - BELOW_THRESHOLD;
     let outputs = ranges(head, set).into_iter().map(|highest| codes(lowest, highest)).collect();
     let new = NewClassLayer {
@@ -108,6 +111,16 @@ pub fn export(
     Ok(copy.with_manifest(&manifest)?)
 }
 
+/// The bytes of a tuned model with what it was judged by in its manifest.
+///
+/// # Errors
+/// [`TuningError::Model`] if its manifest cannot be read.
+pub fn with_measures(copy: &ModelFile, measures: &[&Measure]) -> Result<Vec<u8>, TuningError> {
+    let mut manifest = copy.manifest()?.clone();
+    manifest.evaluation = serde_json::to_value(measures).unwrap_or_default();
+    Ok(copy.with_manifest(&manifest)?)
+}
+
 fn tell_origin(manifest: &mut Manifest, file: &ModelFile, set: &TrainingSet, origin: &Origin) {
     let generation = manifest.lineage.get("generation").and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
     let base = manifest.version.split('+').next().unwrap_or_default().to_owned();
@@ -131,7 +144,8 @@ fn tell_origin(manifest: &mut Manifest, file: &ModelFile, set: &TrainingSet, ori
     let value = |part: Result<serde_json::Value, _>| part.unwrap_or_default();
     manifest.lineage = value(serde_json::to_value(lineage));
     manifest.training = value(serde_json::to_value(training));
-    manifest.evaluation = value(serde_json::to_value(&origin.measures));
+    // What the model before was judged by is not true of this one.
+    manifest.evaluation = serde_json::Value::Array(Vec::new());
 }
 
 /// Per output of `head` the one of `old` that it equals to the last bit.

@@ -28,6 +28,11 @@ const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
 /// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted
 /// it.
 const DENIED: f32 = 0.3;
+/// IoU with such a box from which a box that was found is the same.
+const SAME: f32 = 0.5;
+/// How much more a cell counts about which a person gave a verdict than one of a picture that was labelled: a
+/// few of them stand against thousands, and whoever says that this is no cat does not want to be told again.
+const VERDICT_WEIGHT: f32 = 8.0;
 
 /// An anchor of a cell that answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +65,8 @@ pub struct PictureFeatures {
     pub levels: Vec<LevelFeatures>,
     /// Boxes that no anchor overlaps.
     pub unmatched: usize,
+    /// How much its cells count.
+    pub weight: f32,
 }
 
 /// What decoding needs of a picture beside its class logits.
@@ -156,9 +163,13 @@ impl FeatureExtractor {
         let placed = self.letterbox.place(w, h);
         let Boxes { objects, ignored, nothing } = self.boxes(picture, placed, [w, h])?;
         let truths: Vec<[f32; 4]> = objects.iter().map(|(bbox, _)| *bbox).collect();
-        let teaches = |anchor: &[f32; 4]| match &nothing {
+        // What was told falsely came of the anchors whose boxes lie there, wherever these anchors lie themselves.
+        let teaches = |anchor: &[f32; 4], found: &dyn Fn() -> [f32; 4]| match &nothing {
             None => !ignored.iter().any(|bbox| hides(bbox, anchor)),
-            Some(nothing) => nothing.iter().any(|bbox| iou(bbox, anchor) >= DENIED),
+            Some(nothing) => {
+                let found = found();
+                nothing.iter().any(|bbox| iou(bbox, anchor) >= DENIED || iou(bbox, &found) >= SAME)
+            }
         };
         let all: Vec<[f32; 4]> = self.anchors.concat();
         let (parts, unmatched) = match_anchors(&all, &truths, LIMITS);
@@ -174,24 +185,27 @@ impl FeatureExtractor {
                 LevelFeatures { codes: cell_codes(tap), positives: Vec::new(), ignored: Vec::new() };
             for (row, (part, anchor)) in parts.iter().zip(anchors).enumerate() {
                 let (cell, a) = (row / per_cell, row % per_cell);
+                let found = || {
+                    let delta = deltas(self.orders[at], |c| boxes.value(a * 4 + c, cell));
+                    decode_box(delta, anchor, self.coder.weights, self.coder.clamp)
+                };
                 match part {
                     Match::Truth(truth) => {
                         let (bbox, class) = objects[*truth];
-                        let delta = deltas(self.orders[at], |c| boxes.value(a * 4 + c, cell));
-                        let found = decode_box(delta, anchor, self.coder.weights, self.coder.clamp);
-                        let overlap = iou(&found, &bbox);
+                        let overlap = iou(&found(), &bbox);
                         // NaN becomes 0, and a positive is never 0.
                         let quality = ((overlap * 255.0).round() as u8).max(1);
                         let (cell, anchor) = (cell as u32, a as u8);
                         level.positives.push(Positive { cell, anchor, class, quality });
                     }
-                    Match::Background if teaches(anchor) => {}
+                    Match::Background if teaches(anchor, &found) => {}
                     Match::Ignored | Match::Background => level.ignored.push((cell as u32, a as u8)),
                 }
             }
             levels.push(level);
         }
-        Ok(PictureFeatures { levels, unmatched })
+        let weight = if nothing.is_some() { VERDICT_WEIGHT } else { 1.0 };
+        Ok(PictureFeatures { levels, unmatched, weight })
     }
 
     /// How far scores of the model lie from those of `head`, which works on real numbers: the sum over all

@@ -1,15 +1,16 @@
 //! A tuning from samples to a judged model.
 
 use super::TuningError;
-use super::export::{Origin, export};
+use super::export::{Origin, export, with_measures};
 use super::features::FeatureExtractor;
 use super::head::Head;
 use super::hooks::{Judgement, LabelSource, LossFunction, PromotionGate, TuningObserver};
-use super::judging::{Judged, Pair, compare, part_cells};
+use super::judging::{Judged, Pair, calibration, compare, part_cells};
 use super::kept::{KeptSamples, Spoken};
 use super::reference::Reference;
 use super::set::TrainingSet;
 use super::settings::Settings;
+use super::temperature::{Answered, answers, keep_told, with_answered_scores};
 use super::trainer::{Next, Trainer};
 use crate::model::ModelFile;
 use crate::one_line::one_line;
@@ -36,6 +37,8 @@ pub enum Which {
     New,
     /// All.
     All,
+    /// None: the scores of known ones are moved to say how often they were right.
+    Scores,
 }
 
 /// What is to be done.
@@ -109,6 +112,16 @@ pub struct Tuned {
     pub head: Head,
 }
 
+/// What a job has learned.
+struct Learned {
+    head: Head,
+    updates: u64,
+    /// The classes whose outputs changed.
+    classes: Vec<usize>,
+    /// Lowest score that counts from now on, where that changed.
+    least_score: Option<f32>,
+}
+
 impl Job<'_> {
     /// Does it. `next` is asked after each picture and each step of the training, some milliseconds apart;
     /// it may wait, and if it says stop, the training's state is kept for another time.
@@ -125,7 +138,12 @@ impl Job<'_> {
         let known = self.model.manifest()?.labels();
         let (learned, held_out) = self.samples.part(MOST_PICTURES);
         let spoken = learned.spoken();
-        let labels = with_new_classes(&known, &spoken, self.least_boxes, observer)?;
+        let labels = match self.which {
+            Which::Scores => known.clone(),
+            Which::Spoken | Which::New | Which::All => {
+                with_new_classes(&known, &spoken, self.least_boxes, observer)?
+            }
+        };
         enough(&learned, &held_out, &labels[known.len()..])?;
         let classes = trained_classes(self.which, &labels, known.len(), &spoken, self.least_boxes)?;
         let mut extractor = FeatureExtractor::new(self.model, labels.len(), 1)?;
@@ -133,20 +151,32 @@ impl Job<'_> {
         let mut set = TrainingSet::new(extractor.layer());
         set.reference = Reference { cells: cells_learned, ..self.reference };
         gather(&mut set, &mut extractor, &learned, &labels, observer, next)?;
-        let trained = classes.iter().map(|class| labels[*class].clone()).collect();
-        let training = Settings { classes, ..self.training };
-        let head = Head::of(extractor.layer(), known.len()).with_new_classes(labels.len() - known.len());
+        let layer = extractor.layer().clone();
         drop(extractor);
-        let (head, updates) = train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
+        let before = Head::of(&layer, known.len());
+        let Learned { head, updates, classes, least_score } = if self.which == Which::Scores {
+            let answers = answers(self.model, &mut learned.source(&labels), next)?;
+            let Answered { head, classes, least_score } =
+                with_answered_scores(before, &answers, self.least_boxes)?;
+            Learned { head, updates: 0, classes, least_score: Some(least_score) }
+        } else {
+            let head = before.with_new_classes(labels.len() - known.len());
+            let training = Settings { classes: classes.clone(), ..self.training };
+            let (mut head, updates) =
+                train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
+            keep_told(&before, &mut head, &layer, &set, &cells_held_out, &classes, self.threshold);
+            Learned { head, updates, classes, least_score: None }
+        };
+        let trained = classes.iter().map(|class| labels[*class].clone()).collect();
         let [from, to] = learned.times();
-        let mut origin = Origin {
+        let origin = Origin {
             new_classes: labels[known.len()..].to_vec(),
             loss: self.loss.entry(),
             updates,
             node: self.node.to_owned(),
             from,
             to,
-            measures: Vec::new(),
+            least_score,
         };
         let bytes = export(self.model, &head, &set, &origin)?;
         let copy = ModelFile::parse(&self.model.path, bytes)?;
@@ -155,15 +185,16 @@ impl Job<'_> {
         let mut source =
             Watched { inner: held_out.source(&labels), done: 0, of: held_out.len(), observer, next };
         let mut refused = Vec::new();
-        let judged = compare(&pair, &mut source, &cells_held_out, self.threshold, &mut |line| {
+        let mut judged = compare(&pair, &mut source, &cells_held_out, self.threshold, &mut |line| {
             refused.push(line.to_owned())
         })?;
         refused.iter().for_each(|line| observer.told(line));
+        if self.which == Which::Scores {
+            judged.measures.extend(calibration(&judged.before, &judged.after));
+        }
         let judgement = gate.judge(&judged.measures);
-        // Once more, with what it was judged by in its manifest; nothing else differs. The frame's time is
-        // left out, so that the same samples and seed give the same bytes.
-        origin.measures = judged.steady().cloned().collect();
-        let bytes = export(self.model, &head, &set, &origin)?;
+        // The frame's time is left out, so that the same samples and seed give the same bytes.
+        let bytes = with_measures(&copy, &judged.steady().collect::<Vec<_>>())?;
         let pictures = [set.pictures.len(), judged.pictures.len()];
         Ok(Tuned {
             bytes,
@@ -248,16 +279,18 @@ fn trained_classes(
     least: usize,
 ) -> Result<Vec<usize>, TuningError> {
     let of = |class: usize| spoken.get(&labels[class]).copied().unwrap_or_default();
-    let spoken_of = |class: usize| of(class).boxes >= least || of(class).false_alarms >= LEAST_FALSE_ALARMS;
+    let spoken_of = |class: usize| of(class).false_alarms >= LEAST_FALSE_ALARMS;
     let wanted = |class: &usize| match which {
         Which::All => !labels[*class].is_empty(),
+        Which::Scores => *class < known && !labels[*class].is_empty(),
         Which::New => *class >= known,
         Which::Spoken => *class >= known || !labels[*class].is_empty() && spoken_of(*class),
     };
     let classes: Vec<usize> = (0..labels.len()).filter(wanted).collect();
     if classes.is_empty() {
         return Err(TuningError::Nothing(format!(
-            "no class has {least} boxes or {LEAST_FALSE_ALARMS} false alarms in the samples to learn from: label more"
+            "no new class has {least} boxes, and no known one {LEAST_FALSE_ALARMS} false alarms in the samples to \
+             learn from: label more"
         )));
     }
     Ok(classes)

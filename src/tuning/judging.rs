@@ -7,6 +7,7 @@
 //! here.
 
 use super::TuningError;
+use super::chance::ap50_by_chance;
 use super::features::FeatureExtractor;
 use super::head::Head;
 use super::hooks::{LabelSource, LabelledPicture, Measure};
@@ -17,6 +18,8 @@ use crate::detector::{Detector, Generation};
 use crate::engine::Arithmetic;
 use crate::evaluation::{Evaluation, Found, Interval, Picture, Resamples, Truth};
 use crate::model::{ClassLayer, ModelFile};
+use crate::one_line::one_line;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Lowest score that counts for AP.
 const LEAST_SCORE: f32 = 0.05;
@@ -35,7 +38,7 @@ const APART: f64 = 0.01;
 /// Share of a frame's time that a tuned model may take more: clocks and other programs move it by as much.
 const TIME: f64 = 0.1;
 /// Name of the measure that differs from run to run.
-const FRAME_TIME: &str = "milliseconds a frame";
+const FRAME_TIME: &str = "processor milliseconds a frame";
 /// Cells with a positive of a class that its AP needs.
 const LEAST_POSITIVES: u32 = 5;
 /// Cells of the reference set are learned from but for each fifth, which judges.
@@ -148,8 +151,8 @@ pub fn compare(
     let known = |class: usize| class < pair.known;
     let new = |class: usize| !known(class);
     let mut measures = Vec::new();
-    measures.extend(ap50("AP50 of known classes", before, after, &known, 0.0));
-    measures.extend(ap50("AP50 of new classes", before, after, &new, NEW_AP));
+    measures.extend(ap50("AP50 of known classes", before, after, &known));
+    measures.extend((pair.known..pair.labels.len()).filter_map(|class| of_new_class(class, pair, &judged)));
     measures.extend(found(before, after, threshold, &known));
     measures.extend(alarms("false alarms a picture", [before, after], threshold, &known));
     if pair.labels.len() > pair.known {
@@ -173,11 +176,12 @@ pub fn compare(
 /// Both models, ready to run.
 struct Models {
     detectors: [Detector; 2],
+    least_scores: [f32; 2],
     extractors: [FeatureExtractor; 2],
     heads: [Head; 2],
     /// Sum and count of distances between INT8's scores and float's.
     apart: [(f64, usize); 2],
-    /// Milliseconds of each picture.
+    /// Milliseconds of processor time of each picture.
     times: [Vec<f64>; 2],
     seen: usize,
 }
@@ -193,8 +197,10 @@ impl Models {
         let extractors = [extractor(pair.before)?, extractor(pair.after)?];
         let heads = [Head::of(extractors[0].layer(), pair.known), pair.head.clone()];
         let detectors = [detector(pair.before)?, detector(pair.after)?];
+        let least_scores = [least_score(pair.before)?, least_score(pair.after)?];
         Ok(Self {
             detectors,
+            least_scores,
             extractors,
             heads,
             apart: [(0.0, 0); 2],
@@ -206,17 +212,16 @@ impl Models {
     fn look(&mut self, picture: &LabelledPicture) -> Result<[Vec<Detection>; 2], TuningError> {
         let failed = |source| TuningError::Picture { picture: picture.name.clone(), source };
         let mut found = [Vec::new(), Vec::new()];
-        let mut times = [Times::default(), Times::default()];
         // In turns, so that whatever slows the machine slows both.
         let order = if self.seen.is_multiple_of(2) { [0, 1] } else { [1, 0] };
         for model in order {
-            let detector = &mut self.detectors[model];
-            found[model] =
-                detector.detect(&picture.picture, LEAST_SCORE, &mut times[model]).map_err(failed)?;
+            let start = cpu_milliseconds();
+            found[model] = self.detectors[model]
+                .detect(&picture.picture, self.least_scores[model], &mut Times::default())
+                .map_err(failed)?;
+            self.times[model].push(cpu_milliseconds() - start);
         }
         for model in order {
-            let spent = times[model].inference + times[model].postprocess;
-            self.times[model].push(spent.as_secs_f64() * 1e3);
             if self.seen < COMPARED {
                 let (sum, count) = self.extractors[model].apart(picture, &self.heads[model])?;
                 self.apart[model].0 += sum;
@@ -249,6 +254,18 @@ impl Models {
         let name = FRAME_TIME.into();
         Some(Measure { name, before, after, noise: TIME * before, more_is_better: false, is_goal: false })
     }
+}
+
+/// The lowest score that counts for AP: a model whose scores were set lower counts lower ones.
+fn least_score(file: &ModelFile) -> Result<f32, TuningError> {
+    Ok(file.manifest()?.decode.score_threshold.clamp(1e-3, LEAST_SCORE))
+}
+
+/// What this thread has used of a processor. The time on the wall would be that of whatever else runs: a
+/// tuning has the lowest priority and waits for everything.
+fn cpu_milliseconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
 /// A picture as evaluation takes it.
@@ -297,20 +314,42 @@ fn class_changes(pair: &Pair<'_>, judged: &Judged) -> Vec<ClassChange> {
     pair.labels.iter().enumerate().map(change).filter(|change| change.objects > 0).collect()
 }
 
-/// AP50 of some classes; none where nothing of them is there. Less than `least` more is nothing.
+/// AP50 of a class that the model before did not know. Its noise is the most that the class reaches in
+/// [`DRAWS`] deals of other objects in place of its own, and no less than [`NEW_AP`].
+fn of_new_class(class: usize, pair: &Pair<'_>, judged: &Judged) -> Option<Measure> {
+    let label = &pair.labels[class];
+    let change = judged.classes.iter().find(|change| change.label == *label)?;
+    Some(Measure {
+        name: format!("AP50 of the new class `{}`", one_line(label)),
+        before: change.before.unwrap_or(0.0),
+        after: change.after?,
+        noise: ap50_by_chance(&judged.after, class, DRAWS).max(NEW_AP),
+        more_is_better: true,
+        is_goal: true,
+    })
+}
+
+/// How far scores lie from how often they are right: the expected calibration error.
+pub(super) fn calibration(before: &[Picture], after: &[Picture]) -> Option<Measure> {
+    let count = classes(before).max(classes(after));
+    let (old, new) = (Evaluation::new(before, count), Evaluation::new(after, count));
+    let both =
+        |weights: &[u32]| Some([old.calibration_error_of(weights)?, new.calibration_error_of(weights)?]);
+    measure("distance of scores from how often they are right", before.len(), false, &both)
+}
+
+/// AP50 of some classes; none where nothing of them is there.
 fn ap50(
     name: &str,
     before: &[Picture],
     after: &[Picture],
     wanted: &dyn Fn(usize) -> bool,
-    least: f64,
 ) -> Option<Measure> {
     let (before, after) = (restricted(before, wanted), restricted(after, wanted));
     let count = classes(&before).max(classes(&after));
     let (old, new) = (Evaluation::new(&before, count), Evaluation::new(&after, count));
     let ap50 = |weights: &[u32]| Some([old.ap_of(weights).ap50?, new.ap_of(weights).ap50?]);
-    let measure = measure(name, before.len(), true, &ap50)?;
-    Some(Measure { noise: measure.noise.max(least), ..measure })
+    measure(name, before.len(), true, &ap50)
 }
 
 /// Share of the objects that are told at the threshold.
@@ -387,7 +426,7 @@ fn reference_ap(pair: &Pair<'_>, cells: &[Cell]) -> Result<Option<Measure>, Tuni
     let ranked = |file: &ModelFile, classes: usize| -> Result<Vec<Ranking>, TuningError> {
         let layer = file.class_layer()?;
         let head = Head::of(&layer, classes);
-        Ok(rankings(&head, &layer, cells, pair.known))
+        Ok(rankings(&head, &layer, cells, pair.known, least_score(file)?))
     };
     let before = ranked(pair.before, pair.known)?;
     let after = ranked(pair.after, pair.labels.len())?;
@@ -404,8 +443,8 @@ struct Ranking {
     positives: Vec<(u32, u32)>,
 }
 
-fn rankings(head: &Head, layer: &ClassLayer, cells: &[Cell], known: usize) -> Vec<Ranking> {
-    let least = (LEAST_SCORE / (1.0 - LEAST_SCORE)).ln();
+fn rankings(head: &Head, layer: &ClassLayer, cells: &[Cell], known: usize, least: f32) -> Vec<Ranking> {
+    let least = (least / (1.0 - least)).ln();
     let mut scored: Vec<Vec<(f32, u32, bool)>> = vec![Vec::new(); known];
     let mut positives: Vec<Vec<(u32, u32)>> = vec![Vec::new(); known];
     for (number, cell) in cells.iter().enumerate() {

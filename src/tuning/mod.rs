@@ -6,6 +6,7 @@
 //! ([`export`]). What a program may put in place of the product's own is in [`hooks`]; how to use all this, in
 //! `docs/learning.md`.
 
+mod chance;
 mod checkpoint;
 mod dense;
 mod error;
@@ -25,10 +26,11 @@ mod settings;
 mod shuffle;
 mod standard;
 pub mod study;
+mod temperature;
 mod trainer;
 
 pub use error::TuningError;
-pub use export::{Origin, export, real_logits};
+pub use export::{Origin, export, real_logits, with_measures};
 pub use features::FeatureExtractor;
 pub use forward::Forward;
 pub use head::{Head, PRIOR};

@@ -309,7 +309,7 @@ mod tests {
             ],
             ignored: vec![(1, 1), (2, 0)],
         };
-        PictureFeatures { levels: vec![level(16), level(4)], unmatched: 0 }
+        PictureFeatures { levels: vec![level(16), level(4)], unmatched: 0, weight: 1.0 }
     }
 
     fn built(bytes: usize) -> Reference {

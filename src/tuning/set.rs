@@ -56,6 +56,9 @@ impl TrainingSet {
     /// Digest of everything in the set.
     pub(super) fn sha256(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
+        for picture in &self.pictures {
+            digest.update(picture.weight.to_le_bytes());
+        }
         for level in self.pictures.iter().flat_map(|picture| &picture.levels) {
             digest.update((level.codes.len() as u64).to_le_bytes());
             digest.update(&level.codes);

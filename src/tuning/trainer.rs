@@ -342,7 +342,14 @@ impl<'a> Trainer<'a> {
             }
         }
         add_product(by_cell, &self.columns.weights, logits, width);
-        self.total += self.loss.evaluate(logits, targets, slopes)?;
+        let weight = match block {
+            Block::Picture { picture, .. } => self.set.pictures[picture].weight,
+            Block::Replay { .. } => 1.0,
+        };
+        self.total += f64::from(weight) * self.loss.evaluate(logits, targets, slopes)?;
+        if weight != 1.0 {
+            slopes.iter_mut().for_each(|slope| *slope *= weight);
+        }
         add_product(by_channel, slopes, &mut self.gradient.weights, width);
         for row in slopes.chunks_exact(width) {
             self.gradient.bias.iter_mut().zip(row).for_each(|(sum, slope)| *sum += slope);
