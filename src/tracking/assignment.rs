@@ -10,23 +10,67 @@ const GREATEST: f64 = 1e6;
 
 /// For each of `rows` its partner among `columns`, by the sum of gains. A pair of a gain of 0 or below, or of
 /// one that is no number, is no pair: both rather stay alone.
+///
+/// Few pairs have a gain, so the crate, whose time grows with the cube, is asked for each group of rows and
+/// columns that pairs connect; most groups are one of each.
 pub(super) fn assign(rows: usize, columns: usize, gain: impl Fn(usize, usize) -> f64) -> Vec<Option<usize>> {
+    let mut weights = vec![0; rows * columns];
+    for row in 0..rows {
+        for column in 0..columns {
+            weights[row * columns + column] = weight(gain(row, column));
+        }
+    }
     let mut partners = vec![None; rows];
-    if rows == 0 || columns == 0 {
-        return partners;
+    for (some_rows, some_columns) in groups(rows, columns, &weights) {
+        let within = |i: usize, j: usize| weights[some_rows[i] * columns + some_columns[j]];
+        for (i, j) in assign_group(some_rows.len(), some_columns.len(), within) {
+            partners[some_rows[i]] = Some(some_columns[j]);
+        }
+    }
+    partners
+}
+
+/// Rows and columns that pairs of a weight connect, both ascending; those without any are in no group.
+fn groups(rows: usize, columns: usize, weights: &[i64]) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let (mut known_rows, mut known_columns) = (vec![false; rows], vec![false; columns]);
+    let mut groups = Vec::new();
+    for first in 0..rows {
+        if known_rows[first] {
+            continue;
+        }
+        known_rows[first] = true;
+        let (mut group_rows, mut group_columns, mut open) = (Vec::new(), Vec::new(), vec![first]);
+        while let Some(row) = open.pop() {
+            group_rows.push(row);
+            for column in (0..columns).filter(|column| weights[row * columns + column] > 0) {
+                if !std::mem::replace(&mut known_columns[column], true) {
+                    group_columns.push(column);
+                    let others = (0..rows).filter(|other| weights[other * columns + column] > 0);
+                    open.extend(others.filter(|other| !std::mem::replace(&mut known_rows[*other], true)));
+                }
+            }
+        }
+        if !group_columns.is_empty() {
+            group_rows.sort_unstable();
+            group_columns.sort_unstable();
+            groups.push((group_rows, group_columns));
+        }
+    }
+    groups
+}
+
+/// The pairs of one group.
+fn assign_group(rows: usize, columns: usize, weight: impl Fn(usize, usize) -> i64) -> Vec<(usize, usize)> {
+    if rows == 1 && columns == 1 {
+        return vec![(0, 0)];
     }
     // The crate wants no more rows than columns.
     let turned = rows > columns;
     let (few, many) = if turned { (columns, rows) } else { (rows, columns) };
-    let weights = Matrix::from_fn(few, many, |(i, j)| weight(if turned { gain(j, i) } else { gain(i, j) }));
+    let weights = Matrix::from_fn(few, many, |(i, j)| if turned { weight(j, i) } else { weight(i, j) });
     let (_, chosen) = kuhn_munkres(&weights);
-    for (i, j) in chosen.into_iter().enumerate() {
-        if weights[(i, j)] > 0 {
-            let (row, column) = if turned { (j, i) } else { (i, j) };
-            partners[row] = Some(column);
-        }
-    }
-    partners
+    let pairs = chosen.into_iter().enumerate().filter(|pair| weights[*pair] > 0);
+    pairs.map(|(i, j)| if turned { (j, i) } else { (i, j) }).collect()
 }
 
 fn weight(gain: f64) -> i64 {

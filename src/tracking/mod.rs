@@ -8,12 +8,13 @@
 //!
 //! 1. Tracks whose time is over end; the filters of the others are led to now (`kalman.rs`).
 //! 2. If most objects moved by the same distance, the camera did: all tracks are carried there (`shake.rs`).
-//! 3. Strong sightings are assigned to tracks, then weak ones to told tracks that are left (`gain.rs` says what a pair is worth,
-//!    `assignment.rs` finds the best pairs). A pair's gain is the logarithm of how much likelier it is that the sighting shows
-//!    this object than something new; it comes from the filter's covariance, so a track unseen for long accepts a
-//!    sighting farther away, but loses it to a track that expected it there. It needs no overlap.
-//! 4. A strong sighting that is left founds a tentative track. After `min_hits` sightings it is told as started, under a new
-//!    id, and from then on has one end.
+//! 3. Strong sightings are assigned to tracks, then weak ones to told tracks that are left (`gain.rs` says
+//!    what a pair is worth, `assignment.rs` finds the best pairs). A pair's gain is the logarithm of how much
+//!    likelier it is that the sighting shows this object than something new; it comes from the filter's
+//!    covariance, so a track unseen for long accepts a sighting farther away, but loses it to a track that
+//!    expected it there. It needs no overlap.
+//! 4. A strong sighting that is left founds a tentative track. After `min_hits` sightings it is told as
+//!    started, under a new id, and from then on has one end.
 //!
 //! A track has one class. Sightings of another class at the same place are votes: where a detector wavers
 //! between two labels, one object stays one (`votes.rs`). An object whose box has hardly moved for some

@@ -62,10 +62,13 @@ const WEAK_NOISE: f64 = 1.5;
 const MOVED_IOU: f64 = 0.5;
 /// Overlap above which it is at rest, while it has not been for long.
 const REST_IOU: f64 = 0.7;
+/// A centre that is off by more than this, in squared standard deviations of two coordinates, tells the
+/// filter that it was wrong: it begins anew.
+const UNEXPECTED: f64 = 9.0;
 /// A box touches an edge of the picture within this share of the picture's side.
 const EDGE: f64 = 0.02;
 /// Slower than this, in sides of the box a second, an object at the edge stays there.
-const LEAVING_RATE: f64 = 0.1;
+const LEAVING_RATE: f64 = 0.2;
 /// A size never falls under this share of the last detected one, however long it is missed.
 const LEAST_SIZE: f64 = 0.5;
 
@@ -120,13 +123,10 @@ impl Seen {
 impl Followed {
     /// A tentative track of one sighting.
     pub fn new(seen: &Seen, now: u64) -> Self {
-        let [centre, size] = motions(seen.place.side(), false);
-        let (at, noise) = (seen.coordinates(), seen.noise());
-        let motion = [centre, centre, size, size];
         Self {
             id: None,
             votes: Votes::new(seen.class, seen.score),
-            axes: std::array::from_fn(|i| Axis::new(at[i], noise[i], motion[i])),
+            axes: axes(seen),
             last: seen.place,
             score: seen.score,
             top_score: seen.score,
@@ -170,9 +170,15 @@ impl Followed {
 
     /// Takes a sighting in. `stationary_after` is in ms.
     pub fn see(&mut self, seen: &Seen, now: u64, stationary_after: u64) {
-        let (at, noise) = (seen.coordinates(), seen.noise());
-        for (i, axis) in self.axes.iter_mut().enumerate() {
-            axis.correct(at[i], noise[i]);
+        let surprise: f64 =
+            self.innovation(seen)[..2].iter().map(|(squared, variance)| squared / variance).sum();
+        if surprise > UNEXPECTED {
+            self.axes = axes(seen);
+        } else {
+            let (at, noise) = (seen.coordinates(), seen.noise());
+            for (i, axis) in self.axes.iter_mut().enumerate() {
+                axis.correct(at[i], noise[i]);
+            }
         }
         self.votes.cast(seen.class, seen.score);
         self.last = seen.place;
@@ -254,6 +260,14 @@ impl Followed {
             state: self.state,
         })
     }
+}
+
+/// A filter that knows this sighting and nothing else.
+fn axes(seen: &Seen) -> [Axis; 4] {
+    let [centre, size] = motions(seen.place.side(), false);
+    let (at, noise) = (seen.coordinates(), seen.noise());
+    let motion = [centre, centre, size, size];
+    std::array::from_fn(|i| Axis::new(at[i], noise[i], motion[i]))
 }
 
 /// How centre and size may move, for a box of this side.

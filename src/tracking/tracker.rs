@@ -1,7 +1,7 @@
 //! The tracker of one camera: who is there, who came, who went.
 
 use super::assignment::assign;
-use super::gain::gain;
+use super::gain::{found_again, gain};
 use super::geometry::{Place, iou};
 use super::shake::shake;
 use super::track::{Followed, Seen, State, Track, TrackId};
@@ -261,24 +261,42 @@ impl Tracker {
     }
 
     /// For each sighting the track it belongs to: strong ones first, then weak ones to told tracks that are
-    /// left.
+    /// left, then strong ones that nobody expected to told tracks that are missed.
     fn associate(&self, seen: &[Seen]) -> Vec<Option<usize>> {
         let mut partners = vec![None; seen.len()];
-        for strong in [true, false] {
-            let free = |track: &usize| {
-                strong || (self.tracks[*track].id.is_some() && !partners.contains(&Some(*track)))
-            };
-            let rows: Vec<usize> = (0..self.tracks.len()).filter(free).collect();
-            let columns: Vec<usize> = (0..seen.len()).filter(|i| seen[*i].strong == strong).collect();
-            let pairs =
-                assign(rows.len(), columns.len(), |r, c| gain(&self.tracks[rows[r]], &seen[columns[c]]));
-            for (row, column) in pairs.into_iter().enumerate() {
-                if let Some(column) = column {
-                    partners[columns[column]] = Some(rows[row]);
-                }
+        let expected = |track: usize, i: usize| gain(&self.tracks[track], &seen[i]);
+        self.pair(&mut partners, |_| true, |i| seen[i].strong, expected);
+        let is_told = |track: usize| self.tracks[track].id.is_some();
+        self.pair(&mut partners, is_told, |i| !seen[i].strong, expected);
+        let sides = self.sides().unwrap_or([f64::INFINITY; 2]);
+        let unexpected = |track: usize, i: usize| found_again(&self.tracks[track], &seen[i], self.now, sides);
+        self.pair(&mut partners, is_told, |i| seen[i].strong, unexpected);
+        partners
+    }
+
+    /// Assigns sightings to tracks, of those that are free and chosen.
+    fn pair(
+        &self,
+        partners: &mut [Option<usize>],
+        tracks: impl Fn(usize) -> bool,
+        sightings: impl Fn(usize) -> bool,
+        gain: impl Fn(usize, usize) -> f64,
+    ) {
+        let free = |track: &usize| tracks(*track) && !partners.contains(&Some(*track));
+        let rows: Vec<usize> = (0..self.tracks.len()).filter(free).collect();
+        let columns: Vec<usize> =
+            (0..partners.len()).filter(|i| partners[*i].is_none() && sightings(*i)).collect();
+        let pairs = assign(rows.len(), columns.len(), |r, c| gain(rows[r], columns[c]));
+        for (row, column) in pairs.into_iter().enumerate() {
+            if let Some(column) = column {
+                partners[columns[column]] = Some(rows[row]);
             }
         }
-        partners
+    }
+
+    /// Sides of the picture, where it is known to have any.
+    fn sides(&self) -> Option<[f64; 2]> {
+        self.picture.filter(|p| has_area(*p)).map(|p| [f64::from(p.width), f64::from(p.height)])
     }
 
     fn take_in(&mut self, seen: &[Seen], partners: &[Option<usize>]) {
@@ -294,7 +312,7 @@ impl Tracker {
         }
         let are = self.tracks.iter().filter(in_sight).count();
         let blackout = were >= BLACKOUT_OBJECTS && are == 0;
-        let sides = self.picture.filter(|p| has_area(*p)).map(|p| [f64::from(p.width), f64::from(p.height)]);
+        let sides = self.sides();
         for track in self.tracks.iter_mut().filter(|track| track.misses > 0) {
             if blackout && track.misses == 1 {
                 track.grace = BLACKOUT_MS;
