@@ -3,7 +3,7 @@
     python tracking.py --labels ../../shared/data/voc20/val.json --track ../target/release/examples/track [--out TRACKING.md]
 
 Scenes and detector are those of tracking_scenes.py. Every tracker reads the same detections with their times. Metrics are trackeval's;
-IDF1 and switches of some scenes are counted by motmetrics too, and must be equal. Needs: numpy, scipy, trackeval, motmetrics, trackers.
+IDF1 and switches of some scenes are counted by motmetrics too, and must be equal. Needs what tracking.txt names.
 Constants of ours were chosen on the scenes of --first-seed 1001 --scenes 12, which are not those that are reported.
 """
 

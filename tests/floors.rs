@@ -83,13 +83,14 @@ const TOPIC_SPELLING: &str = "contract/topic.rs";
 const TOPIC_PARTS: [&str; 7] =
     ["/status", "/detections", "bridge/", "/set\"", "/state\"", "/events", "/snapshot"];
 /// A library and the only places that may name it. `model` reads the protobuf types that tract brings.
-const LIBRARIES: [(&str, &[&str]); 6] = [
+const LIBRARIES: [(&str, &[&str]); 7] = [
     ("tract_", &["engine/", "model/"]),
     ("nokhwa::", &["capture/v4l2.rs"]),
     ("rumqttc::", &["publish/link/"]),
     ("config::", &["settings/"]),
     ("plotters::", &["plot/"]),
     ("sd_notify::", &["daemon/service.rs"]),
+    ("pathfinding::", &["tracking/"]),
 ];
 
 fn floor(room: &str) -> Option<u8> {

@@ -97,6 +97,38 @@ fn min_hits_is_kept() {
 }
 
 #[test]
+fn other_options_hold_from_the_next_call_on() {
+    let mut camera = Camera::new();
+    for _ in 0..3 {
+        camera.frame(&[at(300.0, 200.0, 0.7)]);
+    }
+    camera.tracker.set_options(TrackingOptions { max_age_ms: 2_000, ..TrackingOptions::default() });
+    assert!(camera.wait(1_999).ended.is_empty());
+    assert_eq!(camera.wait(1).ended.len(), 1);
+}
+
+#[test]
+fn who_turns_around_while_he_is_missed_is_found_again() {
+    let mut camera = Camera::new();
+    for frame in 0..6 {
+        camera.frame(&[at(100.0 + 50.0 * frame as f32, 200.0, 0.7)]);
+    }
+    camera.frame(&[]);
+    camera.frame(&[]);
+    // Expected near 400 and farther right; nobody else is there.
+    let changes = camera.frame(&[at(230.0, 200.0, 0.7)]);
+    assert_eq!(changes.of_sighting, [Some(TrackId(1))]);
+    let bbox = camera.told()[0].bbox;
+    assert!((bbox[0] - 210.0).abs() < 5.0, "the filter still believes in its way: {bbox:?}");
+    // Who stands at the edge may have come in, and one of another class is somebody else.
+    camera.frame(&[]);
+    camera.frame(&[]);
+    assert_eq!(camera.frame(&[at(20.0, 200.0, 0.7)]).of_sighting, [None]);
+    let dog = Sighting { class: 5, ..at(330.0, 200.0, 0.7) };
+    assert_eq!(camera.frame(&[dog]).of_sighting, [None]);
+}
+
+#[test]
 fn scattered_false_alarms_start_nothing() {
     let mut camera = Camera::new();
     let mut random = SplitMix64::new(3);

@@ -192,11 +192,6 @@ impl Tracker {
         self.end(reason, |_| true)
     }
 
-    /// Ends the tracks of some classes: they are no longer told.
-    pub fn finish_class(&mut self, reason: EndReason, of: impl Fn(usize) -> bool) -> Changes {
-        self.end(reason, |track| of(track.votes.class()))
-    }
-
     /// The told tracks that have not ended, in the order of their start.
     pub fn tracks(&self) -> impl Iterator<Item = Track> + '_ {
         self.tracks.iter().filter_map(Followed::told)
