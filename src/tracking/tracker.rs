@@ -90,13 +90,18 @@ pub struct Tracker {
     options: TrackingOptions,
     tracks: Vec<Followed>,
     picture: Option<Picture>,
-    /// The last time given.
+    /// The latest time given.
     now: u64,
-    /// Time of the last frame, and how long frames are apart on average.
+    /// Time of the frame that is looked at, that of the one before, and how far frames are apart on average,
+    /// ms.
+    frame: u64,
     last_frame: Option<u64>,
     interval: f64,
 }
 
+/// A frame was captured before the call that tells of it, so its time may lie this far before that of other
+/// calls; what lies farther back is a clock that was set, ms.
+const CLOCK_SLACK_MS: u64 = 1_000;
 /// A tentative track ends after this, or after some frames at a low rate.
 const TENTATIVE_AGE_MS: u64 = 1_000;
 /// One that left the picture ends after this.
@@ -130,6 +135,7 @@ impl Tracker {
             tracks: Vec::new(),
             picture: None,
             now: 0,
+            frame: 0,
             last_frame: None,
             interval: FIRST_INTERVAL,
         }
@@ -143,8 +149,9 @@ impl Tracker {
     /// A frame showed these, in any order. Boxes that are no boxes and scores that are no numbers are passed
     /// over.
     ///
-    /// `now_ms` is monotonic; if it stands still nothing moves, if it steps back all times kept are carried
-    /// back with it. `next_id` is asked once for each track that starts.
+    /// `now_ms` is monotonic and may be the time of capture, up to a second before the times of other calls.
+    /// If it stands still nothing moves; if it steps back farther, all times kept are carried back with it.
+    /// `next_id` is asked once for each track that starts.
     pub fn update(
         &mut self,
         now_ms: u64,
@@ -153,6 +160,7 @@ impl Tracker {
         next_id: &mut dyn FnMut() -> TrackId,
     ) -> Changes {
         let mut changes = self.expire(now_ms);
+        self.frame = now_ms;
         self.fit_to(picture);
         self.predict();
         let (seen, given_as) = self.usable(sightings);
@@ -211,11 +219,12 @@ impl Tracker {
 
     fn turn_clock(&mut self, now: u64) {
         let back = self.now.saturating_sub(now);
-        if back > 0 {
+        if back > CLOCK_SLACK_MS {
             self.tracks.iter_mut().for_each(|track| track.set_back(back));
             self.last_frame = self.last_frame.map(|time| time.saturating_sub(back));
+            self.now = now;
         }
-        self.now = now;
+        self.now = self.now.max(now);
     }
 
     fn fit_to(&mut self, picture: Picture) {
@@ -231,11 +240,11 @@ impl Tracker {
     }
 
     fn predict(&mut self) {
-        let passed = self.last_frame.map_or(0, |last| self.now.saturating_sub(last)) as f64;
+        let passed = self.last_frame.map_or(0, |last| self.frame.saturating_sub(last)) as f64;
         if passed > 0.0 && passed <= LONGEST_INTERVAL {
             self.interval += INTERVAL_WEIGHT * (passed - self.interval);
         }
-        self.last_frame = Some(self.now);
+        self.last_frame = Some(self.frame);
         self.tracks.iter_mut().for_each(|track| track.predict(passed / 1000.0));
     }
 
@@ -264,7 +273,8 @@ impl Tracker {
         let is_told = |track: usize| self.tracks[track].id.is_some();
         self.pair(&mut partners, is_told, |i| !seen[i].strong, expected);
         let sides = self.sides().unwrap_or([f64::INFINITY; 2]);
-        let unexpected = |track: usize, i: usize| found_again(&self.tracks[track], &seen[i], self.now, sides);
+        let unexpected =
+            |track: usize, i: usize| found_again(&self.tracks[track], &seen[i], self.frame, sides);
         self.pair(&mut partners, is_told, |i| seen[i].strong, unexpected);
         partners
     }
@@ -302,7 +312,7 @@ impl Tracker {
         }
         for (seen, partner) in seen.iter().zip(partners) {
             if let Some(track) = partner {
-                self.tracks[*track].see(seen, self.now, self.options.stationary_after_ms);
+                self.tracks[*track].see(seen, self.frame, self.options.stationary_after_ms);
             }
         }
         let are = self.tracks.iter().filter(in_sight).count();
@@ -313,7 +323,7 @@ impl Tracker {
                 track.grace = BLACKOUT_MS;
             }
             track.leaving = sides.is_some_and(|sides| track.is_leaving(sides));
-            track.state = missed_state(track, self.now, self.options.stationary_max_age_ms);
+            track.state = missed_state(track, self.frame, self.options.stationary_max_age_ms);
         }
     }
 
@@ -332,7 +342,7 @@ impl Tracker {
                 partners[i] = Some(track);
             } else if seen[i].strong && self.tracks.len() < self.options.max_tracks.max(1) {
                 partners[i] = Some(self.tracks.len());
-                self.tracks.push(Followed::new(&seen[i], self.now));
+                self.tracks.push(Followed::new(&seen[i], self.frame));
             }
         }
     }
