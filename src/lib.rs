@@ -12,6 +12,7 @@ pub mod coco;
 pub mod detection;
 mod dial;
 pub mod frame;
+pub mod geometry;
 pub mod npy;
 mod one_line;
 pub mod plot;

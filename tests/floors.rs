@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 38] = [
+const FLOORS: [(&str, u8); 39] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8); 38] = [
     ("image", 1),
     ("model", 1),
     ("frame", 0),
+    ("geometry", 0),
     ("npy", 0),
     ("detection", 0),
     ("dial", 0),
