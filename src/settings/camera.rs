@@ -1,11 +1,13 @@
 //! `[cameras.<id>]`: keys that every camera has, and those of its kind.
 
 use super::keys::{section, words};
+use super::shapes::{LineSettings, MaskSettings, RuleSettings, ZoneSettings};
 use super::value::{TextRule, ValueType};
 use crate::address::HttpAddress;
 use crate::frame::Turn;
 use crate::secret;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,8 +57,37 @@ section! {
             unit: "",
             takes_effect: RestartsCamera,
         }
+        /// Labels that are told: counted, published, and worth an event. Names are those of the model
+        /// (`retinad check` lists them all), or as they stand in topics. []: all.
+        labels: Vec<String> {
+            value: ValueType::Labels,
+            default: "[]",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// What was told goes on being told while it scores more than this, where it was seen last: an
+        /// object in dim light does not come and go with each frame. 0: seven tenths of the score above which
+        /// it is told first; 0.99: no lower score for what is there.
+        off_score: f32 {
+            value: ValueType::Number { min: 0.0, max: 0.99 },
+            default: "0.0",
+            unit: "",
+            takes_effect: AtOnce,
+        }
     }
     besides {
+        /// What is asked of single labels, by label.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        rules: BTreeMap<String, RuleSettings>,
+        /// Areas in which objects are counted, by name.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        zones: BTreeMap<String, ZoneSettings>,
+        /// Lines whose crossings are counted, by name.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        lines: BTreeMap<String, LineSettings>,
+        /// Areas that are left out, by name.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        masks: BTreeMap<String, MaskSettings>,
         /// Where its frames come from.
         #[serde(flatten)]
         source: Source,

@@ -5,6 +5,7 @@ use super::{
     CameraSettings, DetectorSettings, HealthSettings, MqttSettings, SamplesSettings, Settings, Source,
     TuneSettings,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a change of the settings changes. Names are dotted, in the order of the table; cameras are in the
 /// order of their ids.
@@ -18,7 +19,7 @@ pub struct SettingsDiff {
     pub cameras_changed: Vec<String>,
     /// Changed keys that take effect while the daemon runs on.
     pub at_once: Vec<String>,
-    /// Changed keys of the cameras in `cameras_changed`, each of which is stopped and started.
+    /// Changed keys whose camera is stopped and started.
     pub restarts_camera: Vec<String>,
     /// Changed keys that take effect only when the daemon is started again.
     pub restart_needed: Vec<String>,
@@ -51,7 +52,9 @@ impl Settings {
                 None => diff.cameras_removed.push(id.clone()),
                 Some(new) if new != old => {
                     diff.cameras_changed.push(id.clone());
-                    diff.add(&format!("{CAMERAS}.{id}."), changed_camera_keys(old, new), embedded);
+                    let section = format!("{CAMERAS}.{id}.");
+                    diff.add(&section, changed_camera_keys(old, new), embedded);
+                    diff.at_once.extend(changed_names(old, new).map(|name| section.clone() + &name));
                 }
                 Some(_) => {}
             }
@@ -91,6 +94,43 @@ fn changed_camera_keys(old: &CameraSettings, new: &CameraSettings) -> Vec<&'stat
     }
 }
 
+/// What stands below a camera by name and differs: `zones.drive.points`, or `zones.drive` where only one of the
+/// two has it.
+fn changed_names(old: &CameraSettings, new: &CameraSettings) -> impl Iterator<Item = String> {
+    let groups = [
+        differing("rules", &old.rules, &new.rules, |old, new| old.changed_keys(new).collect()),
+        differing("zones", &old.zones, &new.zones, |old, new| old.changed_keys(new).collect()),
+        differing("lines", &old.lines, &new.lines, |old, new| old.changed_keys(new).collect()),
+        differing("masks", &old.masks, &new.masks, |old, new| old.changed_keys(new).collect()),
+    ];
+    groups.into_iter().flatten()
+}
+
+/// What of a group differs; `changed` gives the keys that do where both have the name.
+fn differing<T>(
+    group: &str,
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    changed: impl Fn(&T, &T) -> Vec<&'static Key>,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let names_of = |name: &String| match (old.get(name), new.get(name)) {
+        (Some(old), Some(new)) => {
+            changed(old, new).iter().map(|key| format!("{group}.{name}.{}", key.name)).collect()
+        }
+        _ => vec![format!("{group}.{name}")],
+    };
+    names.into_iter().flat_map(names_of).collect()
+}
+
+impl CameraSettings {
+    /// Whether a camera that runs under these settings may run on under `new`.
+    #[must_use]
+    pub fn runs_on_under(&self, new: &Self) -> bool {
+        changed_camera_keys(self, new).iter().all(|key| key.takes_effect != TakesEffect::RestartsCamera)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +163,8 @@ mod tests {
             ValueType::Switch => (key.default != "true").to_string(),
             ValueType::Texts => "[\"other\"]".into(),
             ValueType::Words(_) => "[]".into(),
+            ValueType::Labels => "[\"other\"]".into(),
+            ValueType::Area | ValueType::Line => panic!("{} is of no camera's own keys", key.name),
         }
     }
 
@@ -152,12 +194,18 @@ mod tests {
             let camera = format!("[cameras.a]\nkind = \"{}\"\n", kind.as_str());
             for key in camera_keys(*kind).iter().chain(common_camera_keys()) {
                 let new = settings(&format!("{camera}{} = {}\n", key.name, other_value(key)));
+                let names = vec![format!("cameras.a.{}", key.name)];
+                let restarts = key.takes_effect == TakesEffect::RestartsCamera;
+                let (at_once, restarts_camera) = if restarts { (vec![], names) } else { (names, vec![]) };
                 let expected = SettingsDiff {
                     cameras_changed: vec!["a".into()],
-                    restarts_camera: vec![format!("cameras.a.{}", key.name)],
+                    at_once,
+                    restarts_camera,
                     ..SettingsDiff::default()
                 };
-                assert_eq!(settings(&camera).diff(&new), expected);
+                let old = settings(&camera);
+                assert_eq!(old.diff(&new), expected);
+                assert_eq!(old.cameras["a"].runs_on_under(&new.cameras["a"]), !restarts, "{}", key.name);
                 tried += 1;
             }
         }
@@ -179,6 +227,24 @@ mod tests {
         };
         assert_eq!(old.diff(&new), expected);
         assert!(old.diff(&old).is_empty());
+    }
+
+    #[test]
+    fn what_stands_below_a_camera_changes_at_once_and_its_name_is_told() {
+        let camera = "[cameras.a]\nkind = \"v4l2\"\n";
+        let old = settings(&format!(
+            "{camera}[cameras.a.rules.person]\nmin_size = 0.1\n\
+             [cameras.a.zones.gone]\npoints = [[0, 0], [1, 0], [1, 1]]\n"
+        ));
+        let new = settings(&format!(
+            "{camera}[cameras.a.rules.person]\nmin_size = 0.2\n\
+             [cameras.a.lines.new]\npoints = [[0, 0], [1, 0]]\n"
+        ));
+        let diff = old.diff(&new);
+        let names =
+            ["rules.person.min_size", "zones.gone", "lines.new"].map(|name| format!("cameras.a.{name}"));
+        assert_eq!((diff.at_once, diff.restarts_camera), (names.to_vec(), vec![]));
+        assert!(old.cameras["a"].runs_on_under(&new.cameras["a"]));
     }
 
     #[test]

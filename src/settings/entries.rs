@@ -47,7 +47,7 @@ impl Entry<'_> {
             return "<not shown>".into();
         }
         if let (Given::Toml(DeValue::Array(_), _), false) =
-            (&self.given, matches!(key.value, ValueType::Words(_)))
+            (&self.given, matches!(key.value, ValueType::Words(_) | ValueType::Labels))
         {
             // Somebody meant something else by it, and there is no telling what it holds.
             return "a list".into();
@@ -120,7 +120,7 @@ pub(super) fn of_file<'a>(table: &'a DeTable<'a>, lines: &Lines<'a>, path: &Path
             DeValue::Table(cameras) if name.get_ref() == CAMERAS => {
                 for (id, camera) in cameras {
                     match camera.get_ref() {
-                        DeValue::Table(keys) => found.section(&[CAMERAS], id, keys),
+                        DeValue::Table(keys) => found.camera(id, keys),
                         _ => found.value(&[CAMERAS], id, camera),
                     }
                 }
@@ -146,6 +146,26 @@ impl<'a> Found<'a, '_> {
         let above: Vec<&str> = above.iter().copied().chain([name.get_ref().as_ref()]).collect();
         for (key, value) in keys {
             self.value(&above, key, value);
+        }
+    }
+
+    /// The camera `id`: its keys, and what stands below it by name.
+    fn camera(&mut self, id: &'a Spanned<DeString<'a>>, keys: &'a DeTable<'a>) {
+        self.push(&[CAMERAS], id, Given::Section);
+        for (key, value) in keys {
+            let above = [CAMERAS, id.get_ref().as_ref()];
+            match value.get_ref() {
+                DeValue::Table(below) if keys::named(key.get_ref()).is_some() => {
+                    let above = [CAMERAS, id.get_ref().as_ref(), key.get_ref().as_ref()];
+                    for (name, value) in below {
+                        match value.get_ref() {
+                            DeValue::Table(keys) => self.section(&above, name, keys),
+                            _ => self.value(&above, name, value),
+                        }
+                    }
+                }
+                _ => self.value(&above, key, value),
+            }
         }
     }
 
@@ -180,14 +200,21 @@ pub(super) fn of_flags(flags: &[(String, String)]) -> impl Iterator<Item = Entry
     })
 }
 
-/// A key to its parts. A camera's id is what stands between `cameras` and the last part, since it may hold
-/// `__` itself.
+/// A key to its parts. A camera's id is what stands between `cameras` and the key, or the name of a group such as
+/// `zones`, since it may hold `__` itself.
 fn split(key: &str, separator: &str) -> Vec<String> {
+    let owned = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
     let camera = key.strip_prefix(CAMERAS).and_then(|rest| rest.strip_prefix(separator));
-    match camera.and_then(|rest| rest.rsplit_once(separator)) {
-        Some((id, name)) => vec![CAMERAS.into(), id.into(), name.into()],
-        None => key.split(separator).map(str::to_owned).collect(),
+    let Some((id, name)) = camera.and_then(|rest| rest.rsplit_once(separator)) else {
+        return key.split(separator).map(str::to_owned).collect();
+    };
+    for named in &keys::NAMED {
+        let within = id.split_once(&format!("{separator}{}{separator}", named.name));
+        if let Some((id, below)) = within.filter(|(id, below)| !id.is_empty() && !below.is_empty()) {
+            return owned(&[CAMERAS, id, named.name, below, name]);
+        }
     }
+    owned(&[CAMERAS, id, name])
 }
 
 /// The environment as text, for [`load()`](super::load()). Variables that are none of ours may be anything.

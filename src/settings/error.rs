@@ -1,6 +1,7 @@
 //! Why settings cannot be used, and where that is said.
 
 use super::CameraKind;
+use crate::geometry::ShapeError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -130,6 +131,30 @@ pub enum SettingsError {
         place: Place,
         /// The id.
         id: String,
+    },
+    /// A zone, line, mask or label cannot have this name.
+    #[error("{place}: {of} \"{name}\" of camera {camera} is not allowed: {allowed}")]
+    Name {
+        /// Where it stands.
+        place: Place,
+        /// The camera's id.
+        camera: String,
+        /// What it would be: `zone`.
+        of: &'static str,
+        /// The name.
+        name: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Points that are no area or line.
+    #[error("{place}: {key}: {source}")]
+    Shape {
+        /// Where it stands.
+        place: Place,
+        /// Dotted key.
+        key: String,
+        /// What is wrong, and what is allowed.
+        source: ShapeError,
     },
     /// A value is of the wrong type or out of its range.
     #[error("{place}: {key} = {value} is not allowed: {allowed}")]

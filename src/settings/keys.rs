@@ -6,7 +6,7 @@
 //! checks, the documents and the diff are made.
 
 use super::camera::CameraKind;
-use super::value::{TextRule, ValueType, without_quotes};
+use super::value::{AREA_EXAMPLE, LINE_EXAMPLE, TextRule, ValueType, without_quotes};
 
 /// One key of the settings file.
 #[derive(Debug)]
@@ -37,6 +37,17 @@ impl Key {
     #[must_use]
     pub fn paragraph(&self) -> String {
         paragraph(self.meaning)
+    }
+
+    /// What stands for the key in a documented file: its default, or an example where the key must be given and
+    /// a person could not guess the form.
+    #[must_use]
+    pub fn shown(&self) -> &'static str {
+        match self.value {
+            ValueType::Area => AREA_EXAMPLE,
+            ValueType::Line => LINE_EXAMPLE,
+            _ => self.default,
+        }
     }
 
     /// Whether the settings must name the key because its default is not a value that the program could use.
@@ -131,6 +142,115 @@ pub const fn camera_keys(kind: CameraKind) -> &'static [Key] {
         CameraKind::Replay => super::ReplaySource::KEYS,
     }
 }
+
+/// A group of keys below a camera, of which a camera may have several, each under a name.
+#[derive(Debug)]
+pub struct Named {
+    /// As it stands in the file: `zones` of `[cameras.front.zones.drive]`.
+    pub name: &'static str,
+    /// What the name is, for documents: `zone`.
+    pub of: &'static str,
+    /// A name, for the documents.
+    pub example: &'static str,
+    /// What is allowed as a name.
+    pub names: NameRule,
+    /// What it is about, as lines of a comment.
+    pub about: &'static str,
+    /// Its keys, in the order of the documents.
+    pub keys: &'static [Key],
+}
+
+/// What is allowed as a name below a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// A label of the model.
+    Label,
+    /// A word that may stand in a topic and is not taken there.
+    Free,
+}
+
+impl NameRule {
+    /// Whether `name` is allowed. Which labels the model has is not known here.
+    #[must_use]
+    pub fn holds(self, name: &str) -> bool {
+        match self {
+            Self::Label => super::value::is_label(name),
+            Self::Free => TextRule::Id.holds(name) && !TAKEN_NAMES.contains(&name),
+        }
+    }
+
+    /// What is allowed, in words.
+    #[must_use]
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Label => "a label of the model, 1 to 64 characters".to_owned(),
+            Self::Free => format!(
+                "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`, and no label; \
+                 taken are {}",
+                TAKEN_NAMES.join(", ")
+            ),
+        }
+    }
+}
+
+/// The groups that a camera may have, in the order of the documents.
+pub const NAMED: [Named; 4] = [
+    Named {
+        name: "rules",
+        of: "label",
+        example: "person",
+        names: NameRule::Label,
+        about: super::RuleSettings::ABOUT,
+        keys: super::RuleSettings::KEYS,
+    },
+    Named {
+        name: "zones",
+        of: "zone",
+        example: "drive",
+        names: NameRule::Free,
+        about: super::ZoneSettings::ABOUT,
+        keys: super::ZoneSettings::KEYS,
+    },
+    Named {
+        name: "lines",
+        of: "line",
+        example: "gate",
+        names: NameRule::Free,
+        about: super::LineSettings::ABOUT,
+        keys: super::LineSettings::KEYS,
+    },
+    Named {
+        name: "masks",
+        of: "mask",
+        example: "street",
+        names: NameRule::Free,
+        about: super::MaskSettings::ABOUT,
+        keys: super::MaskSettings::KEYS,
+    },
+];
+
+/// The group with this name.
+pub(super) fn named(name: &str) -> Option<&'static Named> {
+    NAMED.iter().find(|named| named.name == name)
+}
+
+/// Words of the contract of MQTT that no zone, line or mask may have as its name: they mean something else below
+/// a camera. The contract's own list says why.
+pub const TAKEN_NAMES: [&str; 13] = [
+    "all",
+    "any",
+    "status",
+    "detections",
+    "events",
+    "detect",
+    "threshold",
+    "snapshot",
+    "snapshots",
+    "motion",
+    "zone",
+    "line",
+    "bridge",
+];
 
 /// Names of topics beside the cameras', which a camera must therefore not have as its id.
 pub(super) const TAKEN_IDS: [&str; 2] = ["bridge", "status"];

@@ -3,7 +3,7 @@
 use super::camera::CameraKind;
 use super::entries::{self, Entry, Given, Lines};
 use super::error::Place;
-use super::keys::{self, CAMERA_KIND, CAMERAS, Key, SECTIONS};
+use super::keys::{self, CAMERA_KIND, CAMERAS, Key, Named, SECTIONS};
 use super::{MqttSettings, Settings, SettingsError, Source, file};
 use config::{Map, Value, ValueKind};
 use std::collections::BTreeMap;
@@ -80,6 +80,9 @@ fn check(entry: &Entry<'_>, cameras: &Cameras) -> Result<Value, SettingsError> {
         Given::Text(text) => key.value.read_text(text),
         Given::Section => None,
     };
+    if let Some(source) = read.as_ref().and_then(|value| key.value.shape_error(value)) {
+        return Err(SettingsError::Shape { place: entry.place.clone(), key: entry.dotted(), source });
+    }
     match read.filter(|value| key.value.allows(value)) {
         Some(value) => Ok(Value::new(Some(&entry.place.to_string()), value)),
         None => Err(not_allowed(entry, key)),
@@ -91,7 +94,12 @@ fn find(entry: &Entry<'_>, cameras: &Cameras) -> Result<&'static Key, SettingsEr
     let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
     let (section, name) = match path[..] {
         [CAMERAS] | [CAMERAS, _] => return Err(not_a_section(entry)),
-        [CAMERAS, id, name] => return find_camera_key(entry, cameras.get(id), name),
+        [CAMERAS, id, name, ..] => match (keys::named(name), &path[3..]) {
+            (None, []) => return find_camera_key(entry, cameras.get(id), name),
+            (Some(_), [] | [_]) => return Err(not_a_section(entry)),
+            (Some(named), [_, name]) => return find_named_key(entry, named, name),
+            _ => return Err(unknown(entry, top_level())),
+        },
         [name] if !name.is_empty() && SECTIONS.iter().any(|section| section.name == name) => {
             return Err(not_a_section(entry));
         }
@@ -120,7 +128,11 @@ fn find_camera_key(entry: &Entry<'_>, camera: &Camera, name: &str) -> Result<&'s
     let belongs_to: Vec<CameraKind> = CameraKind::ALL.iter().copied().filter(has_it).collect();
     if belongs_to.is_empty() {
         let section = format!("a camera of kind \"{}\"", camera.kind.as_str());
-        return Err(unknown(entry, has(&section, std::iter::once(&CAMERA_KIND).chain(known()))));
+        let groups =
+            keys::NAMED.iter().map(|named| format!("[{CAMERAS}.<id>.{}.<{}>]", named.name, named.of));
+        let groups = groups.collect::<Vec<_>>().join(", ");
+        let has = has(&section, std::iter::once(&CAMERA_KIND).chain(known()));
+        return Err(unknown(entry, format!("{has}, and below it {groups}")));
     }
     Err(SettingsError::OtherKind {
         place: entry.place.clone(),
@@ -129,6 +141,16 @@ fn find_camera_key(entry: &Entry<'_>, camera: &Camera, name: &str) -> Result<&'s
         kind: camera.kind,
         kind_place: camera.kind_place.clone(),
     })
+}
+
+fn find_named_key(
+    entry: &Entry<'_>,
+    named: &'static Named,
+    name: &str,
+) -> Result<&'static Key, SettingsError> {
+    let header = format!("[{CAMERAS}.<id>.{}.<{}>]", named.name, named.of);
+    let found = named.keys.iter().find(|key| key.name == name);
+    found.ok_or_else(|| unknown(entry, has(&header, named.keys.iter())))
 }
 
 fn not_allowed(entry: &Entry<'_>, key: &Key) -> SettingsError {
@@ -175,7 +197,7 @@ impl Cameras {
         let mut cameras = BTreeMap::new();
         for entry in layers.iter().flatten() {
             let id = match (&entry.path[..], &entry.given) {
-                ([section, id], Given::Section) | ([section, id, _], _) if section == CAMERAS => id,
+                ([section, id], Given::Section) | ([section, id, _, ..], _) if section == CAMERAS => id,
                 _ => continue,
             };
             if !keys::is_camera_id(id) {
@@ -189,7 +211,8 @@ impl Cameras {
                 kind: Source::default().kind(),
                 kind_place: Place::Default,
             });
-            if entry.path.get(2).is_some_and(|name| name == CAMERA_KIND.name) {
+            check_name(id, entry)?;
+            if entry.path.len() == 3 && entry.path[2] == CAMERA_KIND.name {
                 camera.kind = kind(entry)?;
                 camera.kind_place = entry.place.clone();
             }
@@ -210,6 +233,21 @@ impl Cameras {
             layer.insert(&path, Value::new(None, camera.kind.as_str()));
         }
         layer
+    }
+}
+
+/// Refuses a zone, line, mask or label that cannot have its name.
+fn check_name(camera: &str, entry: &Entry<'_>) -> Result<(), SettingsError> {
+    let [_, _, group, name, ..] = &entry.path[..] else { return Ok(()) };
+    match keys::named(group) {
+        Some(named) if !named.names.holds(name) => Err(SettingsError::Name {
+            place: entry.place.clone(),
+            camera: camera.to_owned(),
+            of: named.of,
+            name: entries::shortened(name),
+            allowed: named.names.allowed(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -269,6 +307,7 @@ fn check_together(
     let places: BTreeMap<String, &Place> =
         layers.iter().flatten().map(|entry| (entry.dotted(), &entry.place)).collect();
     check_broker(&settings.mqtt, &places)?;
+    check_given(layers, &places)?;
     for (id, camera) in &cameras.0 {
         let dotted = |name: &str| format!("{CAMERAS}.{id}.{name}");
         for key in keys::camera_keys(camera.kind) {
@@ -294,6 +333,22 @@ fn check_together(
                 return Err(SettingsError::Both { place, key: dotted("command"), other: dotted("url") });
             }
             (true, false) | (false, true) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a zone, line or mask whose corners nobody gave.
+fn check_given(layers: &[Vec<Entry<'_>>], places: &BTreeMap<String, &Place>) -> Result<(), SettingsError> {
+    for entry in layers.iter().flatten() {
+        let [_, id, group, name, ..] = &entry.path[..] else { continue };
+        let Some(named) = keys::named(group) else { continue };
+        for key in named.keys.iter().filter(|key| key.must_be_given()) {
+            let dotted = entries::dotted(&[CAMERAS, id, group, name, key.name].map(str::to_owned));
+            if !places.contains_key(&dotted) {
+                let (place, meaning) = (entry.place.clone(), key.paragraph());
+                return Err(SettingsError::Missing { place, key: dotted, meaning });
+            }
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ pub mod keys;
 mod load;
 mod mqtt;
 mod samples;
+mod shapes;
 mod text;
 mod tune;
 pub mod value;
@@ -43,6 +44,7 @@ pub use error::{Place, SettingsError};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
 pub use mqtt::{DetectionsMode, HealthSettings, MqttSettings};
 pub use samples::SamplesSettings;
+pub use shapes::{Hidden, LineSettings, MaskSettings, RuleSettings, ZoneSettings};
 pub use text::masked_toml;
 pub use tune::{TuneClasses, TuneLoss, TuneSettings};
 

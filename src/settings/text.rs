@@ -31,4 +31,16 @@ mod tests {
         assert_eq!(again.cameras["b"], settings.cameras["b"]);
         assert_eq!(again.detector, settings.detector);
     }
+
+    #[test]
+    fn what_stands_below_a_camera_is_shown_as_it_would_be_written() {
+        let text = "[cameras.a]\nkind = \"v4l2\"\nlabels = [\"cat\"]\n\
+            [cameras.a.rules.cat]\nmin_size = 0.25\n\
+            [cameras.a.zones.sofa]\npoints = [[0, 0.5], [1, 0.5], [1, 1]]\n\
+            [cameras.a.masks.window]\nhides = \"picture\"\npoints = [[0, 0], [1, 0], [1, 0.25]]\n";
+        let settings: Settings = toml::from_str(text).expect("valid");
+        let shown = masked_toml(&settings);
+        assert!(shown.contains("[cameras.a.zones.sofa]") && !shown.contains("lines"), "{shown}");
+        assert_eq!(toml::from_str::<Settings>(&shown).expect("valid"), settings);
+    }
 }

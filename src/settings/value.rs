@@ -3,8 +3,10 @@
 
 use super::keys::Word;
 use crate::address::HttpAddress;
+use crate::geometry::{Line, MOST_POINTS, Point, Polygon, ShapeError};
 use crate::secret;
 use config::ValueKind;
+use std::collections::BTreeSet;
 use toml::de::DeValue;
 
 /// The values that a key allows.
@@ -49,6 +51,12 @@ pub enum ValueType {
     Texts,
     /// A list of some of these words.
     Words(&'static [&'static str]),
+    /// A list of labels of the model; which ones there are is known only where it is loaded.
+    Labels,
+    /// Corners of an area, as shares of the picture.
+    Area,
+    /// The two ends of a line, as shares of the picture.
+    Line,
 }
 
 /// What a text must look like.
@@ -166,6 +174,17 @@ impl ValueType {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("a list of any of {}", quoted.join(", "))
             }
+            Self::Labels => format!(
+                "a list of labels such as [\"person\", \"car\"], at most {MOST_LABELS}, each of 1 to {MAX_LABEL} \
+                 characters, none twice"
+            ),
+            Self::Area => format!(
+                "a list of 3 to {MOST_POINTS} points [x, y], each a share of the picture from 0 to 1, such as \
+                 {AREA_EXAMPLE}"
+            ),
+            Self::Line => format!(
+                "a list of 2 points [x, y], each a share of the picture from 0 to 1, such as {LINE_EXAMPLE}"
+            ),
         }
     }
 
@@ -208,12 +227,16 @@ impl ValueType {
                 number.as_str().parse().ok().map(ValueKind::Float)
             }
             (Self::Switch, DeValue::Boolean(value)) => Some(ValueKind::Boolean(*value)),
-            (Self::Texts | Self::Words(_), DeValue::Array(items)) => {
+            (Self::Texts | Self::Words(_) | Self::Labels, DeValue::Array(items)) => {
                 let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
                     DeValue::String(text) => Some(config::Value::new(None, text.to_string())),
                     _ => None,
                 };
                 items.iter().map(text).collect::<Option<Vec<_>>>().map(ValueKind::Array)
+            }
+            (Self::Area | Self::Line, DeValue::Array(points)) => {
+                let points = points.iter().map(|point| read_point(point.get_ref()));
+                points.collect::<Option<Vec<_>>>().map(ValueKind::Array)
             }
             _ => None,
         }
@@ -260,9 +283,55 @@ impl ValueType {
                 ValueKind::String(text) => words.contains(&text.as_str()),
                 _ => false,
             }),
+            (Self::Labels, ValueKind::Array(texts)) => {
+                let mut labels = BTreeSet::new();
+                texts.len() <= MOST_LABELS
+                    && texts.iter().all(|text| match &text.kind {
+                        ValueKind::String(label) => is_label(label) && labels.insert(label),
+                        _ => false,
+                    })
+            }
+            (Self::Area | Self::Line, ValueKind::Array(_)) => self.shape_error(value).is_none(),
             _ => false,
         }
     }
+}
+
+impl ValueType {
+    /// What is wrong with a value that was read as points.
+    pub(super) fn shape_error(&self, value: &ValueKind) -> Option<ShapeError> {
+        let points: Vec<Point> =
+            config::Value::new(None, value.clone()).try_deserialize().unwrap_or_default();
+        match self {
+            Self::Area => Polygon::new(&points).err(),
+            Self::Line => Line::new(&points).err(),
+            _ => None,
+        }
+    }
+}
+
+/// A list of two numbers.
+fn read_point(point: &DeValue<'_>) -> Option<config::Value> {
+    let DeValue::Array(sides) = point else { return None };
+    let number = ValueType::Number { min: 0.0, max: 1.0 };
+    let read = |side: &toml::Spanned<DeValue<'_>>| number.read_toml(side.get_ref());
+    let sides = sides.iter().map(|side| Some(config::Value::new(None, read(side)?)));
+    let sides: Vec<_> = sides.collect::<Option<_>>()?;
+    (sides.len() == 2).then(|| config::Value::new(None, ValueKind::Array(sides)))
+}
+
+/// How points stand in the file.
+pub(super) const AREA_EXAMPLE: &str = "[[0.1, 0.5], [0.9, 0.5], [0.9, 1.0], [0.1, 1.0]]";
+pub(super) const LINE_EXAMPLE: &str = "[[0.5, 0.2], [0.5, 0.9]]";
+
+/// Most labels of a list: more than a model of a camera's own size has.
+const MOST_LABELS: usize = 1000;
+/// Most characters of a label.
+const MAX_LABEL: usize = 64;
+
+/// Whether a text may be a model's label.
+pub(super) fn is_label(text: &str) -> bool {
+    (1..=MAX_LABEL).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 /// Most bytes of `mqtt.base`, so that a topic stays within the 256 bytes that some brokers take.

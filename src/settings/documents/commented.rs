@@ -2,7 +2,7 @@
 
 use super::{facts, push_line, sentence, wrap};
 use crate::settings::CameraKind;
-use crate::settings::keys::{self, CAMERA_ID, CAMERA_KIND, CAMERAS, Key, SECTIONS, paragraph};
+use crate::settings::keys::{self, CAMERA_ID, CAMERA_KIND, CAMERAS, Key, NAMED, Named, SECTIONS, paragraph};
 use crate::settings::value::ValueType;
 
 /// First lines of the file. `#:schema` is how editors with a TOML language server find the schema; the
@@ -40,6 +40,12 @@ pub fn documented_toml() -> String {
         push_line(&mut text, "#", "");
         push_camera(&mut text, *kind);
     }
+    push_line(&mut text, "#", "");
+    wrap(&mut text, "# # ", NAMED_ABOUT);
+    for named in &NAMED {
+        push_line(&mut text, "#", "");
+        push_named(&mut text, named);
+    }
     text
 }
 
@@ -63,6 +69,22 @@ fn push_camera(text: &mut String, kind: CameraKind) {
     }
 }
 
+/// Before the groups of keys below a camera.
+const NAMED_ABOUT: &str = "\
+    Below a camera may stand rules for single labels, and zones, lines and masks, as many as wanted, each under \
+    a name: lower-case letters, digits, `_` and `-`. docs/zones.md has an example with a picture; \
+    `retinad check --draw DIR` draws them on a frame of each camera. A change of any of these takes effect at \
+    once.";
+
+/// A group of keys below a camera, each line commented out.
+fn push_named(text: &mut String, named: &Named) {
+    wrap(text, "# # ", &paragraph(named.about));
+    push_line(text, "# ", &format!("[{CAMERAS}.my-camera.{}.{}]", named.name, named.example));
+    for key in named.keys {
+        push_key(text, "# ", key);
+    }
+}
+
 /// A key below its comment; each line begins with `prefix`.
 fn push_key(text: &mut String, prefix: &str, key: &Key) {
     let comment = format!("{prefix}# ");
@@ -75,7 +97,7 @@ fn push_key(text: &mut String, prefix: &str, key: &Key) {
             wrap(text, &format!("{comment}  "), &format!("\"{}\": {}", word.text, word.meaning));
         }
     }
-    push_line(text, prefix, &format!("{} = {}", key.name, key.default));
+    push_line(text, prefix, &format!("{} = {}", key.name, key.shown()));
 }
 
 #[cfg(test)]
@@ -106,5 +128,15 @@ mod tests {
             wanted.sort_unstable();
             assert_eq!(camera.keys().map(String::as_str).collect::<Vec<_>>(), wanted);
         }
+        // What stands below a camera would load as it stands there.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("r.toml");
+        let from = uncommented.find("# An area in which").expect("zones");
+        let from = from.min(uncommented.find("# What is asked of").expect("rules"));
+        std::fs::write(&path, &uncommented[from..]).expect("written");
+        let settings = crate::settings::load(Some(&path), &[], &[]).unwrap_or_else(|error| panic!("{error}"));
+        let camera = &settings.cameras["my-camera"];
+        let counts = [camera.rules.len(), camera.zones.len(), camera.lines.len(), camera.masks.len()];
+        assert_eq!(counts, [1; 4]);
     }
 }

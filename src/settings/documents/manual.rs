@@ -1,7 +1,7 @@
 //! The manual page retinad.toml(5), as roff (man(7) macros).
 
 use super::{facts, sentence};
-use crate::settings::keys::{self, CAMERA_ID, CAMERA_KIND, CAMERAS, Key, SECTIONS, paragraph};
+use crate::settings::keys::{self, CAMERA_ID, CAMERA_KIND, CAMERAS, Key, NAMED, SECTIONS, paragraph};
 use crate::settings::value::ValueType;
 use crate::settings::{CameraKind, DEFAULT_FILE, ENVIRONMENT_PREFIX};
 use std::fmt::Write;
@@ -46,6 +46,11 @@ pub fn manual_page() -> String {
     for kind in CameraKind::ALL {
         page.subheading(&format!("kind = \"{}\"", kind.as_str()));
         keys::camera_keys(*kind).iter().for_each(|key| page.key(key, key.default));
+    }
+    for named in &NAMED {
+        page.heading(&format!("[{CAMERAS}.<id>.{}.<{}>]", named.name, named.of));
+        page.text(&format!("{} The {} is {}.", paragraph(named.about), named.of, named.names.allowed()));
+        named.keys.iter().for_each(|key| page.key(key, key.default));
     }
     page.heading("ENVIRONMENT");
     page.text(&format!(
@@ -126,6 +131,7 @@ mod tests {
         let cameras = CameraKind::ALL.iter().flat_map(|kind| keys::camera_keys(*kind));
         let all =
             SECTIONS.iter().flat_map(|section| section.keys).chain(keys::common_camera_keys()).chain(cameras);
+        let all = all.chain(NAMED.iter().flat_map(|named| named.keys));
         for key in all {
             let term = format!("\n\\fB{}\\fR", escaped(key.name));
             assert!(page.contains(&term) && page.contains(&escaped(&key.paragraph())), "{}", key.name);

@@ -1,7 +1,8 @@
 //! A JSON Schema (draft 2020-12) of the settings file, for editors.
 
+use crate::geometry::MOST_POINTS;
 use crate::settings::CameraKind;
-use crate::settings::keys::{self, CAMERA_KIND, CAMERAS, Key, SECTIONS, paragraph};
+use crate::settings::keys::{self, CAMERA_KIND, CAMERAS, Key, NAMED, NameRule, Named, SECTIONS, paragraph};
 use crate::settings::value::{TextRule, ValueType};
 use serde::Serialize;
 use serde_json::Value;
@@ -68,7 +69,30 @@ fn camera(kind: CameraKind) -> Schema {
         CAMERA_KIND.name.into(),
         Schema { description, constant: Some(kind.as_str()), ..Schema::default() },
     );
+    properties.extend(NAMED.iter().map(|named| (named.name.to_owned(), of_group(named))));
     Schema { properties, required, ..Schema::object() }
+}
+
+/// What stands below a camera by name.
+fn of_group(named: &Named) -> Schema {
+    let required = named.keys.iter().filter(|key| key.must_be_given()).map(|key| key.name).collect();
+    let properties = named.keys.iter().map(|key| (key.name.to_owned(), of_key(key))).collect();
+    let one = Schema { required, properties, ..Schema::object() };
+    let names = match named.names {
+        NameRule::Label => Schema { min_length: Some(1), ..Schema::default() },
+        NameRule::Free => {
+            let taken = keys::TAKEN_NAMES.iter().map(|name| Value::from(*name)).collect();
+            let taken = Schema { one_of_values: taken, ..Schema::default() };
+            Schema { pattern: TextRule::Id.pattern(), not: Some(Box::new(taken)), ..Schema::default() }
+        }
+    };
+    Schema {
+        kind: Some("object"),
+        description: Some(paragraph(named.about)),
+        property_names: Some(Box::new(names)),
+        additional_properties: Some(Additional::Schema(Box::new(one))),
+        ..Schema::default()
+    }
 }
 
 /// One key: its type, limits, default and meaning.
@@ -105,6 +129,12 @@ fn of_key(key: &Key) -> Schema {
             let one_of_values = words.iter().copied().map(Value::from).collect();
             schema.items = Some(Box::new(Schema { one_of_values, ..Schema::default() }));
         }
+        ValueType::Labels => {
+            let label = Schema { kind: Some("string"), min_length: Some(1), ..Schema::default() };
+            (schema.kind, schema.items) = (Some("array"), Some(Box::new(label)));
+        }
+        ValueType::Area => schema.points(3, MOST_POINTS),
+        ValueType::Line => schema.points(2, 2),
     }
     schema
 }
@@ -143,6 +173,10 @@ struct Schema {
     pattern: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<Box<Schema>>,
+    #[serde(rename = "minItems", skip_serializing_if = "Option::is_none")]
+    min_items: Option<usize>,
+    #[serde(rename = "maxItems", skip_serializing_if = "Option::is_none")]
+    max_items: Option<usize>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<String, Schema>,
     #[serde(rename = "propertyNames", skip_serializing_if = "Option::is_none")]
@@ -175,6 +209,22 @@ impl Schema {
             additional_properties: Some(Additional::Allowed(false)),
             ..Self::default()
         }
+    }
+
+    /// A list of points, each two shares of the picture.
+    fn points(&mut self, least: usize, most: usize) {
+        let mut share = Self::default();
+        share.limits("number", 0.0.into(), 1.0.into());
+        let list = |items: Self, least, most| Self {
+            kind: Some("array"),
+            items: Some(Box::new(items)),
+            min_items: Some(least),
+            max_items: Some(most),
+            ..Self::default()
+        };
+        let points = list(list(share, 2, 2), least, most);
+        (self.kind, self.items) = (points.kind, points.items);
+        (self.min_items, self.max_items) = (points.min_items, points.max_items);
     }
 
     fn limits(&mut self, kind: &'static str, min: Limit, max: Limit) {

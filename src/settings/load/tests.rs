@@ -57,7 +57,9 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
     assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
     let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
-    let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s, rotate, flip";
+    let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s, rotate, flip, \
+               labels, off_score, and below it [cameras.<id>.rules.<label>], [cameras.<id>.zones.<zone>], \
+               [cameras.<id>.lines.<line>], [cameras.<id>.masks.<mask>]";
     assert_eq!(error, format!("r.toml:4: unknown key cameras.a.fsp; {has}"));
 }
 
@@ -273,6 +275,13 @@ fn hostile_files_are_refused_quickly_with_one_line() {
     refused(&"[cameras.a]\n\u{1b}[2J = 1\n".repeat(3), &[]);
     let many: String = (0..40_000).map(|number| format!("[cameras.c{number}]\n")).collect();
     assert_eq!(with_file(&many, &[]).expect("valid").cameras.len(), 40_000);
+    let zone = |number| format!("[cameras.a.zones.z{number}]\npoints=[[0,0],[1,0],[1,1]]\n");
+    let many: String = (0..20_000).map(zone).collect();
+    assert_eq!(with_file(&many, &[]).expect("valid").cameras["a"].zones.len(), 20_000);
+    let labels: String = (0..100_000).map(|number| format!("\"{number}\",")).collect();
+    refused(&format!("[cameras.a]\nlabels = [{labels}]\n"), &[]);
+    let points = "[0,0.5],".repeat(120_000);
+    refused(&format!("[cameras.a.zones.z]\npoints = [{points}]\n"), &[]);
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
@@ -472,4 +481,118 @@ fn a_file_that_changes_while_it_is_read_is_one_version_or_an_error() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// A camera with one more thing below it.
+fn below(text: &str) -> String {
+    format!("[cameras.front]\nkind = \"v4l2\"\n{text}")
+}
+
+#[test]
+fn rules_zones_lines_and_masks_stand_below_their_camera() {
+    let text = below(
+        "labels = [\"person\", \"traffic light\"]\noff_score = 0.3\n\
+         [cameras.front.rules.person]\nmin_score = 0.6\nmin_size = 0.01\n\
+         [cameras.front.rules.\"traffic light\"]\nmin_score = 0.7\n\
+         [cameras.front.zones.drive]\npoints = [[0.1, 0.5], [0.9, 0.5], [1, 1], [0, 1]]\nloiter_s = 3\n\
+         [cameras.front.lines]\ngate = { points = [[0.5, 0.2], [0.5, 0.9]], labels = [\"person\"] }\n\
+         [cameras.front.masks.street]\nhides = \"picture\"\npoints = [[0, 0], [1, 0], [1, 0.2]]\n",
+    );
+    let settings = with_file(&text, &[("RETINAD__CAMERAS__FRONT__RULES__PERSON__MIN_SIZE", "0.02")]);
+    let front = &settings.expect("valid").cameras["front"];
+    assert_eq!((front.labels.len(), front.off_score), (2, 0.3));
+    assert_eq!((front.rules["person"].min_score, front.rules["person"].min_size), (0.6, 0.02));
+    assert_eq!(front.rules["traffic light"].min_score, 0.7);
+    assert_eq!((front.zones["drive"].points[2], front.zones["drive"].loiter_s), ([1.0, 1.0], 3.0));
+    assert_eq!(front.lines["gate"].points, [[0.5, 0.2], [0.5, 0.9]]);
+    assert_eq!(front.masks["street"].hides, crate::settings::Hidden::Picture);
+    assert_eq!(front.masks["street"].min_overlap, 0.5);
+}
+
+#[test]
+fn zones_come_from_variables_too_whatever_the_cameras_id() {
+    let points = "[[0, 0], [1, 0], [1, 1]]";
+    for (id, name) in [("FRONT", "front"), ("MY__CAM", "my__cam")] {
+        let of = |key: &str| format!("RETINAD__CAMERAS__{id}__ZONES__DRIVE__{key}");
+        let variables = [(of("POINTS"), points.to_owned()), (of("LOITER_S"), "2".to_owned())];
+        let settings = load(Some(Path::new("config/retinad.toml")), &variables, &[]).expect("valid");
+        assert_eq!(settings.cameras[name].zones["drive"].loiter_s, 2.0, "{id}");
+    }
+}
+
+#[test]
+fn a_shape_that_is_none_is_refused_with_camera_name_and_point() {
+    let zone = "[cameras.front.zones.drive]\n";
+    for (points, says) in [
+        ("[[0, 0], [1, 1], [1, 0], [0, 1]]", "the side from point 1 to 2 crosses or touches"),
+        ("[[0, 0], [1, 0], [1, 1.01]]", "point 3, [1.0, 1.01], lies outside of the picture"),
+        ("[[0, 0], [1, 0], [nan, 1]]", "point 3, [NaN, 1.0], lies outside"),
+        ("[[0, 0], [1, 0], [0.5, inf]]", "lies outside"),
+        ("[[0, 0], [1, 0], [100, 50]]", "[100.0, 50.0], lies outside"),
+        ("[[0, 0], [1, 0], [1e308, 50]]", "[1e308, 50.0], lies outside"),
+        ("[[0, 0], [1, 0], [100, 51]]", "shares of its width and height, 0 to 1"),
+        ("[[0, 0], [1, 0]]", "2 points; a polygon has 3 to 64"),
+        ("[]", "0 points"),
+        ("[[0, 0], [0.5, 0], [1, 0]]", "no area"),
+    ] {
+        let error = refused(&below(&format!("{zone}points = {points}\n")), &[]);
+        assert!(error.starts_with("r.toml:4: cameras.front.zones.drive.points: "), "{error}");
+        assert!(error.contains(says), "{points}: {error}");
+    }
+    for points in ["3", "\"a\"", "[1, 2, 3]", "[[0], [1], [1]]", "[[0, 0, 0], [1, 0], [1, 1]]", "[[true, 0]]"]
+    {
+        let error = refused(&below(&format!("{zone}points = {points}\n")), &[]);
+        assert!(error.contains("is not allowed: a list of 3 to 64 points [x, y]"), "{points}: {error}");
+    }
+    let error = refused(&below("[cameras.front.lines.gate]\npoints = [[0, 0], [1, 0], [1, 1]]\n"), &[]);
+    assert_eq!(error, "r.toml:4: cameras.front.lines.gate.points: 3 points; a line has 2");
+    let error = refused(&below("[cameras.front.masks.sky]\npoints = [[0, 0], [1, 0], [0.2, 0]]\n"), &[]);
+    assert!(error.contains("cameras.front.masks.sky.points: the points lie on one line"), "{error}");
+    let error = refused(&below("[cameras.front.zones.drive]\nloiter_s = 1\n"), &[]);
+    assert!(
+        error.starts_with("r.toml:3: cameras.front.zones.drive.points is missing: Corners of"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_name_below_a_camera_is_refused() {
+    let points = "points = [[0, 0], [1, 0], [1, 1]]";
+    for name in ["Drive", "all", "zone", "snapshot", "\"a b\"", "\"\"", "\"a/b\"", "\"+\"", "_a"] {
+        let error = refused(&below(&format!("[cameras.front.zones.{name}]\n{points}\n")), &[]);
+        let shown = name.trim_matches('"');
+        let says = format!("r.toml:3: zone \"{shown}\" of camera front is not allowed: lower-case letters");
+        assert!(error.starts_with(&says), "{error}");
+    }
+    let long = "x".repeat(33);
+    assert!(
+        refused(&below(&format!("[cameras.front.masks.{long}]\n{points}\n")), &[]).contains("mask \"xxx")
+    );
+    let error = refused(&below("[cameras.front.rules.\"\"]\n"), &[]);
+    assert!(error.contains("label \"\" of camera front is not allowed"), "{error}");
+    // Ids that differ by case only never are two: those in upper case are none.
+    let error = refused("[cameras.front]\n[cameras.Front]\n", &[]);
+    assert!(error.starts_with("r.toml:2: camera id \"Front\" is not allowed: lower-case"), "{error}");
+}
+
+#[test]
+fn what_is_no_section_below_a_camera_is_refused() {
+    for (text, says) in [
+        ("zones = 1\n", "r.toml:3: cameras.front.zones is a section"),
+        ("[cameras.front.zones]\ndrive = 1\n", "r.toml:4: cameras.front.zones.drive is a section"),
+        ("[[cameras.front.zones]]\nname = 1\n", "r.toml:3: cameras.front.zones is a section"),
+        ("[cameras.front.zone.drive]\n", "r.toml:3: unknown key cameras.front.zone; "),
+        (
+            "[cameras.front.rules.person]\nscore = 1\n",
+            "r.toml:4: unknown key cameras.front.rules.person.score; \
+          [cameras.<id>.rules.<label>] has min_score, min_size",
+        ),
+        ("[cameras.front.rules.person.x]\ny = 1\n", "r.toml:3: unknown key cameras.front.rules.person.x; "),
+        ("labels = [\"a\", \"a\"]\n", "r.toml:3: cameras.front.labels = [\"a\", \"a\"] is not allowed: "),
+        ("labels = [\"\"]\n", "r.toml:3: cameras.front.labels = [\"\"] is not allowed: "),
+        ("labels = \"person\"\n", "r.toml:3: cameras.front.labels = \"person\" is not allowed: a list"),
+    ] {
+        let error = refused(&below(text), &[]);
+        assert!(error.starts_with(says), "{error}");
+    }
 }
