@@ -34,11 +34,63 @@ struct Area {
     bottom: i32,
 }
 
-/// Draws `marks` over each other in their order, cut off at the picture's edges.
-pub fn draw_boxes(picture: &mut Picture, marks: &[Mark]) {
+/// What is drawn for one area or line.
+pub struct Outline {
+    /// Its corners as shares of the picture, 0 to 1.
+    pub points: Vec<[f64; 2]>,
+    /// Whether the last one is joined with the first.
+    pub closed: bool,
+    /// Of line and label.
+    pub colour: [u8; 3],
+    /// What stands at its first corner.
+    pub text: String,
+}
+
+/// Draws `outlines` over each other in their order.
+pub fn draw_outlines(picture: &mut Picture, outlines: &[Outline]) {
+    let (line, thick) = sizes(picture);
+    let place = |[x, y]: [f64; 2]| {
+        let pixel = |share: f64, side: u32| (share * f64::from(side)) as f32;
+        [pixel(x, picture.width), pixel(y, picture.height)]
+    };
+    let placed: Vec<Vec<[f32; 2]>> =
+        outlines.iter().map(|outline| outline.points.iter().copied().map(place).collect()).collect();
+    for (outline, points) in outlines.iter().zip(&placed) {
+        let joined = points.windows(2).map(|pair| (pair[0], pair[1]));
+        let last = points.last().zip(points.first()).filter(|_| outline.closed);
+        for (from, to) in joined.chain(last.map(|(last, first)| (*last, *first))) {
+            draw_side(picture, from, to, thick, outline.colour);
+        }
+    }
+    for (outline, points) in outlines.iter().zip(&placed) {
+        let Some(&[x, y]) = points.first() else { continue };
+        let text = outline.text.clone();
+        draw_label(picture, &Mark { bbox: [x, y, x, y], colour: outline.colour, text }, line);
+    }
+}
+
+/// A straight line of squares, close enough that there are no gaps.
+fn draw_side(picture: &mut Picture, from: [f32; 2], to: [f32; 2], thick: i32, colour: [u8; 3]) {
+    let longer = (to[0] - from[0]).abs().max((to[1] - from[1]).abs());
+    let steps = whole(longer.ceil()).max(1);
+    for step in 0..=steps {
+        let part = step as f32 / steps as f32;
+        let at = |axis: usize| whole(from[axis] + part * (to[axis] - from[axis]));
+        let (left, top) = (at(0) - thick / 2, at(1) - thick / 2);
+        fill(picture, Area { left, top, right: left + thick, bottom: top + thick }, colour);
+    }
+}
+
+/// Height of a line of text and thickness of a frame, pixels.
+fn sizes(picture: &Picture) -> (i32, i32) {
     let longer = picture.width.max(picture.height) as f32;
     let line = (longer / LINES).max(LOWEST_LINE).round() as i32;
-    let thick = ((line as f32 / FRAMES_IN_A_LINE).round() as i32).max(2);
+    (line, ((line as f32 / FRAMES_IN_A_LINE).round() as i32).max(2))
+}
+
+/// Draws `marks` over each other in their order, cut off at the picture's edges.
+pub fn draw_boxes(picture: &mut Picture, marks: &[Mark]) {
+    let (line, thick) = sizes(picture);
     for mark in marks {
         let [left, top, right, bottom] = mark.bbox.map(whole);
         let area = Area { left, top, right, bottom };
@@ -175,6 +227,36 @@ mod tests {
             let frame = middle.as_chunks::<3>().0.iter().filter(|p| **p == COLOUR).count();
             assert_eq!(frame, 2 * thick, "two sides of the frame at {side}");
         }
+    }
+
+    #[test]
+    fn an_outline_goes_around_its_area_without_gaps_and_an_open_one_does_not_close() {
+        let points = vec![[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]];
+        let of = |closed| {
+            let mut picture = Picture { width: 200, height: 100, rgb: vec![100; 3 * 200 * 100] };
+            let points = points.clone();
+            draw_outlines(&mut picture, &[Outline { points, closed, colour: COLOUR, text: String::new() }]);
+            picture
+        };
+        let is_drawn =
+            |picture: &Picture, x: usize, y: usize| picture.rgb[3 * (200 * y + x)..][..3] == COLOUR;
+        for closed in [true, false] {
+            let picture = of(closed);
+            assert!((50..=150).all(|x| is_drawn(&picture, x, 25) && is_drawn(&picture, x, 75)));
+            assert!((30..70).all(|y| is_drawn(&picture, 150, y)));
+            assert!((30..70).all(|y| is_drawn(&picture, 50, y) == closed));
+            assert!(!is_drawn(&picture, 100, 50));
+        }
+        let mut small = Picture { width: 4, height: 4, rgb: vec![100; 48] };
+        let points = vec![[0.0, 0.0], [1.0, 1.0]];
+        draw_outlines(
+            &mut small,
+            &[Outline { points, closed: false, colour: COLOUR, text: "a long name".into() }],
+        );
+        draw_outlines(
+            &mut small,
+            &[Outline { points: vec![], closed: true, colour: COLOUR, text: String::new() }],
+        );
     }
 
     #[test]

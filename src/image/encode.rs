@@ -1,7 +1,8 @@
 //! A picture to JPEG.
 
-use super::{DecodeError, decode, turn_of_file};
+use super::{DecodeError, black_out, decode, turn_of_file};
 use crate::frame::{Encoding, Picture, RawFrame, Turn};
+use crate::geometry::Polygon;
 use std::borrow::Cow;
 
 /// JPEG quality, 1 to 100: what is lost below it a detector begins to notice.
@@ -36,9 +37,54 @@ pub fn upright_jpeg(raw: &RawFrame) -> Result<Cow<'_, [u8]>, DecodeError> {
     encode_jpeg(&picture).map(Cow::Owned)
 }
 
+/// The frame as an upright JPEG in which these areas are black. Without any it is as [`upright_jpeg`] gives it;
+/// with one it is encoded anew, so that nothing of what the camera gave is left in the file.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn masked_jpeg<'a>(raw: &'a RawFrame, areas: &[Polygon]) -> Result<Cow<'a, [u8]>, DecodeError> {
+    if areas.is_empty() {
+        return upright_jpeg(raw);
+    }
+    let mut picture = Picture::default();
+    decode(raw, &mut picture)?;
+    areas.iter().for_each(|area| black_out(&mut picture, area));
+    encode_jpeg(&picture).map(Cow::Owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_masked_jpeg_is_black_there_and_holds_nothing_of_the_file_that_came() {
+        let data = include_bytes!("../../examples/pictures/coffee.jpg").to_vec();
+        // A camera may leave a preview or a name behind the picture's end.
+        let data = [&data[..], b"left behind"].concat();
+        let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::quarters(1), data };
+        let left = Polygon::new(&[[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]).expect("an area");
+        let masked = masked_jpeg(&raw, &[left]).expect("a JPEG");
+        assert!(memchr::memmem::find(&masked, b"left behind").is_none());
+        let frame = RawFrame { turn: Turn::NONE, data: masked.into_owned(), ..raw.clone() };
+        let (mut picture, mut whole) = (Picture::default(), Picture::default());
+        decode(&frame, &mut picture).expect("a JPEG");
+        decode(&raw, &mut whole).expect("a JPEG");
+        assert_eq!(
+            (picture.width, picture.height),
+            (whole.width, whole.height),
+            "turned before it is masked"
+        );
+        let row = 3 * picture.width as usize;
+        for (masked, plain) in picture.rgb.chunks_exact(row).zip(whole.rgb.chunks_exact(row)) {
+            // JPEG rings for a block of pixels around an edge.
+            let half = row / 2;
+            assert!(masked[..half - 3 * 16].iter().all(|&code| code < 8), "black");
+            let change = masked[half + 3 * 16..].iter().zip(&plain[half + 3 * 16..]);
+            let change: u64 = change.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            assert!(change < 6 * half as u64, "the other half stays");
+        }
+        assert_eq!(masked_jpeg(&raw, &[]).expect("a JPEG"), upright_jpeg(&raw).expect("a JPEG"));
+    }
 
     #[test]
     fn a_jpeg_is_kept_as_it_came_and_everything_else_upright() {
