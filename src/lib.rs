@@ -29,12 +29,13 @@ pub mod image;
 pub mod kernels;
 pub mod model;
 // Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from; tuned models;
-// objects over time.
+// objects over time; what is asked of zones, lines, masks and labels.
 pub mod engine;
 pub mod generations;
 pub mod retinanet;
 pub mod samples;
 pub mod tracking;
+pub mod zones;
 // Floor 3: one picture in, detections out.
 pub mod detector;
 // Floor 4: the ends, and what is true between them.

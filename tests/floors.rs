@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 39] = [
+const FLOORS: [(&str, u8); 40] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 39] = [
     ("retinanet", 2),
     ("samples", 2),
     ("tracking", 2),
+    ("zones", 2),
     ("contract", 1),
     ("kernels", 1),
     ("image", 1),
