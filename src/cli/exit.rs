@@ -80,7 +80,7 @@ impl From<PublishError> for Failure {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
-            DaemonError::NoCamera | DaemonError::Password { .. } => Exit::Unusable,
+            DaemonError::NoCamera | DaemonError::Labels(_) | DaemonError::Password { .. } => Exit::Unusable,
             DaemonError::Session { .. } | DaemonError::Thread(_) => Exit::Refused,
             DaemonError::Recorder(RecorderError::InUse { .. } | RecorderError::Thread(_)) => Exit::Refused,
             DaemonError::Publish(error) => of_publishing(error),

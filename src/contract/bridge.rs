@@ -89,10 +89,16 @@ pub struct CameraInfo {
     pub height: Option<u32>,
     /// Frames a second that are asked for; null where the source decides.
     pub fps: Option<f32>,
-    /// For each label the last level of its count's topic; left out in all cameras if the message would be
+    /// For each label that is told the last level of its count's topic; left out in all cameras if the message would be
     /// too large.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Names of its zones, in which objects are counted; left out if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Names of its lines, whose crossings are counted; left out if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
 /// Largest payloads, bytes.
@@ -118,8 +124,7 @@ pub struct Overridden {
     /// False: detection was switched off. Left out: it is on, as always without a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<bool>,
-    /// Only detections with a score above this are published, 0.05 to 0.99, two places. Left out:
-    /// `detector.min_score` holds.
+    /// What scores above this is told, 0.05 to 0.99, two places. Left out: `detector.min_score` holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }
@@ -302,7 +307,7 @@ pub struct CameraHealth {
     pub failed: u64,
     /// Times the camera came back after it was away.
     pub reopens: u64,
-    /// Best score that was not above the camera's threshold in the frames looked at since the last health
+    /// Best score of what was not told for its score, or its size, in the frames looked at since the last health
     /// message, three places; null where there was none. What the model gives no box for has no score.
     pub best_below: Option<f64>,
     /// Median time from capture to result of the last 256 frames, milliseconds; null before the first.
@@ -373,6 +378,8 @@ mod tests {
             height: Some(480),
             fps: Some(15.0),
             labels,
+            zones: vec!["drive".into()],
+            lines: Vec::new(),
         };
         Info {
             v: 1,

@@ -37,7 +37,8 @@ pub struct Detections {
     pub latency_ms: Latency,
     /// The model that judged the frame.
     pub model: ModelReference,
-    /// Only detections with a score above this are in the message, 0.05 to 0.99, two places.
+    /// What scores above this is told, 0.05 to 0.99, two places; of a label whose rule has a score of its own,
+    /// what scores above that. What was told a moment ago may score less.
     pub threshold: f64,
     /// Detections left out because the message would be too large; those of the lowest scores.
     pub truncated: usize,

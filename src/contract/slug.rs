@@ -1,7 +1,7 @@
 //! Labels as they stand in topics.
 
 /// Words that a label may not take, because a topic of that name exists below a camera.
-pub const RESERVED_LABELS: [&str; 12] = [
+pub const RESERVED_LABELS: [&str; 13] = [
     "all",
     "any",
     "status",
@@ -13,6 +13,7 @@ pub const RESERVED_LABELS: [&str; 12] = [
     "snapshots",
     "motion",
     "zone",
+    "line",
     "bridge",
 ];
 
@@ -61,6 +62,11 @@ pub fn slug(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_label_may_be_called_no_zone_is_called() {
+        assert_eq!(crate::settings::keys::TAKEN_NAMES, RESERVED_LABELS);
+    }
 
     #[test]
     fn slugs_are_unique_and_never_reserved() {

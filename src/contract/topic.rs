@@ -37,6 +37,8 @@ pub enum Kind {
     LabelSnapshot,
     HomeAssistantDevice,
     HomeAssistantStatus,
+    LineRight,
+    LineLeft,
 }
 
 /// How the outbox treats a message that retinad publishes. It decides quality of service and retention, too.
@@ -151,7 +153,7 @@ const KIB: usize = 1 << 10;
 
 /// Every topic, in the order of the documentation.
 #[rustfmt::skip]
-pub const TOPICS: [Spec; 25] = [
+pub const TOPICS: [Spec; 27] = [
     row(Kind::Status, "status", STATE, Form::Text, 7,
         "`online` as the last step of every connect; `offline` as the last step of a stop, and as the will"),
     row(Kind::Info, "bridge/info", STATE, Form::Json("info"), 32 * KIB, "on connect and when a field changes"),
@@ -168,11 +170,12 @@ pub const TOPICS: [Spec; 25] = [
     planned(Kind::Events, "<cam>/events", EVENT, Form::Json("event"), 4 * KIB, "an object appears, changes, leaves"),
     row(Kind::All, "<cam>/all", STATE, Form::Text, 5, "objects of all labels, on change"),
     row(Kind::Count, "<cam>/<label>", STATE, Form::Text, 5, "objects of the label, on change; falls only after `mqtt.off_delay_s`"),
-    planned(Kind::ZoneCount, "<cam>/zone/<zone>/<label>", STATE, Form::Text, 5, "objects of the label in the zone, on change"),
+    row(Kind::ZoneCount, "<cam>/zone/<zone>/<label>", STATE, Form::Text, 5,
+        "objects of the label that stand in the zone, on change; falls only after `mqtt.off_delay_s`"),
     planned(Kind::Motion, "<cam>/motion", STATE, Form::Text, 3, "`ON` or `OFF`, on change"),
     row(Kind::DetectSet, "<cam>/detect/set", IN, Form::Text, 32, "switches detection on (`ON`) or off (`OFF`)"),
     row(Kind::DetectState, "<cam>/detect/state", STATE, Form::Text, 3, "on connect and after every command, a refused one too"),
-    row(Kind::ThresholdSet, "<cam>/threshold/set", IN, Form::Text, 32, "only scores above it are published, a decimal from 0.05 to 0.99"),
+    row(Kind::ThresholdSet, "<cam>/threshold/set", IN, Form::Text, 32, "only scores above it are told first, a decimal from 0.05 to 0.99"),
     row(Kind::ThresholdState, "<cam>/threshold/state", STATE, Form::Text, 4, "on connect and after every command, a refused one too"),
     planned(Kind::SnapshotsSet, "<cam>/snapshots/set", IN, Form::Text, 32, "switches pictures within what the settings allow"),
     planned(Kind::SnapshotsState, "<cam>/snapshots/state", STATE, Form::Text, 3, "on connect and after every command"),
@@ -181,6 +184,9 @@ pub const TOPICS: [Spec; 25] = [
     planned(Kind::HomeAssistantDevice, "/homeassistant/device/<id>/config", STATE, Form::Json("discovery"), 64 * KIB,
         "on connect, on Home Assistant's birth, and when cameras or labels change"),
     planned(Kind::HomeAssistantStatus, "/homeassistant/status", Way::In(0), Form::Text, 16, "Home Assistant's birth and will"),
+    row(Kind::LineRight, "<cam>/line/<line>/<label>/right", STATE, Form::Text, 20,
+        "objects of the label that crossed the line from left to right since the daemon was started, on change"),
+    row(Kind::LineLeft, "<cam>/line/<line>/<label>/left", STATE, Form::Text, 20, "the same from right to left"),
 ];
 
 impl Kind {
@@ -223,6 +229,19 @@ impl Topic {
     #[must_use]
     pub fn count(camera: &Arc<str>, label_slug: &Arc<str>) -> Self {
         Self::filled(Kind::Count, [Some(Arc::clone(camera)), Some(Arc::clone(label_slug)), None])
+    }
+
+    /// `<cam>/zone/<zone>/<label>`.
+    #[must_use]
+    pub fn zone_count(camera: &Arc<str>, zone: &Arc<str>, label_slug: &Arc<str>) -> Self {
+        Self::filled(Kind::ZoneCount, [camera, zone, label_slug].map(|name| Some(Arc::clone(name))))
+    }
+
+    /// `<cam>/line/<line>/<label>/right`, or `left`.
+    #[must_use]
+    pub fn line_total(to_right: bool, camera: &Arc<str>, line: &Arc<str>, label_slug: &Arc<str>) -> Self {
+        let kind = if to_right { Kind::LineRight } else { Kind::LineLeft };
+        Self::filled(kind, [camera, line, label_slug].map(|name| Some(Arc::clone(name))))
     }
 
     /// `bridge/request/<verb>` or `bridge/response/<verb>`; a verb has one level or two.

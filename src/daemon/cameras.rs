@@ -64,8 +64,8 @@ impl Cameras {
         self.running.iter().map(|(id, camera)| (id.clone(), camera.number)).collect()
     }
 
-    /// Stops cameras that the settings no longer have or have otherwise, and gives each that is to be
-    /// started a number.
+    /// Stops cameras that the settings no longer have, or have with a change for which a camera is started anew,
+    /// and gives each that is to be started a number.
     ///
     /// The new supervisors are started by [`Cameras::start_pending`] once everybody else knows the numbers.
     pub fn change(&mut self, wanted: &BTreeMap<String, CameraSettings>) -> (CameraChanges, Vec<Pending>) {
@@ -73,8 +73,9 @@ impl Cameras {
         let mut leaving = BTreeMap::new();
         let old = std::mem::take(&mut self.running);
         for (id, camera) in old {
-            if wanted.get(&id) == Some(&camera.settings) {
-                self.running.insert(id, camera);
+            let same = wanted.get(&id).filter(|wanted| camera.settings.runs_on_under(wanted));
+            if let Some(wanted) = same {
+                self.running.insert(id, Running { settings: wanted.clone(), ..camera });
             } else {
                 changes.removed.push(camera.number);
                 drop(camera.stop);

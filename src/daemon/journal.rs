@@ -44,6 +44,9 @@ pub(super) fn write(line: &Log) {
                 "the model failed three times in a row; going back to the one before"
             );
         }
+        Log::LabelUnknown { reason } => {
+            tracing::warn!(reason, "the settings name a label that the model in use lacks");
+        }
         Log::Stuck => {
             tracing::error!(
                 "frames are taken and do not come out; under systemd the watchdog restarts the service"

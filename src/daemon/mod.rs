@@ -24,7 +24,7 @@ pub use identity::{
     broker_host, broker_options, credentials, node_name, runs_here, state_folder_of_command, tls,
     try_state_folder,
 };
-pub use models::{Chosen, load_model, load_model_of_command};
+pub use models::{Chosen, check_labels_of, load_model, load_model_of_command};
 pub use recorder::{RecorderError, pid_of};
 pub use reload::ReadSettings;
 
@@ -33,6 +33,7 @@ use crate::pipeline::{Dispatcher, GenerationSlot, Offer, Sequencer, WorkerNews, 
 use crate::publish::{PublishError, Publisher};
 use crate::scene::{Input, NewSettings, Overrides, Scene, StateFile};
 use crate::settings::Settings;
+use crate::zones::LabelError;
 use cameras::Cameras;
 use clock::Clock;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -56,6 +57,9 @@ pub enum DaemonError {
     /// No camera in the settings.
     #[error("no camera in the settings: add a section [cameras.<name>], see config/retinad.toml")]
     NoCamera,
+    /// A label that the model lacks.
+    #[error("{0}")]
+    Labels(#[from] LabelError),
     /// The password file.
     #[error("mqtt.password_file {path}: {reason}")]
     Password {
@@ -124,6 +128,7 @@ pub fn run(
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera);
     }
+    check_labels_of(settings, &chosen)?;
     let mut shell = start(settings, chosen, read_settings, once, arguments)?;
     let end = shell.run();
     stop(shell);

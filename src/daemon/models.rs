@@ -6,6 +6,7 @@ use crate::generations::{Generations, InUse};
 use crate::model::{Manifest, ModelError, ModelFile};
 use crate::scene::Stored;
 use crate::settings::Settings;
+use crate::zones::{LabelError, check_labels};
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +77,41 @@ pub(super) fn load(
         None => summary(&generation.manifest),
     };
     Ok(Chosen { generation, stored: Stored { number: tuned, earlier, candidate, summary }, note })
+}
+
+/// Refuses settings that name a label that the model lacks. Where models were tuned on this machine, one of them
+/// may have taught that label and not be in use, after a rollback for one; then it is said, and nothing is
+/// refused.
+///
+/// # Errors
+/// [`LabelError`] for the first key.
+pub fn check_labels_of(settings: &Settings, chosen: &Chosen) -> Result<(), LabelError> {
+    match check_labels(settings, &chosen.generation.labels) {
+        Err(error) if chosen.stored != Stored::default() => {
+            tracing::warn!(reason = %error, "the settings name a label that the model in use lacks");
+            Ok(())
+        }
+        checked => checked,
+    }
+}
+
+/// As [`check_labels_of`], of a model that is about to be used and is not loaded. A file that cannot be read is
+/// told by whoever loads it.
+///
+/// # Errors
+/// [`LabelError`] for the first key.
+pub(super) fn check_labels_ahead(settings: &Settings) -> Result<(), LabelError> {
+    let base = settings.detector.model_file();
+    let in_use = generations(settings).map(|generations| generations.in_use(&base));
+    let tuned = in_use
+        .as_ref()
+        .is_some_and(|found| found.number != 0 || !found.earlier.is_empty() || found.candidate.is_some());
+    let path = in_use.map_or(base, |found| found.path);
+    let labels = ModelFile::read(&path).and_then(|file| file.manifest().map(Manifest::labels));
+    match labels.map(|labels| check_labels(settings, &labels)) {
+        Ok(Err(error)) if !tuned => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn summary_of_file(path: &Path) -> String {

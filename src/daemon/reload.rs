@@ -3,9 +3,11 @@
 
 use super::DaemonError;
 use super::identity::{credentials, tls};
+use super::models;
 use crate::publish::{PublishError, Tls};
 use crate::secret::Secret;
 use crate::settings::{Settings, SettingsError};
+use crate::zones::LabelError;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ pub(super) enum ReloadError {
     Publish(#[from] PublishError),
     #[error("{0}")]
     Daemon(#[from] DaemonError),
+    #[error("{0}")]
+    Labels(#[from] LabelError),
     #[error("reload thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -86,6 +90,7 @@ fn read_all(read: &ReadSettings) -> Result<Reloaded, ReloadError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera.into());
     }
+    models::check_labels_ahead(&settings)?;
     let (credentials, tls) = (credentials(&settings)?, tls(&settings)?);
     Ok(Reloaded { settings, credentials, tls })
 }

@@ -118,7 +118,7 @@ mod tests {
     fn suggestions_are_what_was_told_where_nobody_spoke() {
         let told = |score| {
             let mut one = Sample { labels: Vec::new(), verdicts: Verdicts::None, ..sample(0) };
-            one.found[0].score = score;
+            (one.found[0].score, one.found[0].told) = (score, score > one.threshold);
             exported(&[one], true).annotations.len()
         };
         assert_eq!([told(0.4), told(0.6)], [0, 1]);

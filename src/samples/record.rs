@@ -34,6 +34,8 @@ pub struct Found {
     pub score: f32,
     /// `[x1, y1, x2, y2]`, pixels.
     pub bbox: [f32; 4],
+    /// Whether it was told: counted and published.
+    pub told: bool,
 }
 
 /// Who says so.
@@ -111,9 +113,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// What the model told at its threshold.
+    /// What was told of it: mostly what scored above the threshold, but for what the settings ask of single
+    /// labels and of what was there before.
     pub fn told(&self) -> impl Iterator<Item = &Found> {
-        self.found.iter().filter(|found| found.score > self.threshold)
+        self.found.iter().filter(|found| found.told)
     }
 
     /// Whether anybody has said anything about it.
@@ -184,7 +187,7 @@ impl Sample {
                 reasons: self.reasons.clone(),
                 threshold: self.threshold,
                 model: self.model.clone(),
-                found: self.found.iter().map(FoundEntry::of).collect(),
+                found: self.found.iter().map(|found| FoundEntry::of(found, self.threshold)).collect(),
                 labelled: self.verdicts,
             }],
             annotations: annotations.collect(),
@@ -319,6 +322,9 @@ struct FoundEntry {
     label: String,
     score: f32,
     bbox: [f32; 4],
+    /// Where it differs from whether the score is above the threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -341,8 +347,9 @@ struct Category {
 }
 
 impl FoundEntry {
-    fn of(found: &Found) -> Self {
-        Self { label: found.label.clone(), score: found.score, bbox: xywh(found.bbox) }
+    fn of(found: &Found, threshold: f32) -> Self {
+        let told = (found.told != (found.score > threshold)).then_some(found.told);
+        Self { label: found.label.clone(), score: found.score, bbox: xywh(found.bbox), told }
     }
 
     fn read(&self, sample: &Sample) -> Result<Found, RecordError> {
@@ -355,7 +362,8 @@ impl FoundEntry {
         }
         let (width, height) = (sample.width as f32, sample.height as f32);
         let bbox = [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)];
-        Ok(Found { label: checked_label(&self.label)?, score: self.score, bbox })
+        let told = self.told.unwrap_or(self.score > sample.threshold);
+        Ok(Found { label: checked_label(&self.label)?, score: self.score, bbox, told })
     }
 }
 
@@ -376,7 +384,7 @@ pub(super) mod tests {
             reasons: [Reason::Uncertain, Reason::Flicker].into(),
             threshold: 0.5,
             model: Model { name: "m".into(), sha256: "ab".repeat(32) },
-            found: vec![Found { label: "cat".into(), score: 0.4, bbox: [1.0, 2.0, 30.0, 40.5] }],
+            found: vec![Found { label: "cat".into(), score: 0.4, bbox: [1.0, 2.0, 30.0, 40.5], told: false }],
             labels: vec![
                 Label {
                     label: "dog".into(),
@@ -399,6 +407,18 @@ pub(super) mod tests {
     fn a_sample_is_read_as_it_was_written() {
         let sample = sample(0);
         assert_eq!(Sample::from_json(&sample.id, &sample.to_json()), Ok(sample));
+    }
+
+    #[test]
+    fn what_was_told_is_kept_where_the_score_alone_does_not_say_it() {
+        let mut sample = sample(0);
+        for (score, told) in [(0.4, false), (0.4, true), (0.9, true), (0.9, false)] {
+            sample.found.push(Found { score, told, ..sample.found[0].clone() });
+        }
+        let text = String::from_utf8(sample.to_json()).expect("UTF-8");
+        assert_eq!(text.matches("\"told\"").count(), 2, "only where it differs: {text}");
+        let read = Sample::from_json(&sample.id, text.as_bytes()).expect("its own file");
+        assert_eq!((read.found.clone(), read.told().count()), (sample.found, 2));
     }
 
     #[test]

@@ -6,12 +6,13 @@ use super::generations::Generation;
 use super::overrides::InForce;
 use super::progress::Progress;
 use super::tally::Tally;
+use super::view::{Sighting, View};
 use super::{Effect, Log, Now};
 use crate::contract::{Availability, CameraHealth, Kind, Problem, Topic, on_off, threshold_text};
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::frame::Flow;
+use crate::geometry::Polygon;
 use crate::settings::{CameraSettings, MqttSettings, Settings};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,7 @@ pub(super) struct Camera {
     last_logged_reason: Option<String>,
     progress: Progress,
     counts: Counts,
+    view: View,
     tally: Tally,
     last_sample: Option<Instant>,
 }
@@ -76,8 +78,10 @@ impl Camera {
         settings: &CameraSettings,
         all: &Settings,
         in_force: InForce,
-        slugs: &[Arc<str>],
+        judge: &Generation,
     ) -> Self {
+        let off_delay = Duration::from_secs_f32(all.mqtt.off_delay_s);
+        let view = View::new(settings, judge, off_delay, now.mono);
         Self {
             id: Arc::clone(id),
             threshold: in_force.threshold,
@@ -89,7 +93,8 @@ impl Camera {
             timeout: Duration::from_secs_f32(settings.timeout_s),
             last_logged_reason: None,
             progress: Progress::new(settings, all.cameras.len(), now.mono),
-            counts: Counts::new(slugs, Duration::from_secs_f32(all.mqtt.off_delay_s), now.mono),
+            counts: Counts::new(view.told(), off_delay, now.mono),
+            view,
             tally: Tally::default(),
             last_sample: None,
         }
@@ -100,6 +105,9 @@ impl Camera {
         let off_delay = self.counts.off_delay;
         self.counts = known.counts;
         self.counts.off_delay = off_delay;
+        self.counts.set_labels(self.view.told());
+        let is_comparable = (known.number, known.threshold) == (self.number, self.threshold);
+        self.view.go_on_from(known.view, is_comparable);
         self.tally = known.tally;
         if known.number == self.number {
             // The same supervisor goes on.
@@ -110,9 +118,33 @@ impl Camera {
         self.update_sight(now);
     }
 
-    /// Keeps counts of these labels only; new ones begin unknown.
-    pub fn keep_counts_of(&mut self, slugs: &[Arc<str>]) {
-        self.counts.set_labels(slugs);
+    /// Keeps counts of labels that this generation has; new ones begin unknown.
+    pub fn take_generation(&mut self, judge: &Generation, effects: &mut Vec<Effect>) {
+        self.view.take_generation(judge);
+        self.counts.set_labels(self.view.told());
+        self.publish_sums(effects);
+    }
+
+    /// Every retained topic that tells what it shows.
+    pub fn topics(&self) -> Vec<Topic> {
+        let counts = self.view.told().iter().map(|slug| Topic::count(&self.id, slug));
+        counts.chain(self.view.topics(&self.id)).collect()
+    }
+
+    /// Slugs of the labels that it tells.
+    pub fn told(&self) -> &[Arc<str>] {
+        self.view.told()
+    }
+
+    /// Areas that are black in every picture of it.
+    pub fn hidden(&self) -> &Arc<[Polygon]> {
+        self.view.hidden()
+    }
+
+    /// Another threshold, which what was told must reach anew.
+    pub fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
+        self.view.forget();
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -207,7 +239,12 @@ impl Camera {
     /// Counts fall while nothing can be seen.
     fn update_sight(&mut self, now: Now) {
         let sees = self.status() == Availability::Online && self.damage.since.is_none();
-        if sees { self.counts.regain_sight() } else { self.counts.go_blind(now.mono) }
+        if sees {
+            self.counts.regain_sight()
+        } else {
+            self.counts.go_blind(now.mono)
+        }
+        self.view.set_sight(sees, now.mono);
     }
 
     /// Takes how many frames came so far. A camera that is switched off makes progress while it gives frames.
@@ -217,19 +254,26 @@ impl Camera {
         }
     }
 
-    /// Takes the best score of a frame that was not above the threshold.
-    pub fn take_below(&mut self, score: f32) {
-        self.tally.take_below(score);
-    }
-
-    /// Counts the objects of a frame that is looked at, and tells what changed.
-    pub fn count(&mut self, now: Now, found: &[Detection], judge: &Generation, effects: &mut Vec<Effect>) {
-        let mut seen: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for slug in found.iter().filter_map(|detection| judge.slugs.get(detection.class)) {
-            *seen.entry(Arc::clone(slug)).or_default() += 1;
+    /// Looks at what was found in a frame, counts the objects that are told, and tells what changed. Gives what
+    /// no mask hides, best first.
+    pub fn look(
+        &mut self,
+        now: Now,
+        outcome: &Outcome,
+        found: &[Detection],
+        judge: &Generation,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Sighting> {
+        let size = [outcome.width, outcome.height];
+        let sightings = self.view.look(now.mono, found, size, self.threshold, judge);
+        let below = sightings.iter().find(|sighting| sighting.wanted && sighting.object.is_none());
+        if let Some(best) = below {
+            self.tally.take_below(best.detection.score);
         }
-        let changed = self.counts.see(&seen, now.mono);
+        let changed = self.counts.see(&self.view.counted(&sightings), now.mono);
         self.publish_counts(&changed, effects);
+        publish_texts(self.view.place(now.mono, &sightings, size, &self.id), effects);
+        sightings
     }
 
     /// Number under which the pipeline knows it; another one after each start.
@@ -272,12 +316,14 @@ impl Camera {
         }
         let changed = self.counts.pass_time(now.mono);
         self.publish_counts(&changed, effects);
+        let changed = self.view.pass_time(now.mono, &self.id);
+        publish_texts(changed, effects);
     }
 
     /// When time alone will change something.
     pub fn next_deadline(&self) -> Option<Instant> {
         let damage = self.damage.since.filter(|_| !self.damage.lasting).map(|since| since + self.timeout);
-        self.counts.next_deadline().into_iter().chain(damage).min()
+        self.counts.next_deadline().into_iter().chain(self.view.next_deadline()).chain(damage).min()
     }
 
     /// Whether a sign of life is overdue.
@@ -309,6 +355,14 @@ impl Camera {
         self.publish(Kind::ThresholdState, &threshold_text(self.threshold), effects);
     }
 
+    /// Tells the sums over what may have changed with settings or model: all labels, and each line.
+    pub fn publish_sums(&self, effects: &mut Vec<Effect>) {
+        if let Some(all) = self.counts.all() {
+            self.publish(Kind::All, &all.to_string(), effects);
+        }
+        publish_texts(self.view.totals(&self.id), effects);
+    }
+
     fn publish_counts(&self, changed: &[Arc<str>], effects: &mut Vec<Effect>) {
         for label in changed {
             if let Some(count) = self.counts.shown(label) {
@@ -328,6 +382,11 @@ impl Camera {
     pub fn stop(&mut self, effects: &mut Vec<Effect>) {
         let changed = self.counts.clear();
         self.publish_counts(&changed, effects);
+        publish_texts(self.view.clear(&self.id), effects);
         self.publish(Kind::CameraStatus, Availability::Offline.word(), effects);
     }
+}
+
+fn publish_texts(texts: Vec<(Topic, String)>, effects: &mut Vec<Effect>) {
+    effects.extend(texts.into_iter().map(|(topic, text)| Effect::Publish(topic, text.into_bytes())));
 }

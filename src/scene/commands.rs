@@ -24,7 +24,7 @@ impl Scene {
                 Kind::DetectState
             }
             Change::Threshold(value) => {
-                camera.threshold = value;
+                camera.set_threshold(value);
                 self.overrides.change(
                     &id,
                     |kept| kept.threshold = Some(Threshold { value, setting }),

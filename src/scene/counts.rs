@@ -41,6 +41,11 @@ impl Counts {
             .collect();
     }
 
+    /// The labels that are counted.
+    pub fn labels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.labels.keys()
+    }
+
     /// Takes what a frame showed, objects by label, and gives the labels whose count changed.
     pub fn see(&mut self, seen: &BTreeMap<Arc<str>, usize>, now: Instant) -> Vec<Arc<str>> {
         self.blind_since = None;

@@ -24,6 +24,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod view;
 
 pub use camera::CameraNews;
 pub use generations::{GenerationFacts, Stored};
@@ -36,8 +37,10 @@ pub use tuning::TuneNews;
 use crate::contract::{
     Availability, Command, Data, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
 };
-use crate::detection::Outcome;
+use crate::detection::{Detection, Outcome};
+use crate::geometry::Polygon;
 use crate::settings::Settings;
+use crate::zones::check_labels;
 use camera::Camera;
 use generations::Generations;
 use recent::Recent;
@@ -213,6 +216,7 @@ pub enum Log {
     Throttled { workers: usize, share_percent: u32, temperature_c: Option<f64> },
     ThrottledNoMore { share_percent: u32 },
     RolledBack { generation: u64, reason: String },
+    LabelUnknown { reason: String },
     Stuck,
 }
 
@@ -305,17 +309,16 @@ impl Scene {
     #[must_use]
     pub fn retained_topics(&self) -> Vec<Topic> {
         let node = [Kind::Status, Kind::Info, Kind::Health, Kind::Model, Kind::Tune].map(Topic::of_node);
-        node.into_iter().chain(self.cameras.values().flat_map(|camera| self.topics_of(&camera.id))).collect()
+        let of_camera = |camera: &Camera| {
+            let kinds = [Kind::CameraStatus, Kind::DetectState, Kind::ThresholdState, Kind::All];
+            let of_kinds = kinds.map(|kind| Topic::of_camera(kind, &camera.id));
+            of_kinds.into_iter().chain(camera.topics()).collect::<Vec<_>>()
+        };
+        node.into_iter().chain(self.cameras.values().flat_map(of_camera)).collect()
     }
 
-    fn topics_of(&self, camera: &Arc<str>) -> Vec<Topic> {
-        let kinds = [Kind::CameraStatus, Kind::DetectState, Kind::ThresholdState, Kind::All];
-        let counts = self.told_labels().map(|(_, slug)| Topic::count(camera, slug));
-        kinds.into_iter().map(|kind| Topic::of_camera(kind, camera)).chain(counts).collect()
-    }
-
-    /// Label and slug of each class that is told.
-    fn told_labels(&self) -> impl Iterator<Item = (&String, &Arc<str>)> {
+    /// Label and slug of each class that may be told.
+    fn known_labels(&self) -> impl Iterator<Item = (&String, &Arc<str>)> {
         let current = self.generations.current();
         current.facts.labels.iter().zip(&current.slugs).filter(|(label, _)| !label.is_empty())
     }
@@ -343,26 +346,34 @@ impl Scene {
         let before = camera.status();
         camera.take_outcome(now, outcome, effects);
         if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
-            // Best first, so those above the threshold are a prefix.
-            let above = found.partition_point(|detection| detection.score > camera.threshold);
-            let (told, below) = found.split_at(above);
-            if let Some(best) = below.first() {
-                camera.take_below(best.score);
-            }
             // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
             if let Some(judge) = self.generations.find(outcome.generation) {
-                camera.count(now, told, judge, effects);
+                let sightings = camera.look(now, outcome, found, judge, effects);
+                let told = sightings.iter().filter(|sighting| sighting.object.is_some());
+                let told: Vec<Detection> = told.map(|sighting| sighting.detection).collect();
                 let sender = detections::Sender { node: &self.identity.node, judge: &judge.facts };
                 let is_told =
-                    camera.publish_sample(now, outcome, told, &sender, &self.settings.mqtt, effects);
-                let origin = (&camera.id, camera.threshold);
+                    camera.publish_sample(now, outcome, &told, &sender, &self.settings.mqtt, effects);
+                let looked_at = sampling::LookedAt {
+                    outcome,
+                    sightings: &sightings,
+                    camera: &camera.id,
+                    threshold: camera.threshold,
+                    judge: &judge.facts,
+                };
                 if is_told && self.settings.samples.enabled {
-                    self.recent.remember(outcome, origin, &judge.facts, self.settings.samples.threshold);
+                    self.recent.remember(&looked_at, self.settings.samples.threshold);
                 }
-                self.sampling.look(now, outcome, origin, &judge.facts, effects);
+                self.sampling.look(now, &looked_at, camera.hidden(), effects);
             }
         }
         self.after_camera_change(outcome.camera, before, effects);
+    }
+
+    /// Areas that are black in every picture of the camera with this id.
+    fn hidden_areas(&self, camera: &str) -> Arc<[Polygon]> {
+        let camera = self.cameras.values().find(|known| &*known.id == camera);
+        camera.map_or_else(|| Arc::from([]), |camera| Arc::clone(camera.hidden()))
     }
 
     fn take_camera_news(&mut self, now: Now, number: usize, news: CameraNews, effects: &mut Vec<Effect>) {
@@ -387,7 +398,6 @@ impl Scene {
         let before = self.retained_topics();
         self.settings = new.settings;
         self.overrides.keep_only(|id| self.settings.cameras.contains_key(id), effects);
-        let slugs: Vec<_> = self.told_labels().map(|(_, slug)| Arc::clone(slug)).collect();
         let mut old: BTreeMap<Arc<str>, Camera> = std::mem::take(&mut self.cameras)
             .into_values()
             .map(|camera| (Arc::clone(&camera.id), camera))
@@ -396,13 +406,15 @@ impl Scene {
             let Some(&number) = new.numbers.get(id) else { continue };
             let id: Arc<str> = Arc::from(id.as_str());
             let in_force = self.overrides.of(&id, self.settings.detector.min_score);
-            let mut camera = Camera::new(now, number, &id, settings, &self.settings, in_force, &slugs);
+            let judge = self.generations.current();
+            let mut camera = Camera::new(now, number, &id, settings, &self.settings, in_force, judge);
             if let Some(known) = old.remove(&id) {
                 camera.go_on_from(now, known);
             }
             effects.push(Effect::Switch { camera: number, on: camera.is_enabled() });
             camera.publish_status(effects);
             camera.publish_settings(effects);
+            camera.publish_sums(effects);
             self.cameras.insert(number, camera);
         }
         self.forget_what_vanished(before, effects);
@@ -422,10 +434,12 @@ impl Scene {
     /// Takes another generation: counts of labels that it lacks vanish, those of its own begin unknown.
     fn take_generation(&mut self, facts: GenerationFacts, effects: &mut Vec<Effect>) {
         let before = self.retained_topics();
+        if let Err(error) = check_labels(&self.settings, &facts.labels) {
+            effects.push(Effect::Tell(Log::LabelUnknown { reason: error.to_string() }));
+        }
         self.generations.take(facts);
-        let slugs: Vec<_> = self.told_labels().map(|(_, slug)| Arc::clone(slug)).collect();
         for camera in self.cameras.values_mut() {
-            camera.keep_counts_of(&slugs);
+            camera.take_generation(self.generations.current(), effects);
         }
         self.forget_what_vanished(before, effects);
         self.report.state_changed();
@@ -498,10 +512,14 @@ impl Scene {
     }
 
     fn info(&self) -> Info {
-        let slugs = self.told_labels().map(|(label, slug)| (label.clone(), slug.to_string())).collect();
+        let labels = |camera: &Camera| -> BTreeMap<String, String> {
+            let told = self.known_labels().filter(|(_, slug)| camera.told().contains(slug));
+            told.map(|(label, slug)| (label.clone(), slug.to_string())).collect()
+        };
+        let labels = self.cameras.values().map(|camera| (Arc::clone(&camera.id), labels(camera))).collect();
         let overrides = self.overrides.in_force(self.settings.detector.min_score);
         let model = self.generations.current().info();
-        self.report.info(&self.identity, &self.settings, model, &slugs, overrides)
+        self.report.info(&self.identity, &self.settings, model, labels, overrides)
     }
 
     fn publish_model(&self, effects: &mut Vec<Effect>) {

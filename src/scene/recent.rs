@@ -4,9 +4,7 @@
 //! gave them. Where there is no room, the oldest frame goes that showed no more and no other labels than the
 //! frame told before it; those that showed something new are what people are told of, and answer, late.
 
-use super::generations::GenerationFacts;
-use super::sampling;
-use crate::detection::Outcome;
+use super::sampling::{self, LookedAt};
 use crate::frame::RawFrame;
 use crate::samples::{Reason, Sample};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,17 +51,9 @@ impl Recent {
     }
 
     /// Remembers a frame that was told. What scores at least `lowest`, or was told, is remembered with it.
-    pub fn remember(
-        &mut self,
-        outcome: &Outcome,
-        (camera, threshold): (&Arc<str>, f32),
-        judge: &GenerationFacts,
-        lowest: f32,
-    ) {
-        let Some(found) = outcome.detections() else { return };
-        let looked_at = found.iter().take_while(|object| object.score >= lowest || object.score > threshold);
-        let reasons = [Reason::Feedback].into();
-        let sample = sampling::sample(outcome, (camera, threshold), judge, reasons, looked_at);
+    pub fn remember(&mut self, frame: &LookedAt<'_>, lowest: f32) {
+        let (outcome, camera) = (frame.outcome, frame.camera);
+        let sample = sampling::sample(frame, [Reason::Feedback].into(), lowest);
         let mut labels: Vec<String> = sample.told().map(|object| object.label.clone()).collect();
         labels.sort_unstable();
         let new = || Frames { number: outcome.camera, frames: VecDeque::new(), bytes: 0, last: Vec::new() };
@@ -100,8 +90,10 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detection::{Detection, Verdict};
+    use crate::detection::{Detection, Outcome, Verdict};
     use crate::frame::{Encoding, Turn};
+    use crate::scene::generations::GenerationFacts;
+    use crate::scene::view::Sighting;
     use std::time::Instant;
 
     fn facts() -> GenerationFacts {
@@ -123,7 +115,15 @@ mod tests {
             raw: Arc::new(raw),
             ..Outcome::of_nothing(Instant::now(), Verdict::Detected(vec![object; persons]))
         };
-        recent.remember(&outcome, (&Arc::from("front"), 0.5), &facts(), 0.25);
+        let sighting = Sighting { detection: object, wanted: true, object: Some(1) };
+        let frame = LookedAt {
+            outcome: &outcome,
+            sightings: &vec![sighting; persons],
+            camera: &Arc::from("front"),
+            threshold: 0.5,
+            judge: &facts(),
+        };
+        recent.remember(&frame, 0.25);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::contract::{
 use crate::frame::Flow;
 use crate::settings::{CameraSettings, DetectorSettings, Settings};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Least time between two health messages.
@@ -173,16 +174,19 @@ impl Report {
         !self.restart_required.is_empty()
     }
 
-    /// `bridge/info`; `slugs` leads from each told label to its topic's name.
+    /// `bridge/info`; `labels` leads by camera from each label that it tells to its topic's name.
     pub fn info(
         &self,
         identity: &Identity,
         settings: &Settings,
         model: ModelInfo,
-        slugs: &BTreeMap<String, String>,
+        mut labels: BTreeMap<Arc<str>, BTreeMap<String, String>>,
         overrides: BTreeMap<String, Overridden>,
     ) -> Info {
-        let cameras = settings.cameras.iter().map(|(id, camera)| (id.clone(), camera_info(camera, slugs)));
+        let cameras = settings.cameras.iter().map(|(id, camera)| {
+            let labels = labels.remove(id.as_str()).unwrap_or_default();
+            (id.clone(), camera_info(camera, labels))
+        });
         Info {
             v: SCHEMA_VERSION,
             node: identity.node.clone(),
@@ -207,7 +211,7 @@ fn interval(settings: &Settings) -> Duration {
     Duration::from_secs(u64::from(settings.health.interval_s))
 }
 
-fn camera_info(camera: &CameraSettings, labels: &BTreeMap<String, String>) -> CameraInfo {
+fn camera_info(camera: &CameraSettings, labels: BTreeMap<String, String>) -> CameraInfo {
     let source = &camera.source;
     CameraInfo {
         source: source.kind().as_str().to_owned(),
@@ -215,7 +219,9 @@ fn camera_info(camera: &CameraSettings, labels: &BTreeMap<String, String>) -> Ca
         width: camera.turned_size().map(|(width, _)| width),
         height: camera.turned_size().map(|(_, height)| height),
         fps: source.fps(),
-        labels: labels.clone(),
+        labels,
+        zones: camera.zones.keys().cloned().collect(),
+        lines: camera.lines.keys().cloned().collect(),
     }
 }
 

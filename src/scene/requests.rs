@@ -204,6 +204,7 @@ impl Scene {
         let new = NewSample {
             sample: told.sample.clone(),
             raw: Arc::clone(&told.raw),
+            hidden: self.hidden_areas(&feedback.camera),
             most_bytes: u64::from(settings.max_mb) << 20,
         };
         Ok(Errand::Label(Box::new(Labelling { new, opinion })))

@@ -1,10 +1,12 @@
 //! Which frames are kept to learn from: one selection a camera, by the settings and the thresholds in force.
 
 use super::generations::GenerationFacts;
+use super::view::Sighting;
 use super::{Effect, Now};
 use crate::contract::rfc3339;
 use crate::detection::{Detection, Outcome};
 use crate::frame::RawFrame;
+use crate::geometry::Polygon;
 use crate::samples::{Found, Limits, Model, Reason, Sample, SampleId, Seen, Selection, Verdicts};
 use crate::settings::SamplesSettings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,8 @@ pub struct NewSample {
     pub sample: Sample,
     /// As its camera gave it.
     pub raw: Arc<RawFrame>,
+    /// Areas that are black in the picture that is kept.
+    pub hidden: Arc<[Polygon]>,
     /// Most bytes that all samples may take.
     pub most_bytes: u64,
 }
@@ -48,37 +52,46 @@ impl Sampling {
     pub fn look(
         &mut self,
         now: Now,
-        outcome: &Outcome,
-        (camera, threshold): (&Arc<str>, f32),
-        judge: &GenerationFacts,
+        frame: &LookedAt<'_>,
+        hidden: &Arc<[Polygon]>,
         effects: &mut Vec<Effect>,
     ) {
-        let (Some(settings), Some(found)) = (&self.settings, outcome.detections()) else { return };
+        let Some(settings) = &self.settings else { return };
+        let (camera, threshold) = (frame.camera, frame.threshold);
+        // What is not told whatever it scores teaches nobody anything by coming and going.
+        let found: Vec<Detection> =
+            frame.sightings.iter().filter(|s| s.wanted).map(|sighting| sighting.detection).collect();
         let new = || Selection::new(limits(settings), now.mono, seed(now, camera));
         let selection = self.cameras.entry(Arc::clone(camera)).or_insert_with(new);
-        let reasons = selection.look(now.mono, Seen { found, threshold });
+        let reasons = selection.look(now.mono, Seen { found: &found, threshold });
         if !reasons.is_empty() {
-            let looked_at = found.iter().take_while(|detection| detection.score >= settings.threshold);
-            let sample = sample(outcome, (camera, threshold), judge, reasons, looked_at);
+            let sample = sample(frame, reasons, settings.threshold);
             let most_bytes = u64::from(settings.max_mb) << 20;
-            let raw = Arc::clone(&outcome.raw);
-            effects.push(Effect::Keep(Box::new(NewSample { sample, raw, most_bytes })));
+            let (raw, hidden) = (Arc::clone(&frame.outcome.raw), Arc::clone(hidden));
+            effects.push(Effect::Keep(Box::new(NewSample { sample, raw, hidden, most_bytes })));
         }
     }
 }
 
-/// A frame as a sample that nobody has labelled, with what was `found` in it.
-pub(super) fn sample<'a>(
-    outcome: &Outcome,
-    (camera, threshold): (&Arc<str>, f32),
-    judge: &GenerationFacts,
-    reasons: BTreeSet<Reason>,
-    found: impl Iterator<Item = &'a Detection>,
-) -> Sample {
-    let named = |detection: &Detection| {
+/// A frame that was looked at.
+pub(super) struct LookedAt<'a> {
+    pub outcome: &'a Outcome,
+    /// What no mask hides, best first.
+    pub sightings: &'a [Sighting],
+    pub camera: &'a Arc<str>,
+    pub threshold: f32,
+    pub judge: &'a GenerationFacts,
+}
+
+/// A frame as a sample that nobody has labelled, with what scores at least `lowest`, or was told.
+pub(super) fn sample(frame: &LookedAt<'_>, reasons: BTreeSet<Reason>, lowest: f32) -> Sample {
+    let LookedAt { outcome, judge, camera, .. } = frame;
+    let found = frame.sightings.iter().filter_map(|sighting| {
+        let (detection, told) = (&sighting.detection, sighting.object.is_some());
         let label = judge.labels.get(detection.class).filter(|label| !label.is_empty())?;
-        Some(Found { label: label.clone(), score: detection.score, bbox: detection.bbox })
-    };
+        let found = Found { label: label.clone(), score: detection.score, bbox: detection.bbox, told };
+        (told || detection.score >= lowest).then_some(found)
+    });
     Sample {
         id: SampleId::of(outcome.captured_wall, camera),
         camera: camera.to_string(),
@@ -86,9 +99,9 @@ pub(super) fn sample<'a>(
         width: outcome.width,
         height: outcome.height,
         reasons,
-        threshold,
+        threshold: frame.threshold,
         model: Model { name: judge.name.clone(), sha256: judge.sha256.clone() },
-        found: found.filter_map(named).collect(),
+        found: found.collect(),
         labels: Vec::new(),
         verdicts: Verdicts::None,
     }

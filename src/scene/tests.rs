@@ -2,6 +2,7 @@
 
 mod requests;
 mod tuning;
+mod view;
 
 use super::*;
 use crate::contract::{Change, Detections, Health, HealthState, Info, ModelState};

@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn false_alarms_are_counted_where_people_spoke() {
-        let found = |label: &str, score, bbox| Found { label: label.into(), score, bbox };
+        let found =
+            |label: &str, score: f32, bbox| Found { label: label.into(), score, bbox, told: score > 0.5 };
         let mut whole = sample("20261126-152301-123-front", Verdicts::Whole);
         whole.found = vec![
             found("cat", 0.9, [0.0, 0.0, 40.0, 40.0]),

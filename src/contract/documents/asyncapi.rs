@@ -118,7 +118,9 @@ fn text_schema(kind: Kind) -> Value {
     match kind {
         Kind::Status => words(&[Availability::Online, Availability::Offline]),
         Kind::CameraStatus => words(&[Availability::Online, Availability::Offline, Availability::Disabled]),
-        Kind::All | Kind::Count => json!({"type": "string", "pattern": "^[0-9]+$"}),
+        Kind::All | Kind::Count | Kind::ZoneCount | Kind::LineRight | Kind::LineLeft => {
+            json!({"type": "string", "pattern": "^[0-9]+$"})
+        }
         Kind::DetectState => json!({"type": "string", "enum": [on_off(true), on_off(false)]}),
         Kind::DetectSet => json!({"type": "string", "pattern": "^\\s*([oO][nN]|[oO][fF][fF])\\s*$"}),
         Kind::ThresholdState => json!({"type": "string", "pattern": "^0\\.[0-9]{2}$"}),
@@ -152,6 +154,14 @@ fn parameters() -> Value {
         "label": {
             "description": "A label as cameras.<camera>.labels of bridge/info spells it.",
             "examples": ["person", "traffic_light"],
+        },
+        "zone": {
+            "description": "A zone's name, as cameras.<camera>.zones of bridge/info lists it.",
+            "examples": ["drive"],
+        },
+        "line": {
+            "description": "A line's name, as cameras.<camera>.lines of bridge/info lists it.",
+            "examples": ["gate"],
         },
     })
 }

@@ -4,7 +4,7 @@
 use super::keeping::Keeping;
 use crate::contract::{Activated, Code, Data, Deleted, Labelled, Refusal, SampleInfo, SamplesPage};
 use crate::generations::{Change, GenerationsError};
-use crate::image::upright_jpeg;
+use crate::image::masked_jpeg;
 use crate::samples::{Sample, SampleId, Store, StoreError, Verdicts};
 use crate::scene::{Errand, Labelling, NewSample};
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn changed(result: Result<Change, GenerationsError>, what: &str) -> Result<Data,
 
 /// Puts an opinion into the sample of its frame, which is added where it is not in the store yet.
 fn label(store: &Store, labelling: Labelling) -> Result<Labelled, Refusal> {
-    let Labelling { new: NewSample { mut sample, raw, most_bytes }, opinion } = labelling;
+    let Labelling { new: NewSample { mut sample, raw, hidden, most_bytes }, opinion } = labelling;
     let no_room = |error: crate::samples::RecordError| Refusal::new(Code::NoRoom, error.to_string());
     let id = match of_the_same_frame(store, &sample) {
         Some(mut kept) => {
@@ -68,7 +68,7 @@ fn label(store: &Store, labelling: Labelling) -> Result<Labelled, Refusal> {
         }
         None => {
             sample.take_opinion(&opinion).map_err(no_room)?;
-            let jpeg = upright_jpeg(&raw).map_err(|error| {
+            let jpeg = masked_jpeg(&raw, &hidden).map_err(|error| {
                 tracing::warn!(sample = %sample.id, %error, "frame not kept");
                 Refusal::new(Code::Internal, "the frame cannot be made a JPEG".into())
             })?;
@@ -174,7 +174,7 @@ mod tests {
         };
         let data = vec![128; 64];
         let raw = RawFrame { width: 8, height: 8, encoding: Encoding::Grey, turn: Turn::NONE, data };
-        NewSample { sample, raw: Arc::new(raw), most_bytes: 1 << 20 }
+        NewSample { sample, raw: Arc::new(raw), hidden: Arc::from([]), most_bytes: 1 << 20 }
     }
 
     fn says(second: u64, label: &str, left: f32) -> Errand {

@@ -2,7 +2,7 @@
 //! woken for each.
 
 use crate::generations::Generations;
-use crate::image::upright_jpeg;
+use crate::image::masked_jpeg;
 use crate::samples::{Sample, Store, StoreError};
 use crate::scene::NewSample;
 
@@ -42,8 +42,8 @@ impl Keeping {
     /// Takes what is new. Writes what waits if there is enough of it or it has waited long enough, or if this
     /// may be the `last` round.
     pub fn round(&mut self, new: Vec<NewSample>, last: bool) {
-        for NewSample { sample, raw, most_bytes } in new {
-            match upright_jpeg(&raw) {
+        for NewSample { sample, raw, hidden, most_bytes } in new {
+            match masked_jpeg(&raw, &hidden) {
                 Ok(jpeg) => self.ready.push(Ready { sample, jpeg: jpeg.into_owned(), most_bytes }),
                 // It was decoded a moment ago; where that fails now, memory is short.
                 Err(error) => tracing::debug!(sample = %sample.id, %error, "frame not kept"),
