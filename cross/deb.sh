@@ -56,7 +56,7 @@ tree() {
     install -D -m 644 config/*.toml systemd/pi-camera.conf packaging/70-retinad-cameras.rules -t "$doc/examples"
     install -D -m 644 examples/pictures/* -t "$doc/examples/pictures"
     install -D -m 644 README.md models/retinad-*.md -t "$doc"
-    install -D -m 644 docs/{mqtt,cameras,learning,troubleshooting}.md SECURITY.md -t "$doc"
+    install -D -m 644 docs/{mqtt,cameras,zones,learning,troubleshooting}.md SECURITY.md -t "$doc"
     install -D -m 644 schemas/retinad.schema.json -t "$doc/schemas"
     install -D -m 644 schemas/mqtt/v1/*.json -t "$doc/schemas/mqtt/v1"
     "${run[@]}" man "$tree/usr/share/man/man1"

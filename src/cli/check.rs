@@ -1,5 +1,7 @@
 //! `retinad check`: all that `run` needs, tried once; what failed, and what to do about it.
 
+mod drawing;
+
 use super::exit::{Exit, Failure};
 use super::print::{self, say};
 use crate::capture::{CaptureError, Waited, Watched};
@@ -9,7 +11,9 @@ use crate::health;
 use crate::image;
 use crate::publish::{self, Rehearsal};
 use crate::settings::{self, CameraSettings, Settings, Source};
+use crate::zones::check_labels;
 use clap::Args;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Arguments of `retinad check`.
@@ -20,13 +24,20 @@ pub struct CheckArguments {
     /// Print the effective settings, too, with logins masked
     #[arg(long)]
     settings: bool,
+    /// Write a frame of each camera as <camera>.jpg, with its zones, lines and masks drawn on it
+    #[arg(long, value_name = "DIR")]
+    draw: Option<PathBuf>,
 }
 
 /// Prints a line for each thing that was tried, and what to do where one failed.
 pub fn check(settings: &Settings, arguments: &CheckArguments) -> Result<(), Failure> {
     check_model(settings)?;
+    if let Some(folder) = &arguments.draw {
+        let failed = |error| Failure::new(Exit::Refused, format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
     let mut failed = Failures::default();
-    check_cameras(settings, &mut failed);
+    check_cameras(settings, arguments.draw.as_deref(), &mut failed);
     check_broker(settings, &mut failed)?;
     check_state_folder(settings, &mut failed);
     check_machine();
@@ -63,8 +74,9 @@ impl Failures {
 }
 
 fn check_model(settings: &Settings) -> Result<(), Failure> {
-    let Chosen { generation: model, stored, note } =
-        daemon::load_model_of_command(settings, super::FIRST_GENERATION)?;
+    let chosen = daemon::load_model_of_command(settings, super::FIRST_GENERATION)?;
+    let labels = check_labels(settings, &chosen.generation.labels);
+    let Chosen { generation: model, stored, note } = chosen;
     let manifest = &model.manifest;
     let words = format!(
         "{} {}: {} classes, sha256 {}",
@@ -88,7 +100,9 @@ fn check_model(settings: &Settings) -> Result<(), Failure> {
     let unusable = |reason| Failure::new(Exit::Unusable, format!("{}: {reason}", manifest.name));
     let parts = model.time_by_part(threads).map_err(unusable)?;
     say!("            {}", in_words(&parts, threads));
-    Ok(())
+    let told: Vec<&str> = model.labels.iter().map(String::as_str).filter(|label| !label.is_empty()).collect();
+    say!("            tells {}", print::printable(&told.join(", ")));
+    labels.map_err(Failure::of(Exit::Unusable))
 }
 
 /// Where the time of a frame goes.
@@ -104,7 +118,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-fn check_cameras(settings: &Settings, failed: &mut Failures) {
+fn check_cameras(settings: &Settings, draw: Option<&Path>, failed: &mut Failures) {
     if settings.cameras.is_empty() {
         let next = "add a section [cameras.<name>]; config/retinad.toml shows every kind";
         failed.add("camera", Exit::Unusable, "", "none in the settings", next);
@@ -112,7 +126,14 @@ fn check_cameras(settings: &Settings, failed: &mut Failures) {
     let picture_bytes = settings.detector.share(settings.detector.workers).picture_bytes;
     for (id, camera) in &settings.cameras {
         match first_frame(id, camera, picture_bytes) {
-            Ok(found) => print::result("camera", true, &format!("{id}: {found}")),
+            Ok((found, picture)) => {
+                print::result("camera", true, &format!("{id}: {found}"));
+                match draw.map(|folder| drawing::write(folder, id, camera, picture)) {
+                    None => {}
+                    Some(Ok(path)) => say!("            drawn: {}", path.display()),
+                    Some(Err(error)) => failed.add("drawing", Exit::Refused, id, &error, ""),
+                }
+            }
             Err(error) => {
                 let next = next_for_camera(camera);
                 failed.add("camera", Exit::Unreachable, id, &format!("{id}: {error}"), &next);
@@ -122,20 +143,19 @@ fn check_cameras(settings: &Settings, failed: &mut Failures) {
 }
 
 /// Opens the camera and decodes one frame.
-fn first_frame(id: &str, settings: &CameraSettings, picture_bytes: usize) -> Result<String, CaptureError> {
+fn first_frame(
+    id: &str,
+    settings: &CameraSettings,
+    picture_bytes: usize,
+) -> Result<(String, Picture), CaptureError> {
     let what = settings.name();
     let failed = |reason: String| CaptureError::Open { what: what.clone(), reason };
     let camera = Watched::start(id, settings).map_err(|e| failed(e.to_string()))?;
     let Waited::Frame(grabbed) = camera.next_frame(None)? else { return Err(failed("stopped".into())) };
     let mut picture = Picture::default();
     image::decode_within(&grabbed.raw, &mut picture, picture_bytes).map_err(|e| failed(e.to_string()))?;
-    Ok(format!(
-        "{what}: {} x {}, {} bytes as {:?}",
-        picture.width,
-        picture.height,
-        grabbed.raw.data.len(),
-        grabbed.raw.encoding
-    ))
+    let (width, height, bytes) = (picture.width, picture.height, grabbed.raw.data.len());
+    Ok((format!("{what}: {width} x {height}, {bytes} bytes as {:?}", grabbed.raw.encoding), picture))
 }
 
 /// What a person can try by hand where a camera does not answer.

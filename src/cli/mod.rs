@@ -61,7 +61,8 @@ enum Command {
     /// Try all that `run` needs: settings, model, cameras, broker, state folder
     #[command(after_help = "Examples:\n\
             \x20 retinad check\n\
-            \x20 sudo retinad check --config /etc/retinad/retinad.toml --settings\n\n\
+            \x20 sudo retinad check --config /etc/retinad/retinad.toml --settings\n\
+            \x20 retinad check --draw /tmp/check\n\n\
             A daemon may run at the same time; its client id and last will are not tried at the broker then.\n\n\
         Exit code: 0 all well; 78 settings or model cannot be used; 69 a camera or the broker does not answer.")]
     Check(check::CheckArguments),
