@@ -55,10 +55,12 @@ pub struct Limits {
 /// What a frame showed.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    /// Every detection, best first.
+    /// Every detection of a label that the camera tells, outside of masks, best first.
     pub found: &'a [Detection],
     /// Above which score they are told.
     pub threshold: f32,
+    /// There is something else, which is never told: the frame is no negative.
+    pub others: bool,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -146,7 +148,7 @@ impl Selection {
         self.known.retain(|(_, since)| now.saturating_duration_since(*since) < KNOWN);
         let looked_at = seen.found.partition_point(|detection| detection.score >= self.limits.threshold);
         let mut causes = BTreeMap::new();
-        if looked_at == 0 {
+        if looked_at == 0 && !seen.others {
             causes.insert(Reason::Empty, Vec::new());
         }
         if now >= self.next_lot {
@@ -234,6 +236,17 @@ mod tests {
         Detection { class, score, bbox: [left, 0.0, left + 10.0, 10.0] }
     }
 
+    #[test]
+    fn a_frame_with_something_that_is_never_told_is_no_negative() {
+        for others in [false, true] {
+            let now = Instant::now();
+            let mut selection = Selection::new(LIMITS, now, 1);
+            let seen = Seen { found: &[], threshold: 0.5, others };
+            let reasons = selection.look(now + Duration::from_secs(1), seen);
+            assert_eq!(reasons.contains(&Reason::Empty), !others);
+        }
+    }
+
     /// A selection and a clock, looked at once a second.
     struct Day {
         selection: Selection,
@@ -248,7 +261,7 @@ mod tests {
 
         fn look(&mut self, found: &[Detection]) -> Vec<Reason> {
             self.now += Duration::from_secs(1);
-            self.selection.look(self.now, Seen { found, threshold: 0.5 }).into_iter().collect()
+            self.selection.look(self.now, Seen { found, threshold: 0.5, others: false }).into_iter().collect()
         }
 
         /// The same frame, once a second for so long; what was kept, by reason.

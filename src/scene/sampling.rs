@@ -61,9 +61,11 @@ impl Sampling {
         // What is not told whatever it scores teaches nobody anything by coming and going.
         let found: Vec<Detection> =
             frame.sightings.iter().filter(|s| s.wanted).map(|sighting| sighting.detection).collect();
+        let counts = |all: &[Detection]| all.iter().filter(|found| found.score >= settings.threshold).count();
+        let others = frame.outcome.detections().is_some_and(|all| counts(all) > counts(&found));
         let new = || Selection::new(limits(settings), now.mono, seed(now, camera));
         let selection = self.cameras.entry(Arc::clone(camera)).or_insert_with(new);
-        let reasons = selection.look(now.mono, Seen { found: &found, threshold });
+        let reasons = selection.look(now.mono, Seen { found: &found, threshold, others });
         if !reasons.is_empty() {
             let sample = sample(frame, reasons, settings.threshold);
             let most_bytes = u64::from(settings.max_mb) << 20;

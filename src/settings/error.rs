@@ -1,6 +1,7 @@
 //! Why settings cannot be used, and where that is said.
 
 use super::CameraKind;
+use super::keys::NameRule;
 use crate::geometry::ShapeError;
 use std::fmt;
 use std::path::PathBuf;
@@ -133,7 +134,7 @@ pub enum SettingsError {
         id: String,
     },
     /// A zone, line, mask or label cannot have this name.
-    #[error("{place}: {of} \"{name}\" of camera {camera} is not allowed: {allowed}")]
+    #[error("{place}: {of} \"{name}\" of camera {camera} is not allowed: {}", rule.allowed())]
     Name {
         /// Where it stands.
         place: Place,
@@ -144,7 +145,7 @@ pub enum SettingsError {
         /// The name.
         name: String,
         /// What is allowed.
-        allowed: String,
+        rule: NameRule,
     },
     /// Points that are no area or line.
     #[error("{place}: {key}: {source}")]

@@ -245,7 +245,7 @@ fn check_name(camera: &str, entry: &Entry<'_>) -> Result<(), SettingsError> {
             camera: camera.to_owned(),
             of: named.of,
             name: entries::shortened(name),
-            allowed: named.names.allowed(),
+            rule: named.names,
         }),
         _ => Ok(()),
     }
