@@ -4,6 +4,11 @@ A crop moves over a picture, or stands; the picture's labelled objects stay wher
 classes of labels of other pictures, walk through it, turn, stop and leave. Who is nearer (whose lower edge is lower) hides whom. All
 motion is in seconds and in sides of the box (the root of its area), so a scene is the same at any frame rate, only seen more rarely. A
 true box holds what is visible, as the labels of VOC and COCO do. An object that is hidden keeps its identity.
+
+How hard this is was set while our tracker was written, by looking at scenes of other seeds than those reported: a first form, of crops of
+0.6 of the picture, of up to six walkers who hung about at its edge, and where who left for long kept his identity, was too hard for any
+tracker without a look at the picture. With identities given and boxes held for 1.2 s, the present one allows an IDF1 of 0.89 (2 frames a
+second, moving) to 0.97 (10, still), and a HOTA of 0.73 to 0.83.
 """
 
 import dataclasses
