@@ -245,7 +245,7 @@ fn who_walks_out_of_the_picture_ends_soon() {
     camera.frame(&[Sighting { class: 0, score: 0.7, bbox, strong: true }]);
     camera.frame(&[]);
     assert_eq!(camera.told()[0].state, State::Lost, "it is still taken to be there");
-    for _ in 0..3 {
+    for _ in 0..4 {
         camera.frame(&[]);
     }
     assert_eq!(camera.ended.len(), 1);

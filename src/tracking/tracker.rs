@@ -105,7 +105,7 @@ const CLOCK_SLACK_MS: u64 = 1_000;
 /// A tentative track ends after this, or after some frames at a low rate.
 const TENTATIVE_AGE_MS: u64 = 1_000;
 /// One that left the picture ends after this.
-const LEFT_AGE_MS: u64 = 1_500;
+const LEFT_AGE_MS: u64 = 2_500;
 /// No track ends of age before it could have been seen in this many frames.
 const FRAMES_OF_AGE: f64 = 2.5;
 /// Frames farther apart than this are an outage and say nothing about the rate, ms.
