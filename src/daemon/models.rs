@@ -87,12 +87,17 @@ pub(super) fn load(
 /// [`LabelError`] for the first key.
 pub fn check_labels_of(settings: &Settings, chosen: &Chosen) -> Result<(), LabelError> {
     match check_labels(settings, &chosen.generation.labels) {
-        Err(error) if chosen.stored != Stored::default() => {
+        Err(error) if has_tuned(&chosen.stored) => {
             tracing::warn!(reason = %error, "the settings name a label that the model in use lacks");
             Ok(())
         }
         checked => checked,
     }
+}
+
+/// Whether models were tuned from the one of the settings.
+fn has_tuned(stored: &Stored) -> bool {
+    stored.number != 0 || !stored.earlier.is_empty() || stored.candidate.is_some()
 }
 
 /// As [`check_labels_of`], of a model that is about to be used and is not loaded. A file that cannot be read is
