@@ -77,7 +77,7 @@ fn a_label_that_the_model_lacks_ends_run_and_check_with_78_and_one_line() {
             "cameras.album.labels: the model has no label \"Katze\"; the nearest is \"cat\"",
         ),
         (
-            "[cameras.album.rules.persons]\n",
+            "[cameras.album.rules.persons]\nmin_size = 0.1\n",
             "cameras.album.rules.persons: the model has no label \"persons\"",
         ),
         (
