@@ -49,8 +49,15 @@ impl Scale {
     pub const SAME: Self = Self { factor: 1.0, shift: 0.0 };
 
     /// The scale with which logits say how likely it is that something is there: the least cross entropy
-    /// over `seen`, logits with whether something was. None where the numbers do not say.
+    /// over `seen`, logits with whether something was. Where no sensible factor has it (all answers are the
+    /// same, say), a shift alone is taken. None where logits are no numbers.
     pub fn of(seen: &[(f32, bool)]) -> Option<Self> {
+        let sensible = |scale: &Self| scale.shift.is_finite() && FACTORS.contains(&scale.factor);
+        [true, false].into_iter().map(|with_factor| Self::fitted(seen, with_factor)).find(sensible)
+    }
+
+    /// Newton's method, from no change; without a factor, by the shift alone.
+    fn fitted(seen: &[(f32, bool)], with_factor: bool) -> Self {
         let Self { mut factor, mut shift } = Self::SAME;
         for _ in 0..STEPS {
             // Slope and curvature of the cross entropy by factor and shift.
@@ -67,10 +74,11 @@ impl Scale {
                 bb += weight;
             }
             let determinant = aa * bb - ab * ab;
-            let step = [
-                (bb * slope[0] - ab * slope[1]) / determinant,
-                (aa * slope[1] - ab * slope[0]) / determinant,
-            ];
+            let step = if with_factor {
+                [(bb * slope[0] - ab * slope[1]) / determinant, (aa * slope[1] - ab * slope[0]) / determinant]
+            } else {
+                [0.0, slope[1] / bb]
+            };
             // Far from the end a whole step may leap over it.
             let most = step[0].abs().max(step[1].abs());
             let share = (1.0 / most).min(1.0);
@@ -80,8 +88,7 @@ impl Scale {
                 break;
             }
         }
-        let known = shift.is_finite() && FACTORS.contains(&factor);
-        known.then_some(Self { factor, shift })
+        Self { factor, shift }
     }
 }
 
@@ -286,8 +293,8 @@ mod tests {
     #[test]
     fn where_nothing_can_be_known_nothing_changes() {
         assert_eq!(Scale::of(&[]), Some(Scale::SAME));
-        // Scores that say the opposite have no scale, nor have numbers that are none.
-        assert_eq!(Scale::of(&drawn(-1.0, 0.0)), None);
+        // Numbers that are none have no scale; scores that say the opposite are at most shifted.
+        assert_eq!(Scale::of(&drawn(-1.0, 0.0)).map(|scale| scale.factor), Some(1.0));
         assert_eq!(Scale::of(&[(f32::NAN, true), (0.0, false)]), None);
         // Three verdicts move little, and whatever is told apart without error stays finite.
         let few = Scale::of(&[(0.5, false), (1.0, false), (2.0, true)]).expect("a scale");
