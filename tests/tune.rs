@@ -237,7 +237,7 @@ fn what_cannot_be_learned_from_is_one_line_that_names_it() {
         let sample = empty.store().read(&entry.id).expect("a sample");
         empty.store().write(&Sample { labels: Vec::new(), found: Vec::new(), ..sample }).expect("written");
     }
-    failed(&empty, &["tune"], 1, "no new class has 10 boxes, and no known one a false alarm");
+    failed(&empty, &["tune"], 1, "no new class has 10 boxes, and no known one 3 false alarms");
 
     let site = Place::with_samples(48, "[tune]\npasses = 1\n");
     failed(&site, &["tune", "--out", text(&nowhere)], 1, "nowhere/tuned.onnx: No such file or directory");

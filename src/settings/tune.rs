@@ -86,7 +86,7 @@ words! {
 words! {
     /// Which outputs `retinad tune` trains.
     pub enum TuneClasses {
-        /// new classes, and known ones with a false alarm in the samples
+        /// new classes, and known ones with three false alarms in the samples
         Spoken = "spoken",
         /// new classes
         New = "new",
