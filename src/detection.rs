@@ -16,6 +16,15 @@ pub struct Detection {
     pub bbox: [f32; 4],
 }
 
+/// Intersection over union of two boxes `[x1, y1, x2, y2]`, 0 to 1.
+pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+    let side = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
+    let area = |r: &[f32; 4]| (r[2] - r[0]) * (r[3] - r[1]);
+    let both = side(0) * side(1);
+    let either = area(a) + area(b) - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
+
 /// One tensor that a session gives, `[channels, height, width]`: a head, or what the manifest taps.
 ///
 /// A real value is `(code - zero_point) * scale`. Signed int8 outputs are stored with 128 added to code and

@@ -14,7 +14,6 @@ mod verdict;
 pub use exchange::{ImportedPicture, exported, imported};
 pub use id::SampleId;
 pub use record::{BACKGROUND, Found, Label, Model, Origin, RecordError, Sample, Verdicts, checked_label};
-pub(crate) use selection::overlap;
 pub use selection::{Limits, Reason, Seen, Selection};
 pub use store::{Entry, Kept, Store, StoreError};
 pub use verdict::{Opinion, Rest};

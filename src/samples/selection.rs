@@ -2,7 +2,7 @@
 //!
 //! Pure: the time comes from outside. One [`Selection`] a camera.
 
-use crate::detection::Detection;
+use crate::detection::{Detection, overlap};
 use crate::splitmix::SplitMix64;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -215,15 +215,6 @@ impl Selection {
 
 fn is_same(a: &Detection, b: &Detection) -> bool {
     a.class == b.class && overlap(&a.bbox, &b.bbox) >= SAME_OBJECT
-}
-
-/// Intersection over union.
-pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let side = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
-    let area = |r: &[f32; 4]| (r[2] - r[0]) * (r[3] - r[1]);
-    let both = side(0) * side(1);
-    let either = area(a) + area(b) - both;
-    if either > 0.0 { both / either } else { 0.0 }
 }
 
 #[cfg(test)]

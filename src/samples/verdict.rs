@@ -5,7 +5,7 @@
 //! so). Boxes of two labels that overlap otherwise are two objects, such as a person on a horse.
 
 use super::record::{BACKGROUND, Label, MOST_BOXES, RecordError, Sample, Verdicts};
-use super::selection::overlap;
+use crate::detection::overlap;
 
 /// Boxes that overlap this much contradict each other where both cannot be true.
 const SAME_OBJECT: f32 = 0.5;

@@ -2,8 +2,9 @@
 
 use super::recent::Told;
 use crate::contract::{Code, Feedback, FeedbackVerdict, Refusal, slug};
+use crate::detection::overlap;
 use crate::one_line::one_line;
-use crate::samples::{BACKGROUND, Found, Label, Opinion, Origin, Rest, Sample, checked_label, overlap};
+use crate::samples::{BACKGROUND, Found, Label, Opinion, Origin, Rest, Sample, checked_label};
 
 /// A box means the told object that overlaps it by this much, and the most.
 const MEANT: f32 = 0.5;

@@ -234,8 +234,8 @@ pub(super) fn named(name: &str) -> Option<&'static Named> {
     NAMED.iter().find(|named| named.name == name)
 }
 
-/// Words of the contract of MQTT that no zone, line or mask may have as its name: they mean something else below
-/// a camera. The contract's own list says why.
+/// Words of the contract of MQTT that no zone, line or mask may have as its name, and no label as its topic: they
+/// mean something else below a camera.
 pub const TAKEN_NAMES: [&str; 13] = [
     "all",
     "any",

@@ -5,7 +5,7 @@ use super::export::{Origin, export, with_measures};
 use super::features::FeatureExtractor;
 use super::head::Head;
 use super::hooks::{Judgement, LabelSource, LossFunction, PromotionGate, TuningObserver};
-use super::judging::{Judged, Pair, calibration, compare, part_cells};
+use super::judging::{Judged, Pair, calibration, compare, least_score, part_cells};
 use super::kept::{KeptSamples, Spoken};
 use super::reference::Reference;
 use super::set::TrainingSet;
@@ -32,7 +32,7 @@ const MOST_CLASSES: usize = 256;
 /// Which classes are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// New ones, and known ones with enough boxes or false alarms.
+    /// New ones, and known ones with enough false alarms.
     Spoken,
     /// New ones only.
     New,
@@ -56,7 +56,8 @@ pub struct Job<'a> {
     pub training: Settings,
     /// Which classes are trained.
     pub which: Which,
-    /// Boxes from which a label that the model does not know becomes a class, and a known one is trained.
+    /// Boxes from which a label that the model does not know becomes a class, and answers from which the scores
+    /// of a known one are set.
     pub least_boxes: usize,
     /// Score from which detections are told.
     pub threshold: f32,
@@ -156,9 +157,10 @@ impl Job<'_> {
         drop(extractor);
         let before = Head::of(&layer, known.len());
         let Learned { head, updates, classes, least_score } = if self.which == Which::Scores {
-            let answers = answers(self.model, &mut learned.source(&labels), next)?;
+            let least = least_score(self.model)?;
+            let answers = answers(self.model, &mut learned.source(&labels), least, next)?;
             let Answered { head, classes, least_score } =
-                with_answered_scores(before, &answers, self.least_boxes)?;
+                with_answered_scores(before, &answers, self.least_boxes, least)?;
             Learned { head, updates: 0, classes, least_score: Some(least_score) }
         } else {
             let head = before.with_new_classes(labels.len() - known.len());

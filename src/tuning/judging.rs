@@ -257,7 +257,7 @@ impl Models {
 }
 
 /// The lowest score that counts for AP: a model whose scores were set lower counts lower ones.
-fn least_score(file: &ModelFile) -> Result<f32, TuningError> {
+pub(super) fn least_score(file: &ModelFile) -> Result<f32, TuningError> {
     Ok(file.manifest()?.decode.score_threshold.clamp(1e-3, LEAST_SCORE))
 }
 

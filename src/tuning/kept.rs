@@ -20,7 +20,7 @@ const HELD_OUT: u8 = 64;
 /// Frames of one camera within this many seconds are of one group.
 const GROUP_SECONDS: u32 = 5;
 /// From this overlap a box of a person speaks about a box that was found.
-const SAME: f32 = 0.5;
+pub(super) const SAME: f32 = 0.5;
 
 /// What people say about a label, over some samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 use super::TuningError;
 use super::head::Head;
 use super::hooks::{LabelSource, LabelledPicture, Rest};
+use super::kept::SAME;
 use super::real_logits;
 use super::reference::Cell;
 use super::set::TrainingSet;
@@ -21,10 +22,6 @@ use crate::model::{ClassLayer, ModelFile};
 use crate::retinanet::nms::iou;
 use std::ops::RangeInclusive;
 
-/// Lowest score of what is found in labelled pictures.
-const LEAST_SCORE: f32 = 0.05;
-/// From this overlap a box of a person speaks about a box that was found.
-const SAME: f32 = 0.5;
 /// Objects by which a class's threshold is kept.
 const LEAST_TOLD: usize = 25;
 /// Steps of Newton's method at most.
@@ -104,13 +101,14 @@ impl Head {
     }
 }
 
-/// The logits of what `model` finds in the pictures of `source`, for each class, with whether it is there;
+/// The logits of what `model` finds from `least_score` in the pictures of `source`, for each class, with whether it is there;
 /// what nobody spoke about is left out. A picture that cannot be used is passed over, as [`Job`] has told it.
 ///
 /// [`Job`]: super::Job
 pub(super) fn answers(
     model: &ModelFile,
     source: &mut dyn LabelSource,
+    least_score: f32,
     next: &mut dyn FnMut() -> Next,
 ) -> Result<Vec<Vec<(f32, bool)>>, TuningError> {
     let generation = Generation::from_file(model, 0, Arithmetic::Best)?;
@@ -118,7 +116,7 @@ pub(super) fn answers(
     let mut detector = Detector::new(&generation, 1).map_err(failed)?;
     let mut answers = vec![Vec::new(); model.manifest()?.classes.len()];
     while let Some(picture) = source.next()? {
-        if let Ok(found) = detector.detect(&picture.picture, LEAST_SCORE, &mut Times::default()) {
+        if let Ok(found) = detector.detect(&picture.picture, least_score, &mut Times::default()) {
             for (class, score, there) in answered(&picture, &found) {
                 answers[class].push(((score / (1.0 - score)).ln(), there));
             }
@@ -167,10 +165,12 @@ pub(super) struct Answered {
 }
 
 /// Moves the scores of each class that `least` answers speak about, so that they say how often they were right.
+/// Nothing below `least_score` was found before.
 pub(super) fn with_answered_scores(
     mut head: Head,
     answers: &[Vec<(f32, bool)>],
     least: usize,
+    least_score: f32,
 ) -> Result<Answered, TuningError> {
     let spoken: Vec<usize> = (0..answers.len()).filter(|class| answers[*class].len() >= least).collect();
     if spoken.is_empty() {
@@ -178,11 +178,12 @@ pub(super) fn with_answered_scores(
             "no class was found {least} times in labelled samples: there is nothing to set scores by"
         )));
     }
-    let mut least_score = LEAST_SCORE;
+    let lowest = f64::from(least_score / (1.0 - least_score)).ln();
+    let mut least_score = least_score;
     for class in &spoken {
         if let Some(scale) = Scale::of(&answers[*class]) {
             head.scale(*class, scale);
-            let logit = scale.factor * f64::from((LEAST_SCORE / (1.0 - LEAST_SCORE)).ln()) + scale.shift;
+            let logit = scale.factor * lowest + scale.shift;
             least_score = least_score.min((1.0 / (1.0 + (-logit).exp())) as f32);
         }
     }
@@ -347,13 +348,14 @@ mod tests {
     fn a_class_that_was_wrong_becomes_less_sure_and_others_stay() {
         let head = Head { inputs: 1, anchors: 1, classes: 2, weights: vec![1.0, 1.0], bias: vec![0.0, 0.0] };
         let wrong: Vec<(f32, bool)> = (0..12).map(|at| (at as f32 / 6.0, false)).collect();
-        let moved = with_answered_scores(head.clone(), &[wrong.clone(), wrong[..9].to_vec()], 10);
+        let moved = with_answered_scores(head.clone(), &[wrong.clone(), wrong[..9].to_vec()], 10, 0.05);
         let Answered { head: moved, classes, least_score } = moved.expect("enough answers");
         assert_eq!(classes, [0]);
-        assert!(least_score <= LEAST_SCORE && least_score > 0.0, "{least_score}");
+        assert!(least_score <= 0.05 && least_score > 0.0, "{least_score}");
         assert!(moved.weights[0] + moved.bias[0] < 0.0, "{moved:?}");
         assert_eq!((moved.weights[1], moved.bias[1]), (1.0, 0.0), "nine answers are too few");
-        let none = with_answered_scores(head, &[Vec::new(), wrong[..9].to_vec()], 10).expect_err("too few");
+        let none =
+            with_answered_scores(head, &[Vec::new(), wrong[..9].to_vec()], 10, 0.05).expect_err("too few");
         assert!(none.to_string().contains("no class was found 10 times"), "{none}");
     }
 

@@ -5,7 +5,7 @@
 //! from frame to frame gets a new number and must reach the higher score again.
 
 use super::ObjectId;
-use crate::detection::Detection;
+use crate::detection::{Detection, overlap};
 use std::time::{Duration, Instant};
 
 /// Intersection over union from which two boxes are one object.
@@ -91,15 +91,6 @@ impl Following {
     pub fn forget(&mut self) {
         self.known.clear();
     }
-}
-
-/// Intersection over union.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let side = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
-    let area = |r: &[f32; 4]| (r[2] - r[0]) * (r[3] - r[1]);
-    let both = side(0) * side(1);
-    let either = area(a) + area(b) - both;
-    if either > 0.0 { both / either } else { 0.0 }
 }
 
 #[cfg(test)]
