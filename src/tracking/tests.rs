@@ -103,7 +103,8 @@ fn other_options_hold_from_the_next_call_on() {
         camera.frame(&[at(300.0, 200.0, 0.7)]);
     }
     camera.tracker.set_options(TrackingOptions { max_age_ms: 2_000, ..TrackingOptions::default() });
-    assert!(camera.wait(1_999).ended.is_empty());
+    camera.frame(&[]);
+    assert!(camera.wait(1_499).ended.is_empty());
     assert_eq!(camera.wait(1).ended.len(), 1);
 }
 
@@ -208,8 +209,10 @@ fn a_track_ends_by_time_alone_at_its_deadline() {
     for _ in 0..3 {
         camera.frame(&[at(300.0, 200.0, 0.7)]);
     }
+    assert_eq!(camera.tracker.next_deadline(), Some(1500 + 60_000), "no frame says that it is gone");
+    camera.frame(&[]);
     assert_eq!(camera.tracker.next_deadline(), Some(1500 + 5000));
-    assert!(camera.wait(4999).ended.is_empty());
+    assert!(camera.wait(4499).ended.is_empty());
     let changes = camera.wait(1);
     let [(track, EndReason::Gone)] = changes.ended[..] else { panic!("{changes:?}") };
     assert_eq!((track.id, track.last_seen_ms), (TrackId(1), 1500));
@@ -306,7 +309,8 @@ fn a_stationary_object_that_is_gone_ends_after_its_longer_age() {
     for _ in 0..20 {
         camera.frame(&[at(300.0, 200.0, 0.7)]);
     }
-    assert!(camera.wait(29_999).ended.is_empty());
+    camera.frame(&[]);
+    assert!(camera.wait(29_499).ended.is_empty());
     assert_eq!(camera.wait(1).ended.len(), 1);
 }
 
@@ -477,7 +481,8 @@ fn time_that_stands_still_or_steps_back_is_harmless() {
     assert_eq!(camera.told()[0].last_seen_ms, camera.now);
     assert_eq!(camera.told()[0].first_seen_ms, camera.now - 2000);
     // It ends after its age, not after an hour more.
-    assert!(camera.wait(4_999).ended.is_empty());
+    camera.frame_after(1_000, &[]);
+    assert!(camera.wait(3_999).ended.is_empty());
     assert_eq!(camera.wait(1).ended.len(), 1);
     assert!(camera.frame_after(0, &[seen]).ended.is_empty());
     camera.now = 0;
@@ -500,6 +505,7 @@ fn a_frame_may_be_older_than_the_clock() {
     assert_eq!((camera.started.len(), camera.told()[0].last_seen_ms), (1, captured));
     assert_eq!(camera.told()[0].first_seen_ms, 10_600);
     // At rest for more than four seconds: the longer age, counted from the capture.
+    camera.frame_after(600, &[]);
     assert_eq!(camera.tracker.next_deadline(), Some(captured + 30_000));
 }
 
@@ -526,6 +532,56 @@ fn a_slow_camera_still_follows() {
         camera.frame_after(4_000, &[at(300.0, 200.0, 0.7)]);
     }
     assert_eq!((camera.started.len(), camera.ended.len()), (1, 0));
+}
+
+#[test]
+fn a_picture_in_ten_seconds_tells_who_is_there_and_a_minute_without_one_ends_it() {
+    let mut camera = Camera::new();
+    camera.frame(&[at(300.0, 200.0, 0.7)]);
+    for _ in 0..5 {
+        camera.frame_after(10_000, &[at(300.0, 200.0, 0.7)]);
+    }
+    assert_eq!((camera.started.len(), camera.ended.len()), (1, 0), "the same one");
+    assert_eq!(camera.frame_after(10_000, &[at(300.0, 200.0, 0.7), at(100.0, 200.0, 0.7)]).started.len(), 1);
+    assert!(camera.wait(59_999).ended.is_empty());
+    assert_eq!(camera.wait(1).ended.len(), 2);
+}
+
+#[test]
+fn who_is_doubted_must_be_seen_well_again() {
+    let mut camera = Camera::new();
+    let (strong, weak) = (at(300.0, 200.0, 0.7), Sighting { strong: false, ..at(300.0, 200.0, 0.4) });
+    for _ in 0..12 {
+        camera.frame(&[strong]);
+    }
+    assert!(camera.told()[0].stationary);
+    camera.tracker.doubt();
+    assert_eq!(camera.frame(&[weak]).of_sighting, [None]);
+    assert!(!camera.told()[0].stationary);
+    assert_eq!(camera.frame(&[strong]).of_sighting, [Some(TrackId(1))]);
+    assert_eq!(camera.frame(&[weak]).of_sighting, [Some(TrackId(1))], "trusted again");
+    camera.tracker.doubt();
+    for _ in 0..12 {
+        camera.frame(&[weak]);
+    }
+    assert_eq!((camera.started.len(), camera.ended.len()), (1, 1));
+}
+
+#[test]
+fn who_was_seen_before_nothing_moved_is_there_still() {
+    let mut camera = Camera::new();
+    for _ in 0..3 {
+        camera.frame(&[at(300.0, 200.0, 0.7)]);
+    }
+    camera.frame(&[at(300.0, 200.0, 0.7), at(100.0, 200.0, 0.7)]);
+    camera.frame(&[at(100.0, 200.0, 0.7)]);
+    for _ in 0..200 {
+        camera.now += STEP;
+        camera.tracker.stand_still(camera.now);
+        camera.wait(0);
+    }
+    let told = camera.told();
+    assert_eq!((told.len(), told[0].last_seen_ms), (1, camera.now), "only who was missed before is gone");
 }
 
 #[test]

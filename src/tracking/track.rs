@@ -95,6 +95,8 @@ pub(super) struct Followed {
     pub state: State,
     /// Whether it was on its way out of the picture when it was missed.
     pub leaving: bool,
+    /// Whether what is asked of a sighting changed since it was last seen: a weak one is not enough.
+    pub doubted: bool,
 }
 
 /// A detection as a track takes it in.
@@ -139,7 +141,15 @@ impl Followed {
             grace: 0,
             state: State::Present,
             leaving: false,
+            doubted: false,
         }
+    }
+
+    /// It must be seen by a strong sighting, and nothing is assumed of it before.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+        self.stationary = false;
+        self.rest.1 = self.last_seen;
     }
 
     /// Lets time pass.
@@ -190,6 +200,7 @@ impl Followed {
         self.grace = 0;
         self.state = State::Present;
         self.leaving = false;
+        self.doubted &= !seen.strong;
         self.judge_rest(now, stationary_after);
     }
 

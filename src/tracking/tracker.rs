@@ -9,10 +9,11 @@ use super::track::{Followed, Seen, State, Track, TrackId};
 /// How patient the tracker is. Times are in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackingOptions {
-    /// Sightings until a track is told, at least 1; more means fewer false starts, later.
+    /// Sightings until a track is told, at least 1; more means fewer false starts, later. Where frames are far
+    /// apart, 1 suffices.
     pub min_hits: u64,
-    /// A track ends when it was not seen for this long; longer bridges longer occlusions, and tells an end
-    /// later.
+    /// A track ends when it was not seen for this long, and at least one frame did not show it; longer bridges
+    /// longer occlusions, and tells an end later.
     pub max_age_ms: u64,
     /// An object whose box has hardly moved for this long is stationary.
     pub stationary_after_ms: u64,
@@ -96,24 +97,27 @@ pub struct Tracker {
     /// ms.
     frame: u64,
     last_frame: Option<u64>,
-    interval: f64,
+    interval: Option<f64>,
 }
 
 /// A frame was captured before the call that tells of it, so its time may lie this far before that of other
 /// calls; what lies farther back is a clock that was set, ms.
-const CLOCK_SLACK_MS: u64 = 1_000;
+const CLOCK_SLACK_MS: u64 = 60_000;
 /// A tentative track ends after this, or after some frames at a low rate.
 const TENTATIVE_AGE_MS: u64 = 1_000;
 /// One that left the picture ends after this.
 const LEFT_AGE_MS: u64 = 2_500;
 /// No track ends of age before it could have been seen in this many frames.
 const FRAMES_OF_AGE: f64 = 2.5;
-/// Frames farther apart than this are an outage and say nothing about the rate, ms.
-const LONGEST_INTERVAL: f64 = 10_000.0;
+/// Frames farther apart than this are an outage: they say nothing about the rate, and what was there before may
+/// be anything by now, ms.
+const LONGEST_INTERVAL: f64 = 60_000.0;
 /// Weight of a new interval in the average.
 const INTERVAL_WEIGHT: f64 = 0.2;
-/// Frames a second is assumed to be 2 at first.
+/// Frames a second is assumed to be 2 before it is known.
 const FIRST_INTERVAL: f64 = 500.0;
+/// Frames farther apart than this on average show most visitors once only, ms.
+const ONE_LOOK_INTERVAL: f64 = 2_000.0;
 /// A miss is a gap of the detector while there are at most this many in a row, or while it lasts at most as
 /// long.
 const GAP_MISSES: u32 = 2;
@@ -137,7 +141,7 @@ impl Tracker {
             now: 0,
             frame: 0,
             last_frame: None,
-            interval: FIRST_INTERVAL,
+            interval: None,
         }
     }
 
@@ -183,7 +187,7 @@ impl Tracker {
     /// Time passed without a frame: ends the tracks whose age is over.
     pub fn expire(&mut self, now_ms: u64) -> Changes {
         self.turn_clock(now_ms);
-        let (options, interval, now) = (self.options, self.interval, self.now);
+        let (options, interval, now) = (self.options, self.interval(), self.now);
         self.end(EndReason::Gone, |track| deadline(track, &options, interval) <= now)
     }
 
@@ -191,7 +195,20 @@ impl Tracker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         let told = self.tracks.iter().filter(|track| track.id.is_some());
-        told.map(|track| deadline(track, &self.options, self.interval)).min()
+        told.map(|track| deadline(track, &self.options, self.interval())).min()
+    }
+
+    /// Nothing moved since the last frame that was looked at: who was seen in it is there still.
+    pub fn stand_still(&mut self, now_ms: u64) {
+        self.turn_clock(now_ms);
+        for track in self.tracks.iter_mut().filter(|track| track.misses == 0) {
+            track.last_seen = track.last_seen.max(now_ms);
+        }
+    }
+
+    /// What is asked of a sighting changed: the next one of each track must be strong.
+    pub fn doubt(&mut self) {
+        self.tracks.iter_mut().for_each(Followed::doubt);
     }
 
     /// Ends everything, for this reason.
@@ -242,7 +259,8 @@ impl Tracker {
     fn predict(&mut self) {
         let passed = self.last_frame.map_or(0, |last| self.frame.saturating_sub(last)) as f64;
         if passed > 0.0 && passed <= LONGEST_INTERVAL {
-            self.interval += INTERVAL_WEIGHT * (passed - self.interval);
+            let known = self.interval.unwrap_or(passed);
+            self.interval = Some(known + INTERVAL_WEIGHT * (passed - known));
         }
         self.last_frame = Some(self.frame);
         self.tracks.iter_mut().for_each(|track| track.predict(passed / 1000.0));
@@ -271,7 +289,8 @@ impl Tracker {
         let expected = |track: usize, i: usize| gain(&self.tracks[track], &seen[i]);
         self.pair(&mut partners, |_| true, |i| seen[i].strong, expected);
         let is_told = |track: usize| self.tracks[track].id.is_some();
-        self.pair(&mut partners, is_told, |i| !seen[i].strong, expected);
+        let is_trusted = |track: usize| is_told(track) && !self.tracks[track].doubted;
+        self.pair(&mut partners, is_trusted, |i| !seen[i].strong, expected);
         let sides = self.sides().unwrap_or([f64::INFINITY; 2]);
         let unexpected =
             |track: usize, i: usize| found_again(&self.tracks[track], &seen[i], self.frame, sides);
@@ -347,9 +366,15 @@ impl Tracker {
         }
     }
 
+    /// How far frames are apart on average, ms.
+    fn interval(&self) -> f64 {
+        self.interval.unwrap_or(FIRST_INTERVAL)
+    }
+
     fn start_ripe(&mut self, next_id: &mut dyn FnMut() -> TrackId, changes: &mut Changes) {
+        let enough = if self.interval() > ONE_LOOK_INTERVAL { 1 } else { self.options.min_hits };
         for track in &mut self.tracks {
-            if track.id.is_none() && track.misses == 0 && track.hits >= self.options.min_hits {
+            if track.id.is_none() && track.misses == 0 && track.hits >= enough {
                 track.id = Some(next_id());
                 changes.started.extend(track.told());
             }
@@ -379,7 +404,9 @@ fn deadline(track: &Followed, options: &TrackingOptions, interval: f64) -> u64 {
         options.max_age_ms
     };
     let frames = (interval * FRAMES_OF_AGE) as u64;
-    track.last_seen.saturating_add(age.max(frames)).saturating_add(track.grace)
+    // Who was there in the last frame is not gone because no other came.
+    let unlooked = if track.misses == 0 { LONGEST_INTERVAL as u64 } else { 0 };
+    track.last_seen.saturating_add(age.max(frames).max(unlooked)).saturating_add(track.grace)
 }
 
 /// Whether a track that was not seen is still taken to be there.
