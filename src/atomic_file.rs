@@ -20,14 +20,27 @@ const SUFFIX: &str = ".new";
 /// # Errors
 /// What the system says; the file at `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let temporary = beside(path);
-    write_new(&temporary, bytes, mode)?;
-    if let Err(error) = std::fs::rename(&temporary, path) {
-        let _ = std::fs::remove_file(&temporary);
-        return Err(error);
-    }
+    replace(path, bytes, mode, true)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+/// Like [`write`], but leaves it to the system when the disk is written to: what is written often costs a card
+/// little, and a process that is killed loses nothing. A power cut may lose the last seconds; whoever reads sees
+/// the old file, the new one, or one that is cut short.
+///
+/// # Errors
+/// What the system says; the file at `path` is then as it was.
+pub fn write_unsynchronised(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    replace(path, bytes, mode, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, synchronise: bool) -> std::io::Result<()> {
+    let temporary = beside(path);
+    write_new(&temporary, bytes, mode, synchronise)?;
+    std::fs::rename(&temporary, path).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
 }
 
 /// Gives `path` to the owner of `folder` where root has made it: the service runs as a user of its own, and
@@ -63,10 +76,10 @@ pub fn is_leftover(name: &OsStr) -> bool {
     number.is_some_and(|number| number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn write_new(temporary: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn write_new(temporary: &Path, bytes: &[u8], mode: u32, synchronise: bool) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(open(temporary, flags, Mode::from_raw_mode(mode))?);
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| if synchronise { file.sync_all() } else { Ok(()) });
     if written.is_err() {
         // It is ours: it was made anew above.
         let _ = std::fs::remove_file(temporary);
@@ -90,6 +103,8 @@ mod tests {
         write(&path, b"one", 0o600).expect("written");
         write(&path, b"two", 0o600).expect("written");
         assert_eq!(std::fs::read(&path).expect("there"), b"two");
+        write_unsynchronised(&path, b"three", 0o600).expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), b"three");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
     }
 
@@ -116,7 +131,7 @@ mod tests {
         std::fs::write(&victim, "precious").expect("written");
         std::os::unix::fs::symlink(&victim, &other).expect("a link");
         for taken in [&victim, &other] {
-            assert!(write_new(taken, b"ours", 0o600).is_err());
+            assert!(write_new(taken, b"ours", 0o600, true).is_err());
             assert_eq!(std::fs::read(taken).expect("there"), b"precious");
         }
         let path = folder.path().join("state.json");

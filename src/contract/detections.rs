@@ -89,6 +89,10 @@ pub struct DetectedObject {
     pub bbox: [f64; 4],
     /// `[x1, y1, x2, y2]` in pixels of the frame.
     pub box_px: [i64; 4],
+    /// The object that this is, by its `id` on `<cam>/events`; left out where it was not seen often enough to have
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<String>,
 }
 
 /// The message as JSON of at most 100 boxes and the topic's size limit; what does not fit is counted in
@@ -124,6 +128,7 @@ mod tests {
             score: 0.5,
             bbox: [0.1, 0.2, 0.3, 0.4],
             box_px: [1, 2, 3, 4],
+            track: Some("0".repeat(26)),
         };
         let latency_ms = Latency {
             queue: 0.0,

@@ -9,6 +9,7 @@ mod command;
 mod detections;
 #[cfg(test)]
 mod documents;
+mod event;
 mod problem;
 mod request;
 mod response;
@@ -24,6 +25,7 @@ pub use bridge::{
 pub(crate) use command::THRESHOLD;
 pub use command::{Change, Command, CommandError};
 pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode_fitting};
+pub use event::{Changed, EndReason, EventKey, EventType, ObjectEvent};
 pub use problem::Problem;
 pub use request::{
     Feedback, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction, TuneStart,
@@ -33,7 +35,9 @@ pub use response::{
     SamplesPage,
 };
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
-pub use text::{Availability, milliseconds, on_off, rfc3339, rounded, threshold_text};
+pub use text::{
+    Availability, milliseconds, on_off, parse_ulid, rfc3339, rounded, threshold_text, ulid, ulid_text,
+};
 pub use topic::{Class, Form, Kind, Names, Spec, TOPICS, Topic, Way, parse_of_any_node};
 pub use tune::{Tune, TuneSamples, TuneState};
 

@@ -48,6 +48,25 @@ pub fn on_off(on: bool) -> &'static str {
     if on { "ON" } else { "OFF" }
 }
 
+/// A ULID (github.com/ulid/spec) of this moment: names that sort by time. Of `random` the lower 80 bits are used.
+#[must_use]
+pub fn ulid(time: SystemTime, random: u128) -> u128 {
+    let ms = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    ulid::Ulid::from_parts(u64::try_from(ms).unwrap_or(u64::MAX), random).0
+}
+
+/// A ULID as it stands in payloads, 26 letters and digits.
+#[must_use]
+pub fn ulid_text(id: u128) -> String {
+    ulid::Ulid(id).to_string()
+}
+
+/// What [`ulid_text`] wrote; none for anything else.
+#[must_use]
+pub fn parse_ulid(text: &str) -> Option<u128> {
+    ulid::Ulid::from_string(text).ok().map(|id| id.0)
+}
+
 /// Whether something is there, as Home Assistant expects it on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

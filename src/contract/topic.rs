@@ -167,7 +167,7 @@ pub const TOPICS: [Spec; 27] = [
     row(Kind::CameraStatus, "<cam>/status", STATE, Form::Text, 8, "on change and on connect"),
     row(Kind::Detections, "<cam>/detections", SAMPLE, Form::Json("detections"), 24 * KIB,
         "for each frame, as `mqtt.detections` says, at most `mqtt.max_rate` a second"),
-    planned(Kind::Events, "<cam>/events", EVENT, Form::Json("event"), 4 * KIB, "an object appears, changes, leaves"),
+    row(Kind::Events, "<cam>/events", EVENT, Form::Json("event"), 4 * KIB, "an object appears, changes, leaves"),
     row(Kind::All, "<cam>/all", STATE, Form::Text, 5, "objects of all labels, on change"),
     row(Kind::Count, "<cam>/<label>", STATE, Form::Text, 5, "objects of the label, on change; falls only after `mqtt.off_delay_s`"),
     row(Kind::ZoneCount, "<cam>/zone/<zone>/<label>", STATE, Form::Text, 5,

@@ -31,7 +31,7 @@ pub use reload::ReadSettings;
 use crate::detector::DetectError;
 use crate::pipeline::{Dispatcher, GenerationSlot, Offer, Sequencer, WorkerNews, start_workers};
 use crate::publish::{PublishError, Publisher};
-use crate::scene::{Input, NewSettings, Overrides, Scene, StateFile};
+use crate::scene::{Input, Kept, Ledger, NewSettings, Overrides, Scene, StateFile};
 use crate::settings::Settings;
 use crate::zones::LabelError;
 use cameras::Cameras;
@@ -104,7 +104,11 @@ pub enum DaemonError {
 /// Time for workers to finish their frame, and for the outbox to be flushed and state to be written: 2 s
 /// together.
 const DRAIN: Duration = Duration::from_millis(800);
-const FLUSH: Duration = Duration::from_millis(1000);
+const FLUSH: Duration = Duration::from_millis(900);
+/// Of the time for the outbox, at most so long is waited until the last events are written down.
+const LAST_EVENTS: Duration = Duration::from_millis(100);
+/// The disk has at least so long, however long the broker took.
+const LEAST_FOR_DISK: Duration = Duration::from_millis(150);
 
 /// Numbers of the signals that are handled (POSIX; the same on every Linux).
 mod signals {
@@ -178,10 +182,13 @@ fn start(
         numbers: cameras.numbers_with(&pending),
         restart_required: Vec::new(),
     };
-    let overrides = loaded.parse(StateFile::Overrides, Overrides::parse);
+    let kept = Kept {
+        overrides: loaded.parse(StateFile::Overrides, Overrides::parse),
+        ledger: loaded.parse(StateFile::Events, Ledger::parse),
+    };
     let mut effects = Vec::new();
     let facts = shell::facts_of(generation, stored.clone());
-    let scene = Scene::new(now, identity::identity(node.clone()), new, facts, overrides, &mut effects);
+    let scene = Scene::new(now, identity::identity(node.clone()), new, facts, kept, &mut effects);
     let detected = DetectedFrames::default();
     let model = &generation.manifest.name;
     tracing::info!(node, cameras = pending.len(), workers = count, threads = share.threads, model, "started");
@@ -254,15 +261,22 @@ fn stop(mut shell: Shell) {
         }
     }
     let _ = shell.handle(Input::Stop);
+    shell.publish_last_events(LAST_EVENTS);
     let Shell { publisher, recorder, cameras, .. } = shell;
     cameras.end();
     let flush_until = Instant::now() + FLUSH;
-    let recorder_ended = recorder.close();
     let left = publisher.shutdown(FLUSH);
     if left > 0 {
         tracing::warn!(left, "messages not acknowledged by the broker");
+    } else {
+        // Every end has arrived, so the next daemon has nothing to repeat.
+        recorder.record(u64::MAX, Ledger::default().encode());
     }
-    recorder::wait_for_end(&recorder_ended, flush_until.saturating_duration_since(Instant::now()));
+    let recorder_ended = recorder.close();
+    recorder::wait_for_end(
+        &recorder_ended,
+        flush_until.saturating_duration_since(Instant::now()).max(LEAST_FOR_DISK),
+    );
 }
 
 #[cfg(feature = "embedded-broker")]

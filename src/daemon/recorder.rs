@@ -51,6 +51,8 @@ const MOST_FRAMES: usize = 4;
 
 /// The newest bytes of each file that waits to be written.
 type Waiting = Arc<Mutex<BTreeMap<StateFile, Vec<u8>>>>;
+/// The account of events that waits to be written, with its number.
+type Events = Arc<Mutex<Option<(u64, Vec<u8>)>>>;
 /// Frames that are to be kept.
 type Frames = Arc<Mutex<Vec<NewSample>>>;
 /// What requests ask for; the scene has few of them under way.
@@ -61,6 +63,7 @@ type Done = (Ticket, Result<Data, Refusal>);
 /// The daemon's side of the recorder.
 pub(super) struct Recorder {
     waiting: Waiting,
+    events: Events,
     frames: Frames,
     errands: Errands,
     /// Frames are written in the next round, and do not wait for others.
@@ -74,6 +77,8 @@ pub(super) struct Recorder {
     /// Another process changed which tuned model is to be used.
     models: Receiver<()>,
     done: Receiver<Done>,
+    /// Numbers of the accounts that were written, or cannot be.
+    recorded: Receiver<u64>,
     /// Closes when the thread has ended.
     ended: Receiver<()>,
 }
@@ -92,6 +97,7 @@ struct Writer {
     /// What stands in each file as far as this process knows; an equal value is not written again.
     written: BTreeMap<StateFile, Vec<u8>>,
     failing: bool,
+    events_fail: bool,
     /// Held locked for as long as the thread lives; the kernel unlocks it however the process ends.
     _lock: Option<File>,
 }
@@ -99,6 +105,7 @@ struct Writer {
 impl StateFile {
     fn name(self) -> &'static str {
         match self {
+            Self::Events => "events.json",
             Self::Overrides => "overrides.json",
             Self::RetainedTopics => "retained.json",
         }
@@ -123,7 +130,7 @@ impl Recorder {
             if lock.is_some() {
                 atomic_file::remove_leftovers(folder);
             }
-            for file in [StateFile::Overrides, StateFile::RetainedTopics] {
+            for file in [StateFile::Events, StateFile::Overrides, StateFile::RetainedTopics] {
                 if let Some(text) = read_or_set_aside(&folder.join(file.name())) {
                     loaded.texts.insert(file, text);
                 }
@@ -134,6 +141,8 @@ impl Recorder {
         let (answer, answers) = bounded(1);
         let (changed, models) = bounded(1);
         let (to_done, done) = unbounded();
+        let (to_recorded, recorded) = unbounded();
+        let events = Events::default();
         let errands = Errands::default();
         let (ended_in, ended) = bounded::<()>(0);
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
@@ -146,6 +155,8 @@ impl Recorder {
             frames: Arc::clone(&frames),
             errands: Arc::clone(&errands),
             done: to_done,
+            events: Arc::clone(&events),
+            recorded: to_recorded,
             hurry: Arc::clone(&hurry),
         };
         let writer = folder.map(|folder| Writer {
@@ -153,6 +164,7 @@ impl Recorder {
             waiting: Arc::clone(&waiting),
             written,
             failing: false,
+            events_fail: false,
             _lock: lock,
         });
         thread::spawn("recorder", ends, move || {
@@ -161,6 +173,7 @@ impl Recorder {
         })?;
         let recorder = Self {
             waiting,
+            events,
             frames,
             errands,
             hurry,
@@ -169,6 +182,7 @@ impl Recorder {
             answers,
             models,
             done,
+            recorded,
             ended,
         };
         Ok((recorder, loaded))
@@ -178,6 +192,18 @@ impl Recorder {
     pub fn save(&self, file: StateFile, bytes: Vec<u8>) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(file, bytes);
         self.ping();
+    }
+
+    /// Writes the account of events soon, unless a newer one comes first; [`Recorder::recorded`] says when. It is
+    /// written often and not synchronised: a process that is killed loses nothing of it.
+    pub fn record(&self, revision: u64, bytes: Vec<u8>) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision, bytes));
+        self.ping();
+    }
+
+    /// Numbers of the accounts of events that were written, or that cannot be.
+    pub fn recorded(&self) -> &Receiver<u64> {
+        &self.recorded
     }
 
     /// Keeps this frame to learn from.
@@ -311,6 +337,8 @@ struct Work {
     frames: Frames,
     errands: Errands,
     done: Sender<Done>,
+    events: Events,
+    recorded: Sender<u64>,
     hurry: Arc<AtomicBool>,
 }
 
@@ -341,6 +369,7 @@ impl ModelsWatch {
 fn run(mut writer: Option<Writer>, keeping: &mut Keeping, mut models: Option<ModelsWatch>, work: &Work) {
     let frames = || std::mem::take(&mut *work.frames.lock().unwrap_or_else(PoisonError::into_inner));
     while work.wake.recv().is_ok() {
+        write_events(&mut writer, work);
         let well = writer.as_mut().is_none_or(Writer::write_what_waits);
         keeping.round(frames(), work.hurry.load(Ordering::Relaxed));
         run_errands(keeping, work);
@@ -348,11 +377,24 @@ fn run(mut writer: Option<Writer>, keeping: &mut Keeping, mut models: Option<Mod
         // An answer that was not looked at yet says the same.
         let _ = work.answer.try_send(well);
     }
+    write_events(&mut writer, work);
     if let Some(writer) = &mut writer {
         writer.write_what_waits();
     }
     keeping.round(frames(), true);
     run_errands(keeping, work);
+}
+
+/// Writes the account of events. Where it cannot be written, events are published all the same: the account is
+/// tried again with the next one, and a folder that cannot be written to is named by the other files.
+fn write_events(writer: &mut Option<Writer>, work: &Work) {
+    let waiting = work.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((revision, bytes)) = waiting else { return };
+    if let Some(writer) = writer {
+        writer.write_events(&bytes);
+    }
+    // Nobody listens any more once the daemon ends.
+    let _ = work.recorded.send(revision);
 }
 
 fn run_errands(keeping: &mut Keeping, work: &Work) {
@@ -364,6 +406,21 @@ fn run_errands(keeping: &mut Keeping, work: &Work) {
 }
 
 impl Writer {
+    fn write_events(&mut self, bytes: &[u8]) {
+        let path = self.folder.join(StateFile::Events.name());
+        let written = std::fs::create_dir_all(&self.folder)
+            .and_then(|()| atomic_file::write_unsynchronised(&path, bytes, FILE_MODE));
+        match written {
+            Ok(()) => self.events_fail = false,
+            Err(error) if !self.events_fail => {
+                self.events_fail = true;
+                let reason = format!("{}: {error}", path.display());
+                tracing::warn!(reason, "events cannot be written down; after a crash some may have no end");
+            }
+            Err(_) => {}
+        }
+    }
+
     /// Writes each file whose value changed; what cannot be written waits for the next round unless
     /// something newer came.
     fn write_what_waits(&mut self) -> bool {

@@ -98,6 +98,9 @@ impl Shell {
                 recv(self.recorder.done()) -> done => on(done, |(ticket, result)| {
                     self.handle(Input::Done(ticket, result))
                 }),
+                recv(self.recorder.recorded()) -> revision => on(revision, |revision| {
+                    self.handle(Input::Written(revision))
+                }),
                 recv(self.recorder.answers()) -> well => on(well, |well| self.take_recorder_answer(well)),
                 recv(self.recorder.models()) -> changed => on(changed, |()| self.load_model()),
                 recv(self.ends) -> notice => on(notice, |notice| self.take_end(notice)),
@@ -123,6 +126,10 @@ impl Shell {
                 Effect::Publish(topic, payload) => self.publisher.publish(topic, payload),
                 Effect::Repeat(topic) => self.publisher.repeat(topic),
                 Effect::Forget(topic) => self.publisher.forget(&topic),
+                Effect::PublishEvent { topic, payload, key } => {
+                    self.publisher.publish_event(topic, payload, key)
+                }
+                Effect::Record { revision, bytes } => self.recorder.record(revision, bytes),
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
                 Effect::Keep(new) => self.recorder.keep(*new),
                 Effect::Run(ticket, errand) => self.recorder.run(ticket, errand),
@@ -179,6 +186,16 @@ impl Shell {
             LinkNews::Command(command) => self.handle(Input::Command(command)),
             LinkNews::Request(incoming) => self.handle(Input::Request(incoming)),
             LinkNews::Changed => self.look_at_link(),
+        }
+    }
+
+    /// The daemon ends: waits until the last events are written down, and publishes them in any case.
+    pub fn publish_last_events(&mut self, budget: Duration) {
+        let until = self.clock.now().mono + budget;
+        while self.scene.has_unwritten_events() {
+            let revision = self.recorder.recorded().recv_deadline(until).unwrap_or(u64::MAX);
+            // Nothing of this ends a daemon that ends.
+            let _ = self.handle(Input::Written(revision));
         }
     }
 
@@ -292,6 +309,10 @@ impl Shell {
     }
 
     fn look_at_link(&mut self) -> Turn {
+        let settled = self.publisher.take_settled();
+        if !settled.is_empty() {
+            self.handle(Input::Settled(settled))?;
+        }
         let status = self.publisher.status();
         let changed = status.connected != self.link.connected;
         self.link = status.clone();

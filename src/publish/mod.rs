@@ -11,7 +11,7 @@ mod outbox;
 pub use link::{Heard, Rehearsal, SubscribeOptions, Tls, TlsFiles, rehearse, subscribe};
 pub use outbox::{Address, Message, Outbox};
 
-use crate::contract::{Command, Incoming, Kind, MqttHealth, Names, TOPICS, Topic, Way};
+use crate::contract::{Command, EventKey, Incoming, Kind, MqttHealth, Names, TOPICS, Topic, Way};
 use crate::secret::Secret;
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -165,7 +165,8 @@ pub enum LinkNews {
     Command(Command),
     /// A request arrived, well formed or not.
     Request(Box<Incoming>),
-    /// The connection came or went: see [`Publisher::status`].
+    /// The connection came or went, or events were settled: see [`Publisher::status`] and
+    /// [`Publisher::take_settled`].
     Changed,
 }
 
@@ -277,6 +278,18 @@ impl Publisher {
         }
         self.shared.outbox().publish(topic, payload);
         self.shared.wake.notify_one();
+    }
+
+    /// Queues an event of which [`Publisher::take_settled`] says when the broker has it, or that it was given up.
+    pub fn publish_event(&self, topic: Topic, payload: Vec<u8>, key: EventKey) {
+        self.shared.outbox().push_event(topic, payload, Some(key));
+        self.shared.wake.notify_one();
+    }
+
+    /// Events that the broker acknowledged, or that were dropped, since the last call.
+    #[must_use]
+    pub fn take_settled(&self) -> Vec<EventKey> {
+        self.shared.outbox().take_settled()
     }
 
     /// Sends a retained topic again though it did not change.

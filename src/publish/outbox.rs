@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | state (retained) | newest value a topic | never dropped, merged |
 //! | latest (retained, QoS 0) | newest value a topic | waits, merged |
-//! | event | 1,000 or 1 MiB | oldest dropped, counted |
+//! | event | 1,000 or 1 MiB | updates dropped first, then the oldest start with its end, counted |
 //! | response | 64 | oldest dropped, counted |
 //! | sample (detections), picture | 2 a topic | newest wins; discarded while disconnected |
 //!
@@ -15,7 +15,7 @@
 //! Topics stand here without base and node, so that a change of either only changes how the link spells
 //! them. Retained topics that are to vanish are kept by the full name that they have on the broker.
 
-use crate::contract::{Class, Dropped, Topic, Way};
+use crate::contract::{Class, Dropped, EventKey, EventType, Topic, Way};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most QoS 1 messages sent and not yet acknowledged.
@@ -55,6 +55,24 @@ struct InFlight {
     /// An event or an answer: sent again on the next connection, in order; retained topics are sent again
     /// anyway.
     is_event: bool,
+    /// Which event it is, if whoever published it wants to know when it arrived.
+    key: Option<EventKey>,
+}
+
+/// An event that waits.
+#[derive(Debug)]
+struct Event {
+    topic: Topic,
+    payload: Vec<u8>,
+    key: Option<EventKey>,
+}
+
+/// What is handed to the connection next, of the messages that are to be acknowledged.
+struct Next {
+    address: Address,
+    payload: Vec<u8>,
+    is_event: bool,
+    key: Option<EventKey>,
 }
 
 /// What is to be said on `status` once everything that must come before is out.
@@ -77,8 +95,10 @@ pub struct Outbox {
     stale: BTreeSet<String>,
     /// Of these, those to send on this connection.
     to_clear: VecDeque<String>,
-    events: VecDeque<(Topic, Vec<u8>)>,
+    events: VecDeque<Event>,
     event_bytes: usize,
+    /// Events that arrived or were dropped, for whoever keeps account of them.
+    settled: Vec<EventKey>,
     responses: VecDeque<(Topic, Vec<u8>)>,
     samples: BTreeMap<Topic, VecDeque<Vec<u8>>>,
     latest: BTreeMap<Topic, Vec<u8>>,
@@ -101,6 +121,7 @@ impl Outbox {
             to_clear: VecDeque::new(),
             events: VecDeque::new(),
             event_bytes: 0,
+            settled: Vec::new(),
             responses: VecDeque::new(),
             samples: BTreeMap::new(),
             latest: BTreeMap::new(),
@@ -117,7 +138,7 @@ impl Outbox {
         match topic.spec().way {
             Way::Out(Class::State) => self.set_state(topic, payload),
             Way::Out(Class::Latest) => drop(self.latest.insert(topic, payload)),
-            Way::Out(Class::Event) => self.push_event(topic, payload),
+            Way::Out(Class::Event) => self.push_event(topic, payload, None),
             Way::Out(Class::Response) => self.push_response(topic, payload),
             Way::Out(Class::Sample | Class::Picture) => self.push_sample(topic, payload),
             // Others publish there; a message of ours would be taken for one of theirs.
@@ -173,17 +194,51 @@ impl Outbox {
         &self.stale
     }
 
-    /// Queues an event: kept until acknowledged, also over a broker restart.
-    fn push_event(&mut self, topic: Topic, payload: Vec<u8>) {
+    /// Queues an event: kept until acknowledged, also over a broker restart. With a `key`,
+    /// [`Outbox::take_settled`] says when.
+    pub fn push_event(&mut self, topic: Topic, payload: Vec<u8>, key: Option<EventKey>) {
         self.event_bytes += payload.len();
-        self.events.push_back((topic, payload));
+        self.events.push_back(Event { topic, payload, key });
         while self.events.len() > MAX_EVENTS || (self.event_bytes > MAX_EVENT_BYTES && self.events.len() > 1)
         {
-            if let Some((_, old)) = self.events.pop_front() {
-                self.event_bytes -= old.len();
-                self.dropped.events += 1;
-            }
+            self.drop_an_event();
         }
+    }
+
+    /// Drops what is missed least: an update, else the oldest start that waits together with its end, else the
+    /// oldest event.
+    fn drop_an_event(&mut self) {
+        let is = |event: &Event, wanted| event.key.is_some_and(|key| key.event_type == wanted);
+        if let Some(update) = self.events.iter().position(|event| is(event, EventType::Update)) {
+            return self.drop_event(update);
+        }
+        let end_of = |start: &Event| {
+            let object = start.key.map(|key| key.object);
+            self.events
+                .iter()
+                .position(|event| is(event, EventType::End) && event.key.map(|key| key.object) == object)
+        };
+        let mut starts = self.events.iter().enumerate().filter(|(_, event)| is(event, EventType::Start));
+        match starts.find_map(|(start, event)| Some((start, end_of(event)?))) {
+            Some((start, end)) => {
+                self.drop_event(start.max(end));
+                self.drop_event(start.min(end));
+            }
+            None => self.drop_event(0),
+        }
+    }
+
+    fn drop_event(&mut self, place: usize) {
+        if let Some(event) = self.events.remove(place) {
+            self.event_bytes -= event.payload.len();
+            self.dropped.events += 1;
+            self.settled.extend(event.key);
+        }
+    }
+
+    /// Events with a key that were acknowledged or dropped since the last call.
+    pub fn take_settled(&mut self) -> Vec<EventKey> {
+        std::mem::take(&mut self.settled)
     }
 
     /// Queues an answer: kept until acknowledged; of too many the oldest go.
@@ -227,13 +282,13 @@ impl Outbox {
     /// The connection is gone: what was not acknowledged waits again, in order.
     pub fn disconnect(&mut self) {
         self.connected = false;
-        for InFlight { message, is_event, .. } in self.in_flight.drain(..).rev() {
+        for InFlight { message, is_event, key, .. } in self.in_flight.drain(..).rev() {
             let (true, Address::Topic(topic)) = (is_event, message.address) else { continue };
             if matches!(topic.spec().way, Way::Out(Class::Response)) {
                 self.responses.push_front((topic, message.payload));
             } else {
                 self.event_bytes += message.payload.len();
-                self.events.push_front((topic, message.payload));
+                self.events.push_front(Event { topic, payload: message.payload, key });
             }
         }
         for queue in std::mem::take(&mut self.samples).into_values() {
@@ -253,9 +308,9 @@ impl Outbox {
             return None;
         }
         if self.in_flight.len() < MAX_IN_FLIGHT
-            && let Some((address, payload, is_event)) = self.next_acknowledged()
+            && let Some(next) = self.next_acknowledged()
         {
-            return Some(self.hand_over(address, payload, is_event));
+            return Some(self.hand_over(next));
         }
         if let Some((topic, payload)) = self.latest.pop_first() {
             return Some(Message { address: Address::Topic(topic), payload, retain: true, token: None });
@@ -266,45 +321,49 @@ impl Outbox {
         Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
     }
 
-    /// The next message of QoS 1, and whether it is an event or an answer.
-    fn next_acknowledged(&mut self) -> Option<(Address, Vec<u8>, bool)> {
+    /// The next message of QoS 1.
+    fn next_acknowledged(&mut self) -> Option<Next> {
+        let plain = |address, payload| Next { address, payload, is_event: false, key: None };
         if let Some(full) = self.to_clear.pop_front() {
-            return Some((Address::Full(full), Vec::new(), false));
+            return Some(plain(Address::Full(full), Vec::new()));
         }
         if let Some(topic) = self.dirty.pop_front() {
             let payload = self.table.get(&topic).cloned().unwrap_or_default();
-            return Some((Address::Topic(topic), payload, false));
+            return Some(plain(Address::Topic(topic), payload));
         }
         if self.announce == Some(Announcement::Online) {
             self.announce = None;
-            return Some((Address::Topic(self.status.clone()), b"online".to_vec(), false));
+            return Some(plain(Address::Topic(self.status.clone()), b"online".to_vec()));
         }
-        if let Some((topic, payload)) = self.events.pop_front() {
+        if let Some(Event { topic, payload, key }) = self.events.pop_front() {
             self.event_bytes -= payload.len();
-            return Some((Address::Topic(topic), payload, true));
+            return Some(Next { address: Address::Topic(topic), payload, is_event: true, key });
         }
         if let Some((topic, payload)) = self.responses.pop_front() {
-            return Some((Address::Topic(topic), payload, true));
+            return Some(Next { address: Address::Topic(topic), payload, is_event: true, key: None });
         }
-        self.announce.take().map(|_| (Address::Topic(self.status.clone()), b"offline".to_vec(), false))
+        self.announce.take().map(|_| plain(Address::Topic(self.status.clone()), b"offline".to_vec()))
     }
 
-    fn hand_over(&mut self, address: Address, payload: Vec<u8>, is_event: bool) -> Message {
+    fn hand_over(&mut self, Next { address, payload, is_event, key }: Next) -> Message {
         let token = self.next_token;
         self.next_token += 1;
         let message = Message { address, payload, retain: !is_event, token: Some(token) };
-        self.in_flight.push_back(InFlight { token, message: message.clone(), is_event });
+        self.in_flight.push_back(InFlight { token, message: message.clone(), is_event, key });
         message
     }
 
-    /// The broker acknowledged the message with this token.
-    pub fn acknowledge(&mut self, token: u64) {
-        let Some(index) = self.in_flight.iter().position(|waiting| waiting.token == token) else { return };
-        if let Some(InFlight { message: Message { address: Address::Full(full), .. }, .. }) =
-            self.in_flight.remove(index)
-        {
+    /// The broker acknowledged the message with this token; whether somebody waits to hear of it.
+    pub fn acknowledge(&mut self, token: u64) -> bool {
+        let index = self.in_flight.iter().position(|waiting| waiting.token == token);
+        let Some(InFlight { message, key, .. }) = index.and_then(|index| self.in_flight.remove(index)) else {
+            return false;
+        };
+        if let Address::Full(full) = message.address {
             self.stale.remove(&full);
         }
+        self.settled.extend(key);
+        key.is_some()
     }
 
     /// Whether everything was sent and acknowledged.
@@ -427,6 +486,45 @@ mod tests {
             outbox.publish(topic(Kind::Detections), vec![i]);
         }
         assert_eq!(outbox.dropped().detections, 4);
+    }
+
+    #[test]
+    fn whoever_keeps_account_of_events_hears_what_became_of_each() {
+        let key = |object, event_type| EventKey { object, event_type };
+        let mut outbox = outbox();
+        let mut push = |object: usize, event_type| {
+            outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object as u128, event_type)));
+        };
+        push(0, EventType::Start);
+        for object in 1..400 {
+            for event_type in [EventType::Start, EventType::Update, EventType::End] {
+                push(object, event_type);
+            }
+        }
+        let dropped = outbox.take_settled();
+        assert_eq!(dropped.len(), 198);
+        assert!(dropped.iter().all(|key| key.event_type == EventType::Update), "updates first");
+        for object in 400..601 {
+            for event_type in [EventType::Start, EventType::End] {
+                outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object, event_type)));
+            }
+        }
+        let dropped = outbox.take_settled();
+        let of = |wanted| dropped.iter().filter(|key| key.event_type == wanted).count();
+        assert_eq!(of(EventType::Update), 201, "the last of them");
+        assert_eq!(of(EventType::Start), of(EventType::End), "a start goes with its end");
+        assert!(
+            of(EventType::Start) > 90 && !dropped.contains(&key(0, EventType::Start)),
+            "this one is open"
+        );
+        outbox.connect();
+        let (mut first, mut kept) = (Vec::new(), 0);
+        while let Some(message) = outbox.take() {
+            kept += usize::from(outbox.acknowledge(message.token.expect("QoS 1")));
+            first.extend(outbox.take_settled().into_iter().take(1));
+        }
+        assert_eq!((kept, first[0]), (first.len(), key(0, EventType::Start)));
+        assert!(kept <= MAX_EVENTS && kept > MAX_EVENTS - 3, "{kept}");
     }
 
     #[test]

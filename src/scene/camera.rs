@@ -1,18 +1,25 @@
 //! One camera: whether it gives frames that can be used, what it shows, and what is told about it.
 
+use super::areas::{Areas, Name, Standing};
 use super::counts::Counts;
 use super::detections::{self, Origin, Sender};
+use super::events::{Events, Scenery};
 use super::generations::Generation;
 use super::overrides::InForce;
 use super::progress::Progress;
 use super::tally::Tally;
-use super::view::{Sighting, View};
+use super::view::{Frame, Looked, Sighting, View};
 use super::{Effect, Log, Now};
-use crate::contract::{Availability, CameraHealth, Kind, Problem, Topic, on_off, threshold_text};
+use crate::contract::{
+    Availability, CameraHealth, Kind, ObjectEvent, Problem, Topic, on_off, threshold_text,
+};
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::frame::Flow;
 use crate::geometry::Polygon;
 use crate::settings::{CameraSettings, MqttSettings, Settings};
+use crate::tracking::{Changes, EndReason, Track, TrackId};
+use crate::zones::foot;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +72,8 @@ pub(super) struct Camera {
     progress: Progress,
     counts: Counts,
     view: View,
+    areas: Areas,
+    events: Events,
     tally: Tally,
     last_sample: Option<Instant>,
 }
@@ -82,6 +91,8 @@ impl Camera {
     ) -> Self {
         let off_delay = Duration::from_secs_f32(all.mqtt.off_delay_s);
         let view = View::new(settings, judge, off_delay, now.mono);
+        let mut areas = Areas::new(settings, off_delay, now.mono);
+        areas.set_labels(view.told());
         Self {
             id: Arc::clone(id),
             threshold: in_force.threshold,
@@ -93,8 +104,10 @@ impl Camera {
             timeout: Duration::from_secs_f32(settings.timeout_s),
             last_logged_reason: None,
             progress: Progress::new(settings, all.cameras.len(), now.mono),
-            counts: Counts::new(view.told(), off_delay, now.mono),
+            counts: Counts::new(&slugs(view.told()), off_delay, now.mono),
             view,
+            areas,
+            events: Events::default(),
             tally: Tally::default(),
             last_sample: None,
         }
@@ -105,9 +118,14 @@ impl Camera {
         let off_delay = self.counts.off_delay;
         self.counts = known.counts;
         self.counts.off_delay = off_delay;
-        self.counts.set_labels(self.view.told());
-        let is_comparable = (known.number, known.threshold) == (self.number, self.threshold);
-        self.view.go_on_from(known.view, is_comparable);
+        self.counts.set_labels(&slugs(self.view.told()));
+        self.areas.go_on_from(known.areas, known.view.settings(), self.view.settings());
+        self.view.go_on_from(known.view, known.threshold != self.threshold);
+        self.events = known.events;
+        if known.number != self.number {
+            // It was opened anew, perhaps with another picture.
+            self.leave(now);
+        }
         self.tally = known.tally;
         if known.number == self.number {
             // The same supervisor goes on.
@@ -121,18 +139,19 @@ impl Camera {
     /// Keeps counts of labels that this generation has; new ones begin unknown.
     pub fn take_generation(&mut self, judge: &Generation, effects: &mut Vec<Effect>) {
         self.view.take_generation(judge);
-        self.counts.set_labels(self.view.told());
+        self.counts.set_labels(&slugs(self.view.told()));
+        self.areas.set_labels(self.view.told());
         self.publish_sums(effects);
     }
 
     /// Every retained topic that tells what it shows.
     pub fn topics(&self) -> Vec<Topic> {
-        let counts = self.view.told().iter().map(|slug| Topic::count(&self.id, slug));
-        counts.chain(self.view.topics(&self.id)).collect()
+        let counts = self.view.told().iter().map(|name| Topic::count(&self.id, &name.slug));
+        counts.chain(self.areas.topics(&self.id)).collect()
     }
 
-    /// Slugs of the labels that it tells.
-    pub fn told(&self) -> &[Arc<str>] {
+    /// The labels that it tells.
+    pub fn told(&self) -> &[Name] {
         self.view.told()
     }
 
@@ -144,7 +163,7 @@ impl Camera {
     /// Another threshold, which what was told must reach anew.
     pub fn set_threshold(&mut self, threshold: f32) {
         self.threshold = threshold;
-        self.view.forget();
+        self.view.doubt();
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -244,7 +263,9 @@ impl Camera {
         } else {
             self.counts.go_blind(now.mono)
         }
-        self.view.set_sight(sees, now.mono);
+        self.areas.set_sight(sees, now.mono);
+        let blindness = if self.enabled { EndReason::CameraOffline } else { EndReason::Disabled };
+        self.view.set_sight((!sees).then_some(blindness), now.mono);
     }
 
     /// Takes how many frames came so far. A camera that is switched off makes progress while it gives frames.
@@ -254,26 +275,88 @@ impl Camera {
         }
     }
 
-    /// Looks at what was found in a frame, counts the objects that are told, and tells what changed. Gives what
-    /// no mask hides, best first.
+    /// Looks at what was found in a frame, and tells what changed of the objects that are there. Each that starts
+    /// asks `next_id` for its name. Gives what no mask hides, best first.
     pub fn look(
         &mut self,
-        now: Now,
-        outcome: &Outcome,
+        of: Scenery<'_>,
         found: &[Detection],
         judge: &Generation,
+        next_id: &mut dyn FnMut() -> TrackId,
         effects: &mut Vec<Effect>,
     ) -> Vec<Sighting> {
-        let size = [outcome.width, outcome.height];
-        let sightings = self.view.look(now.mono, found, size, self.threshold, judge);
-        let below = sightings.iter().find(|sighting| sighting.wanted && sighting.object.is_none());
+        let (outcome, threshold) = (of.outcome, self.threshold);
+        let frame =
+            Frame { found, size: [outcome.width, outcome.height], captured: outcome.captured, threshold };
+        let Looked { sightings, changes } = self.view.look(frame, judge, next_id);
+        let below = sightings.iter().find(|sighting| sighting.wanted && !sighting.told);
         if let Some(best) = below {
             self.tally.take_below(best.detection.score);
         }
-        let changed = self.counts.see(&self.view.counted(&sightings), now.mono);
+        let present: Vec<Track> = self.view.present().collect();
+        let changed = self.counts.see(&self.counted(&present), of.now.mono);
         self.publish_counts(&changed, effects);
-        publish_texts(self.view.place(now.mono, &sightings, size, &self.id), effects);
+        self.tell_objects(of, &changes, &present, effects);
         sightings
+    }
+
+    /// Objects of each label, by slug.
+    fn counted(&self, present: &[Track]) -> BTreeMap<Arc<str>, usize> {
+        let mut seen = BTreeMap::new();
+        for track in present {
+            *seen.entry(Arc::clone(&self.view.name(track).slug)).or_default() += 1;
+        }
+        seen
+    }
+
+    /// Says which objects came, changed and went, and in which zones they stand.
+    fn tell_objects(
+        &mut self,
+        of: Scenery<'_>,
+        changes: &Changes,
+        present: &[Track],
+        effects: &mut Vec<Effect>,
+    ) {
+        self.end_objects(of.now, changes);
+        let size = [of.outcome.width, of.outcome.height];
+        let standing: Vec<Standing<'_>> = present
+            .iter()
+            .map(|track| Standing {
+                object: track.id.0,
+                name: self.view.name(track),
+                at: foot(track.last_bbox, size),
+            })
+            .collect();
+        let placed = self.areas.place(of.now.mono, &standing, &self.id);
+        publish_texts(placed.texts, effects);
+        for track in &changes.started {
+            let seen = [track.first_seen_ms, track.last_seen_ms].map(|ms| self.view.instant(ms));
+            self.events.start(&of, track, self.view.name(track), seen);
+        }
+        for track in &changes.updated {
+            let last = self.view.instant(track.last_seen_ms);
+            self.events.see(&of, track, self.view.name(track), last);
+        }
+        let ids: Vec<TrackId> = present.iter().map(|track| track.id).collect();
+        self.events.place(&ids, &placed.zones);
+        self.events.tell_starts(of.now, &changes.started);
+        self.events.tell_updates(of.now);
+    }
+
+    fn end_objects(&mut self, now: Now, changes: &Changes) {
+        self.events.end(now, &changes.ended);
+        self.areas.forget(changes.ended.iter().map(|(track, _)| track.id.0));
+    }
+
+    /// Its picture is no more: nothing of what is there can be followed any further.
+    pub fn leave(&mut self, now: Now) {
+        let changes = self.view.finish(EndReason::CameraOffline);
+        self.end_objects(now, &changes);
+    }
+
+    /// Events that are to be sent, in order.
+    pub fn take_events(&mut self) -> Vec<ObjectEvent> {
+        self.events.take_outgoing()
     }
 
     /// Number under which the pipeline knows it; another one after each start.
@@ -286,20 +369,20 @@ impl Camera {
         &mut self,
         now: Now,
         outcome: &Outcome,
-        found: &[Detection],
+        told: &[Sighting],
         sender: &Sender<'_>,
         mqtt: &MqttSettings,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let gap = Duration::from_secs_f32(1.0 / mqtt.max_rate);
         let early = self.last_sample.is_some_and(|last| now.mono.saturating_duration_since(last) < gap);
-        if early || !detections::is_wanted(mqtt.detections, found) {
+        if early || !detections::is_wanted(mqtt.detections, told) {
             return false;
         }
         self.last_sample = Some(now.mono);
         let origin = Origin { camera: &self.id, threshold: self.threshold };
         let topic = Topic::of_camera(Kind::Detections, &self.id);
-        effects.push(Effect::Publish(topic, detections::encode(now, outcome, found, &origin, sender)));
+        effects.push(Effect::Publish(topic, detections::encode(now, outcome, told, &origin, sender)));
         true
     }
 
@@ -316,14 +399,18 @@ impl Camera {
         }
         let changed = self.counts.pass_time(now.mono);
         self.publish_counts(&changed, effects);
-        let changed = self.view.pass_time(now.mono, &self.id);
-        publish_texts(changed, effects);
+        publish_texts(self.areas.pass_time(now.mono, &self.id), effects);
+        let changes = self.view.pass_time(now.mono);
+        self.end_objects(now, &changes);
+        self.events.tell_updates(now);
     }
 
     /// When time alone will change something.
     pub fn next_deadline(&self) -> Option<Instant> {
         let damage = self.damage.since.filter(|_| !self.damage.lasting).map(|since| since + self.timeout);
-        self.counts.next_deadline().into_iter().chain(self.view.next_deadline()).chain(damage).min()
+        let others =
+            [self.counts.next_deadline(), self.areas.next_deadline(), self.view.next_deadline(), damage];
+        others.into_iter().chain([self.events.next_deadline()]).flatten().min()
     }
 
     /// Whether a sign of life is overdue.
@@ -360,7 +447,7 @@ impl Camera {
         if let Some(all) = self.counts.all() {
             self.publish(Kind::All, &all.to_string(), effects);
         }
-        publish_texts(self.view.totals(&self.id), effects);
+        publish_texts(self.areas.totals(&self.id), effects);
     }
 
     fn publish_counts(&self, changed: &[Arc<str>], effects: &mut Vec<Effect>) {
@@ -379,12 +466,18 @@ impl Camera {
     }
 
     /// The daemon ends: nothing is in view, and no frames come.
-    pub fn stop(&mut self, effects: &mut Vec<Effect>) {
+    pub fn stop(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self.counts.clear();
         self.publish_counts(&changed, effects);
-        publish_texts(self.view.clear(&self.id), effects);
+        publish_texts(self.areas.clear(&self.id), effects);
+        let changes = self.view.finish(EndReason::Shutdown);
+        self.end_objects(now, &changes);
         self.publish(Kind::CameraStatus, Availability::Offline.word(), effects);
     }
+}
+
+fn slugs(names: &[Name]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::clone(&name.slug)).collect()
 }
 
 fn publish_texts(texts: Vec<(Topic, String)>, effects: &mut Vec<Effect>) {

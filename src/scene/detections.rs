@@ -2,11 +2,12 @@
 
 use super::Now;
 use super::generations::GenerationFacts;
+use super::view::Sighting;
 use crate::contract::{
     DetectedObject, Detections, Latency, ModelReference, SCHEMA_VERSION, encode_fitting, milliseconds,
-    rfc3339, rounded,
+    rfc3339, rounded, ulid_text,
 };
-use crate::detection::{Detection, Outcome};
+use crate::detection::Outcome;
 use crate::settings::DetectionsMode;
 
 /// Who sends, and by which model's words.
@@ -23,19 +24,19 @@ pub(super) struct Origin<'a> {
 }
 
 /// Whether the settings want a message for a frame that showed this.
-pub(super) fn is_wanted(mode: DetectionsMode, found: &[Detection]) -> bool {
+pub(super) fn is_wanted(mode: DetectionsMode, told: &[Sighting]) -> bool {
     match mode {
         DetectionsMode::Always => true,
-        DetectionsMode::NonEmpty => !found.is_empty(),
+        DetectionsMode::NonEmpty => !told.is_empty(),
         DetectionsMode::Off => false,
     }
 }
 
-/// The message; `found` is sorted best first and above the camera's threshold.
+/// The message; `told` is sorted best first.
 pub(super) fn encode(
     now: Now,
     outcome: &Outcome,
-    found: &[Detection],
+    told: &[Sighting],
     origin: &Origin<'_>,
     sender: &Sender<'_>,
 ) -> Vec<u8> {
@@ -64,11 +65,12 @@ pub(super) fn encode(
         model: ModelReference { sha256: sender.judge.short_sha256(), generation: sender.judge.number },
         threshold: rounded(f64::from(origin.threshold), 2),
         truncated: 0,
-        detections: found.iter().map(|detection| object(detection, sides, &sender.judge.labels)).collect(),
+        detections: told.iter().map(|sighting| object(sighting, sides, &sender.judge.labels)).collect(),
     })
 }
 
-fn object(detection: &Detection, [width, height]: [f64; 2], labels: &[String]) -> DetectedObject {
+fn object(sighting: &Sighting, [width, height]: [f64; 2], labels: &[String]) -> DetectedObject {
+    let detection = &sighting.detection;
     let px = detection.bbox.map(f64::from);
     let share = |value: f64, side: f64| rounded(value / side, 4);
     DetectedObject {
@@ -77,5 +79,6 @@ fn object(detection: &Detection, [width, height]: [f64; 2], labels: &[String]) -
         score: rounded(f64::from(detection.score), 3),
         bbox: [share(px[0], width), share(px[1], height), share(px[2], width), share(px[3], height)],
         box_px: px.map(|value| value.round() as i64),
+        track: sighting.track.map(|track| ulid_text(track.0)),
     }
 }

@@ -6,14 +6,17 @@
 //! shell in `daemon/` brings the inputs and carries the effects out. Modelled after `quinn-proto`, where
 //! the protocol is such a machine and the sockets stand outside.
 
+mod areas;
 mod camera;
 mod commands;
 mod counts;
 mod detections;
+mod events;
 mod feedback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod generations;
+mod ledger;
 mod overrides;
 mod progress;
 mod recent;
@@ -28,6 +31,7 @@ mod view;
 
 pub use camera::CameraNews;
 pub use generations::{GenerationFacts, Stored};
+pub use ledger::Ledger;
 pub use overrides::Overrides;
 pub use report::{Facts, Identity};
 pub use requests::{Errand, Labelling, Ticket};
@@ -35,13 +39,14 @@ pub use sampling::NewSample;
 pub use tuning::TuneNews;
 
 use crate::contract::{
-    Availability, Command, Data, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
+    Availability, Command, Data, EventKey, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
 };
-use crate::detection::{Detection, Outcome};
+use crate::detection::Outcome;
 use crate::geometry::Polygon;
 use crate::settings::Settings;
 use crate::zones::check_labels;
 use camera::Camera;
+use events::{Scenery, Ulids};
 use generations::Generations;
 use recent::Recent;
 use report::Report;
@@ -52,6 +57,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tuning::Tuning;
+use view::Sighting;
 
 /// The time at which an input came. The shell takes it; nobody else asks a clock.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +94,10 @@ pub enum Input<'a> {
     Command(Command),
     /// A request arrived over MQTT, well formed or not.
     Request(Box<Incoming>),
+    /// The account of events with this number stands on the disk, or cannot be written.
+    Written(u64),
+    /// The broker has these events, or they were given up.
+    Settled(Vec<EventKey>),
     /// What came of an errand on the disk.
     Done(Ticket, Result<Data, Refusal>),
     /// What is heard of a tuning that was started.
@@ -129,9 +139,20 @@ pub struct NewSettings {
     pub restart_required: Vec<String>,
 }
 
+/// What was kept over the restart.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What was set over MQTT.
+    pub overrides: Overrides,
+    /// Events whose objects had not ended.
+    pub ledger: Ledger,
+}
+
 /// A file of the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateFile {
+    /// Events whose objects have not ended, or of which the broker may not know.
+    Events,
     /// What was set over MQTT.
     Overrides,
     /// Retained topics that this node may have left on a broker.
@@ -161,6 +182,22 @@ pub enum Effect {
     Repeat(Topic),
     /// Take a retained topic off the broker: it will not be published any more.
     Forget(Topic),
+    /// Publish this event, and say when the broker has it.
+    PublishEvent {
+        /// Of the camera.
+        topic: Topic,
+        /// JSON.
+        payload: Vec<u8>,
+        /// Which event it is.
+        key: EventKey,
+    },
+    /// Write down the account of events, and say so.
+    Record {
+        /// What to say.
+        revision: u64,
+        /// The file's contents.
+        bytes: Vec<u8>,
+    },
     /// Keep this over a restart.
     Persist(StateFile, Vec<u8>),
     /// Keep this frame to learn from.
@@ -233,6 +270,8 @@ pub struct Scene {
     recent: Recent,
     requests: Requests,
     tuning: Tuning,
+    ledger: Ledger,
+    ulids: Ulids,
     stuck: bool,
 }
 
@@ -244,10 +283,12 @@ impl Scene {
         identity: Identity,
         new: NewSettings,
         generation: GenerationFacts,
-        overrides: Overrides,
+        kept: Kept,
         effects: &mut Vec<Effect>,
     ) -> Self {
+        let Kept { overrides, ledger } = kept;
         let mut scene = Self {
+            ulids: Ulids::new(&identity.instance_id),
             report: Report::new(now, &new.settings, new.restart_required.clone()),
             identity,
             settings: new.settings.clone(),
@@ -258,11 +299,14 @@ impl Scene {
             recent: Recent::default(),
             requests: Requests::default(),
             tuning: Tuning::default(),
+            ledger,
             stuck: false,
         };
+        scene.ledger.close_what_was_left(now);
         scene.take_settings(now, new, effects);
         scene.publish_model(effects);
         scene.tuning.publish(now, effects);
+        scene.write_events(effects);
         scene
     }
 
@@ -273,6 +317,8 @@ impl Scene {
             Input::Camera(number, news) => self.take_camera_news(now, number, news, effects),
             Input::Command(command) => self.take_command(now, &command, effects),
             Input::Request(incoming) => self.take_request(now, *incoming, effects),
+            Input::Written(revision) => self.ledger.take_written(revision, effects),
+            Input::Settled(keys) => self.ledger.settle(&keys),
             Input::Done(ticket, result) => self.requests.finish(now, ticket, result, effects),
             Input::Tune(news) => self.take_tune_news(now, news, effects),
             Input::Reloaded(taken) => self.take_reloaded(now, taken, effects),
@@ -291,9 +337,23 @@ impl Scene {
             }
             Input::Unfit { generation, reason } => self.generations.unfit(generation, reason, effects),
             Input::Tick => self.check_progress(now, effects),
-            Input::Stop => return self.stop(effects),
+            Input::Stop => return self.stop(now, effects),
         }
         self.pass_time(now, effects);
+        self.write_events(effects);
+    }
+
+    /// Has new events written down, which are published once they are.
+    fn write_events(&mut self, effects: &mut Vec<Effect>) {
+        let events = self.cameras.values_mut().flat_map(Camera::take_events);
+        events.for_each(|event| self.ledger.add(event));
+        self.ledger.write(effects);
+    }
+
+    /// Whether events wait until they are written down.
+    #[must_use]
+    pub fn has_unwritten_events(&self) -> bool {
+        self.ledger.waits()
     }
 
     /// When time alone will change something, so that [`Input::Tick`] is due.
@@ -348,9 +408,13 @@ impl Scene {
         if let (Some(found), true) = (outcome.detections(), camera.is_enabled()) {
             // One that nobody knows any more is older than two swaps: what its classes meant is forgotten.
             if let Some(judge) = self.generations.find(outcome.generation) {
-                let sightings = camera.look(now, outcome, found, judge, effects);
-                let told = sightings.iter().filter(|sighting| sighting.object.is_some());
-                let told: Vec<Detection> = told.map(|sighting| sighting.detection).collect();
+                let id = Arc::clone(&camera.id);
+                let of =
+                    Scenery { now, node: &self.identity.node, camera: &id, outcome, judge: &judge.facts };
+                let ulids = &mut self.ulids;
+                let sightings = camera.look(of, found, judge, &mut || ulids.next(now.wall), effects);
+                let told: Vec<Sighting> =
+                    sightings.iter().filter(|sighting| sighting.told).copied().collect();
                 let sender = detections::Sender { node: &self.identity.node, judge: &judge.facts };
                 let is_told =
                     camera.publish_sample(now, outcome, &told, &sender, &self.settings.mqtt, effects);
@@ -416,6 +480,10 @@ impl Scene {
             camera.publish_settings(effects);
             camera.publish_sums(effects);
             self.cameras.insert(number, camera);
+        }
+        for mut gone in old.into_values() {
+            gone.leave(now);
+            gone.take_events().into_iter().for_each(|event| self.ledger.add(event));
         }
         self.forget_what_vanished(before, effects);
         let in_use = if self.settings.samples.enabled { self.cameras.values() } else { Default::default() };
@@ -513,7 +581,8 @@ impl Scene {
 
     fn info(&self) -> Info {
         let labels = |camera: &Camera| -> BTreeMap<String, String> {
-            let told = self.known_labels().filter(|(_, slug)| camera.told().contains(slug));
+            let is_told = |slug: &Arc<str>| camera.told().iter().any(|name| name.slug == *slug);
+            let told = self.known_labels().filter(|(_, slug)| is_told(slug));
             told.map(|(label, slug)| (label.clone(), slug.to_string())).collect()
         };
         let labels = self.cameras.values().map(|camera| (Arc::clone(&camera.id), labels(camera))).collect();
@@ -528,9 +597,10 @@ impl Scene {
     }
 
     /// The last words before `status` = `offline`: nothing is in view and no camera gives frames.
-    fn stop(&mut self, effects: &mut Vec<Effect>) {
+    fn stop(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for camera in self.cameras.values_mut() {
-            camera.stop(effects);
+            camera.stop(now, effects);
         }
+        self.write_events(effects);
     }
 }

@@ -115,7 +115,7 @@ mod tests {
             raw: Arc::new(raw),
             ..Outcome::of_nothing(Instant::now(), Verdict::Detected(vec![object; persons]))
         };
-        let sighting = Sighting { detection: object, wanted: true, object: Some(1) };
+        let sighting = Sighting { detection: object, wanted: true, told: true, track: None };
         let frame = LookedAt {
             outcome: &outcome,
             sightings: &vec![sighting; persons],

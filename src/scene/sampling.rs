@@ -89,7 +89,7 @@ pub(super) struct LookedAt<'a> {
 pub(super) fn sample(frame: &LookedAt<'_>, reasons: BTreeSet<Reason>, lowest: f32) -> Sample {
     let LookedAt { outcome, judge, camera, .. } = frame;
     let found = frame.sightings.iter().filter_map(|sighting| {
-        let (detection, told) = (&sighting.detection, sighting.object.is_some());
+        let (detection, told) = (&sighting.detection, sighting.told);
         let label = judge.labels.get(detection.class).filter(|label| !label.is_empty())?;
         let found = Found { label: label.clone(), score: detection.score, bbox: detection.bbox, told };
         (told || detection.score >= lowest).then_some(found)

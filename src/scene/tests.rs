@@ -1,5 +1,6 @@
 //! The rules of the contract that the scene holds, each in simulated time: no thread, no sleep.
 
+mod events;
 mod requests;
 mod tuning;
 mod view;
@@ -24,7 +25,7 @@ struct House {
 fn settings(cameras: &[&str]) -> Settings {
     let mut text = String::from("[mqtt]\ndetections = \"always\"\nmax_rate = 60.0\n");
     for camera in cameras {
-        text += &format!("[cameras.{camera}]\nkind = \"v4l2\"\ntimeout_s = 5.0\n");
+        text += &format!("[cameras.{camera}]\nkind = \"v4l2\"\ntimeout_s = 5.0\nmin_hits = 1\n");
     }
     toml::from_str(&text).expect("settings")
 }
@@ -52,18 +53,16 @@ impl House {
     }
 
     fn with(cameras: &[&str], overrides: Overrides) -> Self {
+        Self::keeping(cameras, Kept { overrides, ..Kept::default() })
+    }
+
+    fn keeping(cameras: &[&str], kept: Kept) -> Self {
         let start = Instant::now();
         let mut effects = Vec::new();
         let identity = Identity { node: "n".into(), ..Identity::default() };
         let facts = generation(1, &["person", "cat", ""]);
-        let scene = Scene::new(
-            now_at(start, 0),
-            identity,
-            numbered(settings(cameras), 0),
-            facts,
-            overrides,
-            &mut effects,
-        );
+        let scene =
+            Scene::new(now_at(start, 0), identity, numbered(settings(cameras), 0), facts, kept, &mut effects);
         let mut house = Self { scene, start, ms: 0, effects, published: BTreeMap::new() };
         house.collect();
         house
@@ -102,8 +101,12 @@ impl House {
     }
 
     fn frame(&mut self, ms: u64, camera: usize, persons: usize) -> &[Effect] {
-        let found = vec![Detection { class: 0, score: 0.9, bbox: [1.0, 2.0, 3.0, 4.0] }; persons];
-        self.outcome(ms, camera, 1, Verdict::Detected(found))
+        // Side by side in the picture of 10 by 10 pixels.
+        let person = |i: usize| {
+            let left = i as f32 * 2.0;
+            Detection { class: 0, score: 0.9, bbox: [left, 2.0, left + 1.5, 6.0] }
+        };
+        self.outcome(ms, camera, 1, Verdict::Detected((0..persons).map(person).collect()))
     }
 
     fn outcome(&mut self, ms: u64, camera: usize, generation: u64, verdict: Verdict) -> &[Effect] {
@@ -438,10 +441,11 @@ fn classes_are_mapped_through_the_generation_that_judged() {
     assert!(effects.contains(&Effect::Forget(gone)), "{effects:?}");
     assert_eq!((house.text("front/person"), house.text("front/dog")), (Some("1"), None));
     // A frame that was begun before the swap: its class 0 is a person.
-    house.outcome(30, 0, 1, Verdict::Detected(vec![Detection { class: 0, score: 0.9, bbox: [0.0; 4] }; 2]));
+    house.frame(30, 0, 2);
     assert_eq!((house.text("front/person"), house.text("front/dog")), (Some("2"), Some("0")));
     // One after it: its class 0 is a dog.
-    house.outcome(40, 0, 2, Verdict::Detected(vec![Detection { class: 0, score: 0.9, bbox: [0.0; 4] }]));
+    let dog = Detection { class: 0, score: 0.9, bbox: [6.0, 2.0, 9.0, 6.0] };
+    house.outcome(40, 0, 2, Verdict::Detected(vec![dog]));
     assert_eq!(house.text("front/dog"), Some("1"));
     let stored = Stored { number: 5, earlier: vec![4, 0], candidate: Some(6), summary: "better".into() };
     house.at(50, Input::Stored(stored));
@@ -502,10 +506,11 @@ fn health_has_the_best_score_below_the_threshold_since_the_last_one() {
     let best = |house: &House| house.json::<Health>("bridge/health").cameras["front"].best_below;
     assert_eq!(best(&house), None);
     let found = |scores: &[f32]| {
-        let found = scores.iter().map(|&score| Detection { class: 0, score, bbox: [1.0, 2.0, 3.0, 4.0] });
+        let at = |i: usize| [i as f32 * 3.0, 2.0, i as f32 * 3.0 + 2.0, 4.0];
+        let found = scores.iter().enumerate().map(|(i, &score)| Detection { class: 0, score, bbox: at(i) });
         Verdict::Detected(found.collect())
     };
-    for (ms, scores) in [(100, &[0.3, 0.2][..]), (200, &[0.9, 0.41234, 0.1]), (300, &[0.35]), (400, &[])] {
+    for (ms, scores) in [(100, &[0.3, 0.2][..]), (200, &[0.9, 0.41234, 0.1]), (300, &[0.34]), (400, &[])] {
         house.outcome(ms, 0, 1, found(scores));
     }
     house.at(70_000, Input::Tick);

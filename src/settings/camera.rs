@@ -74,6 +74,30 @@ section! {
             unit: "",
             takes_effect: AtOnce,
         }
+        /// Frames that must show an object before it is told: counted, and worth an event. More mean fewer false
+        /// alarms, later. Where frames are more than 2 s apart, one suffices.
+        min_hits: u32 {
+            value: ValueType::Whole { min: 1, max: 10 },
+            default: "2",
+            unit: "frames",
+            takes_effect: AtOnce,
+        }
+        /// An object has left when it was not seen for so long; who passes behind a tree has not. Counts do not
+        /// wait for it: see `mqtt.off_delay_s`.
+        max_age_s: f32 {
+            value: ValueType::Number { min: 0.5, max: 600.0 },
+            default: "5.0",
+            unit: "seconds",
+            takes_effect: AtOnce,
+        }
+        /// The same for an object at rest, such as a parked car: it may be seen badly for a while, and does not
+        /// leave without moving.
+        stationary_max_age_s: f32 {
+            value: ValueType::Number { min: 0.5, max: 3600.0 },
+            default: "30.0",
+            unit: "seconds",
+            takes_effect: AtOnce,
+        }
     }
     besides {
         /// What is asked of single labels, by label.

@@ -3,7 +3,6 @@
 use super::ObjectId;
 use crate::geometry::{Crossing, Line, Point};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 /// Crossings since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,8 +17,8 @@ pub struct Totals {
 #[derive(Debug, Clone)]
 pub struct Crossings {
     line: Line,
-    /// Where each object was last, and when.
-    last: BTreeMap<ObjectId, (Point, Instant)>,
+    /// Where each object was last.
+    last: BTreeMap<ObjectId, Point>,
 }
 
 /// Most objects that are remembered: more than any picture shows.
@@ -33,17 +32,17 @@ impl Crossings {
     }
 
     /// Takes where an object stands, and says whether it crossed the line since it was seen last.
-    pub fn see(&mut self, object: ObjectId, at: Point, now: Instant) -> Option<Crossing> {
+    pub fn see(&mut self, object: ObjectId, at: Point) -> Option<Crossing> {
         if self.last.len() >= MOST && !self.last.contains_key(&object) {
             return None;
         }
-        let (before, _) = self.last.insert(object, (at, now))?;
+        let before = self.last.insert(object, at)?;
         self.line.crossed(before, at)
     }
 
-    /// Forgets objects that were not seen for `memory`.
-    pub fn forget(&mut self, now: Instant, memory: Duration) {
-        self.last.retain(|_, (_, last)| now.saturating_duration_since(*last) <= memory);
+    /// The object is gone.
+    pub fn forget(&mut self, object: ObjectId) {
+        self.last.remove(&object);
     }
 }
 
@@ -66,13 +65,11 @@ mod tests {
     fn objects_that_cross_are_counted_by_direction_and_each_by_its_own_way() {
         let line = Line::new(&[[0.5, 0.0], [0.5, 1.0]]).expect("a line");
         let (mut crossings, mut totals) = (Crossings::new(line), Totals::default());
-        let start = Instant::now();
         // Two walk to the right of the picture, one to its left, one stays.
         for step in 0..10_u32 {
-            let now = start + Duration::from_millis(u64::from(step) * 100);
             let part = f64::from(step) / 9.0;
             for (object, x) in [(1, part), (2, part), (3, 1.0 - part), (4, 0.4)] {
-                if let Some(crossing) = crossings.see(object, [x, 0.5], now) {
+                if let Some(crossing) = crossings.see(object, [x, 0.5]) {
                     totals.add(crossing);
                 }
             }
@@ -84,13 +81,12 @@ mod tests {
     #[test]
     fn a_number_that_was_forgotten_is_another_object() {
         let line = Line::new(&[[0.5, 0.0], [0.5, 1.0]]).expect("a line");
-        let (mut crossings, now) = (Crossings::new(line), Instant::now());
-        crossings.see(1, [0.2, 0.5], now);
-        let later = now + Duration::from_secs(3);
-        crossings.forget(later, Duration::from_secs(2));
-        assert_eq!(crossings.see(1, [0.8, 0.5], later), None);
+        let mut crossings = Crossings::new(line);
+        crossings.see(1, [0.2, 0.5]);
+        crossings.forget(1);
+        assert_eq!(crossings.see(1, [0.8, 0.5]), None);
         for object in 0..10_000 {
-            crossings.see(object, [0.2, 0.5], later);
+            crossings.see(object, [0.2, 0.5]);
         }
         assert!(crossings.last.len() <= MOST);
     }

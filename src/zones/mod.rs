@@ -1,27 +1,23 @@
 //! What the settings ask of a camera's picture, answered for one frame after the other: which labels are
-//! meant, which objects are the same as a moment ago, which of them are in a zone and cross a line, and which are
-//! masked.
+//! meant, which objects are in a zone and cross a line, and which are masked.
 //!
-//! Objects have numbers. [`Following`] gives them by the overlap of boxes; whoever follows objects better may
-//! give others to [`Presence`] and [`Crossings`], which only ask that a number stays with its object. Pure: the
-//! time comes from outside, and nothing here knows topics or pictures.
+//! Objects have numbers, which stay with them; whoever gives them says when an object is gone. Pure: the time
+//! comes from outside, and nothing here knows topics or pictures.
 
 mod crossings;
-mod following;
 mod labels;
 mod mask;
 mod presence;
 
 pub use crossings::{Crossings, Totals};
-pub use following::{Candidate, Following};
 pub use labels::{LabelError, check_labels, is_wanted, means};
 pub use mask::Mask;
 pub use presence::Presence;
 
 use crate::geometry::Point;
 
-/// Number of an object while it is in view.
-pub type ObjectId = u64;
+/// Number of an object from its start to its end.
+pub type ObjectId = u128;
 
 /// The middle of a box's lower edge as shares of a picture of `width` by `height` pixels: where an object
 /// stands.

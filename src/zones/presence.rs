@@ -4,17 +4,11 @@ use super::ObjectId;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// An object's stay in the zone.
-#[derive(Debug, Clone, Copy)]
-struct Stay {
-    since: Instant,
-    last: Instant,
-}
-
 /// The stays in one zone.
 #[derive(Debug, Clone, Default)]
 pub struct Presence {
-    stays: BTreeMap<ObjectId, Stay>,
+    /// Since when each object is in it.
+    stays: BTreeMap<ObjectId, Instant>,
 }
 
 /// Most stays that are remembered: more than any picture shows objects.
@@ -31,14 +25,13 @@ impl Presence {
         if self.stays.len() >= MOST && !self.stays.contains_key(&object) {
             return loiter.is_zero();
         }
-        let stay = self.stays.entry(object).or_insert(Stay { since: now, last: now });
-        stay.last = now;
-        now.saturating_duration_since(stay.since) >= loiter
+        let since = *self.stays.entry(object).or_insert(now);
+        now.saturating_duration_since(since) >= loiter
     }
 
-    /// Forgets objects that were not seen for `memory`: when they come again they begin anew.
-    pub fn forget(&mut self, now: Instant, memory: Duration) {
-        self.stays.retain(|_, stay| now.saturating_duration_since(stay.last) <= memory);
+    /// The object is gone.
+    pub fn forget(&mut self, object: ObjectId) {
+        self.stays.remove(&object);
     }
 }
 
@@ -60,7 +53,6 @@ mod tests {
 
         fn see(&mut self, ms: u64, object: ObjectId, inside: bool) -> bool {
             let now = self.start + Duration::from_millis(ms);
-            self.presence.forget(now, Duration::from_secs(2));
             self.presence.see(object, inside, now, LOITER)
         }
     }
@@ -76,13 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn each_object_has_its_own_time_and_a_short_gap_does_not_end_it() {
+    fn each_object_has_its_own_time_a_gap_does_not_end_it_and_who_is_gone_begins_anew() {
         let mut zone = Zone::new();
         zone.see(0, 1, true);
         zone.see(1900, 2, true);
-        assert!(zone.see(1950, 1, true) || zone.see(3400, 1, true), "unseen for 1.9 s");
+        assert!(zone.see(3400, 1, true), "unseen for 3.4 s");
         assert!(!zone.see(3400, 2, true));
-        assert!(!zone.see(6000, 1, true), "unseen for more than 2 s");
+        zone.presence.forget(1);
+        assert!(!zone.see(6000, 1, true) && zone.see(6000, 2, true));
     }
 
     #[test]

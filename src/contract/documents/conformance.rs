@@ -4,7 +4,7 @@
 //! Stricter than a consumer should be: fields that the schema does not know and optional ones that are
 //! missing are complaints, because an example has to show everything and nothing else.
 
-use super::fields::resolved;
+use super::fields::{may_be_null, resolved};
 use serde_json::{Map, Value};
 
 /// What is wrong with `value`, each with its place; empty if nothing is.
@@ -16,6 +16,9 @@ pub(super) fn complaints(schema: &Value, value: &Value) -> Vec<String> {
 
 fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     if *schema == Value::Bool(true) {
+        return;
+    }
+    if may_be_null(schema) && value.is_null() {
         return;
     }
     let schema = resolved(root, schema);
@@ -99,15 +102,18 @@ fn planted_mistakes_are_complained_about() {
             "count": {"type": "integer", "minimum": 0},
             "note": {"type": ["string", "null"]},
             "state": {"$ref": "#/$defs/State"},
+            "ended": {"anyOf": [{"$ref": "#/$defs/State"}, {"type": "null"}]},
             "box": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
             "by_name": {"type": "object", "additionalProperties": {"type": "boolean"}},
         },
         "$defs": {"State": {"oneOf": [{"const": "ok"}, {"const": "failed"}]}},
     });
-    let good = json!({"count": 1, "note": null, "state": "ok", "box": [0, 0.5], "by_name": {"a": true}});
+    let good = json!({"count": 1, "note": null, "state": "ok", "ended": null, "box": [0, 0.5], "by_name": {"a": true}});
     assert_eq!(complaints(&schema, &good), Vec::<String>::new());
     let planted = [
         ("count", json!(-1), "/count: -1 is too small"),
+        ("ended", json!("never"), "/ended: \"never\" is none of the words"),
+        ("state", json!(null), "/state: null is none of the words"),
         ("count", json!(1.5), "/count: 1.5 is not of type \"integer\""),
         ("count", json!(null), "/count: null is not of type \"integer\""),
         ("state", json!("OK"), "/state: \"OK\" is none of the words"),

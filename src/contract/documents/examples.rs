@@ -5,7 +5,8 @@ use super::files::read;
 use super::manual::MANUAL;
 use super::schemas::{json_rows, schema_of};
 use crate::contract::{
-    Availability, Command, Detections, Health, Incoming, Info, Kind, ModelState, Names, Response, Tune, Way,
+    Availability, Command, Detections, Health, Incoming, Info, Kind, ModelState, Names, ObjectEvent,
+    Response, Tune, Way,
 };
 use crate::contract::{on_off, threshold_text};
 use serde::Serialize;
@@ -27,6 +28,7 @@ fn read_and_written_again(payload: &str, example: &str) -> Value {
         "health" => again::<Health>(example),
         "model" => again::<ModelState>(example),
         "detections" => again::<Detections>(example),
+        "event" => again::<ObjectEvent>(example),
         "response" => again::<Response>(example),
         "tune" => again::<Tune>(example),
         "request" => {

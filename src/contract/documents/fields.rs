@@ -37,8 +37,15 @@ fn required_names(schema: &Value) -> Vec<&str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// The schema itself, or what it refers to.
+/// Whether a schema is that of another one, or null.
+pub(super) fn may_be_null(schema: &Value) -> bool {
+    schema["anyOf"].as_array().is_some_and(|forms| forms.iter().any(|form| form["type"] == "null"))
+}
+
+/// The schema itself, or what it refers to, or what it is if it is not null.
 pub(super) fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let forms = schema["anyOf"].as_array();
+    let schema = forms.and_then(|forms| forms.iter().find(|form| form["type"] != "null")).unwrap_or(schema);
     let pointer = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
     pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
 }
@@ -49,8 +56,12 @@ fn add_fields(root: &Value, object: &Value, prefix: &str, fields: &mut Vec<Field
         let value = resolved(root, property);
         let path = format!("{prefix}{name}");
         let description = property["description"].as_str().unwrap_or_default();
-        let meaning = format!("{description}{}", words_in_text(value));
+        let words = [value, resolved(root, &value["items"])].map(words_in_text).concat();
+        let meaning = format!("{description}{words}");
         let mut form = form_of(root, value);
+        if may_be_null(property) {
+            form += OR_NULL;
+        }
         if !required_names(object).contains(&name) {
             // An optional field is left out where a required one would be null.
             form = format!("{}, or left out", form.trim_end_matches(OR_NULL));

@@ -27,7 +27,7 @@ fn with_generated_parts(manual: &str) -> String {
 
 fn fields_marker(payload: &str) -> String {
     let file = match payload {
-        "detections" | "response" | "tune" => payload,
+        "detections" | "event" | "response" | "tune" => payload,
         "request" => "documents/requests",
         _ => "bridge",
     };

@@ -6,7 +6,7 @@
 use super::files::{compare_json, path};
 use super::requests::AnyRequest;
 use crate::contract::{
-    Detections, Form, Health, Info, ModelState, Response, SCHEMA_VERSION, Spec, TOPICS, Tune,
+    Detections, Form, Health, Info, ModelState, ObjectEvent, Response, SCHEMA_VERSION, Spec, TOPICS, Tune,
 };
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, RestrictFormats};
@@ -32,6 +32,7 @@ pub(super) fn schema_of(name: &str) -> Value {
         "health" => root_schema::<Health>(),
         "model" => root_schema::<ModelState>(),
         "detections" => root_schema::<Detections>(),
+        "event" => root_schema::<ObjectEvent>(),
         "tune" => root_schema::<Tune>(),
         "request" => root_schema::<AnyRequest>(),
         "response" => root_schema::<Response>(),

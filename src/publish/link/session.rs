@@ -428,7 +428,11 @@ impl<'a> Session<'a> {
     /// A message is done with, whether it was sent or not.
     fn acknowledge(&self, token: Option<u64>) {
         if let Some(token) = token {
-            self.shared.outbox().acknowledge(token);
+            let is_waited_for = self.shared.outbox().acknowledge(token);
+            if is_waited_for {
+                // Where there is no room for it, the daemon looks once a second anyway.
+                let _ = self.news.try_send(LinkNews::Changed);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ fn house(front: &str) -> House {
 /// Takes other settings of the camera, which runs on.
 fn set(house: &mut House, ms: u64, front: &str) {
     let text = format!(
-        "[mqtt]\ndetections = \"always\"\nmax_rate = 60.0\n[cameras.front]\nkind = \"v4l2\"\n{front}"
+        "[mqtt]\ndetections = \"always\"\nmax_rate = 60.0\n[cameras.front]\nkind = \"v4l2\"\nmin_hits = 1\n{front}"
     );
     let settings: Settings = toml::from_str(&text).expect("settings");
     house.at(ms, Input::Settings(Box::new(numbered(settings, 0))));
@@ -36,6 +36,7 @@ fn labels_told(house: &House) -> Vec<(String, f64)> {
 }
 
 const BOX: [f32; 4] = [1.0, 2.0, 5.0, 8.0];
+const BESIDE: [f32; 4] = [6.0, 2.0, 9.0, 8.0];
 
 #[test]
 fn a_label_that_is_not_wanted_is_neither_told_nor_counted_and_has_no_topic() {
@@ -53,7 +54,7 @@ fn a_label_that_is_not_wanted_is_neither_told_nor_counted_and_has_no_topic() {
 #[test]
 fn the_count_of_a_label_that_is_wanted_no_more_is_taken_off_the_broker_and_the_camera_runs_on() {
     let mut house = house("");
-    show(&mut house, 100, &[found(0, 0.9, BOX), found(1, 0.8, BOX)]);
+    show(&mut house, 100, &[found(0, 0.9, BOX), found(1, 0.8, BESIDE)]);
     assert_eq!((house.text("front/person"), house.text("front/all")), (Some("1"), Some("2")));
     set(&mut house, 200, "labels = [\"cat\"]\n");
     let forgotten: Vec<String> = house
@@ -66,7 +67,7 @@ fn the_count_of_a_label_that_is_wanted_no_more_is_taken_off_the_broker_and_the_c
         .collect();
     assert_eq!(forgotten, ["front/person"]);
     assert_eq!((house.text("front/cat"), house.text("front/all")), (Some("1"), Some("1")), "counts go on");
-    show(&mut house, 300, &[found(0, 0.9, BOX), found(1, 0.8, BOX)]);
+    show(&mut house, 300, &[found(0, 0.9, BOX), found(1, 0.8, BESIDE)]);
     assert_eq!((house.text("front/person"), house.text("front/all")), (None, Some("1")));
 }
 
@@ -146,7 +147,11 @@ fn objects_are_counted_in_the_zone_in_which_they_stand() {
     );
     // The first one's head is in the zone of the second and its feet are not; the other way round.
     let (outside, inside) = ([1.0, 0.0, 3.0, 4.9], [6.0, 1.0, 8.0, 6.0]);
-    show(&mut house, 100, &[found(0, 0.9, outside), found(0, 0.8, inside), found(1, 0.7, inside)]);
+    show(
+        &mut house,
+        100,
+        &[found(0, 0.9, outside), found(0, 0.8, inside), found(1, 0.7, [3.5, 1.0, 5.5, 6.0])],
+    );
     assert_eq!(house.text("front/zone/drive/person"), Some("1"));
     assert_eq!(house.text("front/zone/drive/cat"), None, "the zone is for persons");
     assert_eq!((house.text("front/person"), house.text("front/cat")), (Some("2"), Some("1")));
