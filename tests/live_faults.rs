@@ -17,7 +17,7 @@ fn person(folder: &Path) -> String {
     std::fs::create_dir_all(&pictures).expect("a folder");
     std::fs::copy(Path::new(ROOT).join("examples/pictures/astronaut.jpg"), pictures.join("a.jpg"))
         .expect("copied");
-    format!("[cameras.album]\nkind = \"replay\"\npath = \"{}\"\nfps = 5\n", pictures.display())
+    format!("[cameras.album]\nkind = \"replay\"\npath = \"{}\"\nfps = 5\nmin_hits = 1\n", pictures.display())
 }
 
 fn replace(path: &Path, from: &str, to: &str) {

@@ -9,7 +9,7 @@ use program::{Daemon, PICTURES, ROOT, config, folder, output};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use std::path::Path;
 
-const BEFORE: &str = "labels = [\"person\"]\n\
+const BEFORE: &str = "labels = [\"person\"]\nmin_hits = 1\n\
     [cameras.album.zones.floor]\npoints = [[0, 0], [1, 0], [1, 1], [0, 1]]\n\
     [cameras.album.masks.left]\nhides = \"picture\"\nmin_overlap = 1.0\n\
     points = [[0, 0], [0.25, 0], [0.25, 1], [0, 1]]\n\
