@@ -61,8 +61,12 @@ fn merge(layers: &[Vec<Entry<'_>>]) -> Result<Settings, SettingsError> {
     let mut builder = config::Config::builder().add_source(cameras.as_layer());
     for entries in layers {
         let mut layer = Layer::default();
-        for entry in entries.iter().filter(|entry| !matches!(entry.given, Given::Section)) {
-            layer.insert(&entry.path, check(entry, &cameras)?);
+        for entry in entries {
+            match entry.given {
+                // It exists although no key may stand in it: the name of a rule is looked up in the model's labels.
+                Given::Section => layer.insert_section(&entry.path),
+                Given::Toml(..) | Given::Text(_) => layer.insert(&entry.path, check(entry, &cameras)?),
+            }
         }
         builder = builder.add_source(layer);
     }
@@ -270,21 +274,27 @@ impl Layer {
     fn insert(&mut self, path: &[String], value: Value) {
         insert(&mut self.0, path, value);
     }
+
+    /// An empty table at `path`, unless one is there.
+    fn insert_section(&mut self, path: &[String]) {
+        section(&mut self.0, path);
+    }
 }
 
 fn insert(into: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [name] => {
-            into.insert(name.clone(), value);
-        }
-        [name, rest @ ..] => {
-            let below =
-                into.entry(name.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
-            if let ValueKind::Table(below) = &mut below.kind {
-                insert(below, rest, value);
-            }
-        }
+    let Some((name, above)) = path.split_last() else { return };
+    if let Some(table) = section(into, above) {
+        table.insert(name.clone(), value);
+    }
+}
+
+/// The table at `path`, made if need be; none where a value stands in its way.
+fn section<'a>(within: &'a mut Map<String, Value>, path: &[String]) -> Option<&'a mut Map<String, Value>> {
+    let Some((name, rest)) = path.split_first() else { return Some(within) };
+    let below = within.entry(name.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+    match &mut below.kind {
+        ValueKind::Table(below) => section(below, rest),
+        _ => None,
     }
 }
 

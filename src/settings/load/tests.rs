@@ -596,3 +596,32 @@ fn what_is_no_section_below_a_camera_is_refused() {
         assert!(error.starts_with(says), "{error}");
     }
 }
+
+/// What a section is called is judged, whether or not a key stands in it.
+#[test]
+fn a_section_without_keys_is_there() {
+    let settings =
+        with_file(&below("[cameras.front.rules.persn]\n[cameras.front.rules.person]\nmin_size = 0.1\n"), &[]);
+    let rules = settings.expect("labels are judged by the model").cameras["front"].rules.clone();
+    assert_eq!(rules.keys().collect::<Vec<_>>(), ["persn", "person"]);
+    assert_eq!((rules["persn"].min_size, rules["person"].min_size), (0.0, 0.1));
+    let inline = with_file(&below("rules = { persn = {} }\n"), &[]).expect("valid");
+    assert!(inline.cameras["front"].rules.contains_key("persn"));
+    assert!(with_file("[mqtt]\n[cameras]\n", &[]).is_ok());
+    for (text, says) in [
+        ("[mqttt]\n".to_owned(), "r.toml:1: unknown key mqttt; "),
+        ("[mqtt.tls_options]\n".to_owned(), "r.toml:1: unknown key mqtt.tls_options; "),
+        (below("[cameras.front.rule]\n"), "r.toml:3: unknown key cameras.front.rule; "),
+        (below("[cameras.front.rule.person]\n"), "r.toml:3: unknown key cameras.front.rule; "),
+        (
+            below("[cameras.front.rules.person.size]\n"),
+            "r.toml:3: unknown key cameras.front.rules.person.size; ",
+        ),
+        (below("[cameras.front.zones.drive]\n"), "r.toml:3: cameras.front.zones.drive.points is missing"),
+        (below("[cameras.front.lines.gate]\n"), "r.toml:3: cameras.front.lines.gate.points is missing"),
+        (below("[cameras.front.masks.sky]\n"), "r.toml:3: cameras.front.masks.sky.points is missing"),
+    ] {
+        let error = refused(&text, &[]);
+        assert!(error.starts_with(says), "{error}");
+    }
+}
