@@ -7,6 +7,7 @@
 mod float;
 mod graph;
 mod leftover;
+mod measured;
 mod normal;
 mod plan;
 mod qoperator;
@@ -20,6 +21,7 @@ use crate::kernels::Isa;
 use crate::model::{Manifest, ModelError, ModelFile, Tap, one_line};
 use float::Float;
 use graph::Refusal;
+use measured::{Measured, frame_time};
 use plan::{Plan, Value};
 use prost::Message;
 use std::sync::Arc;
@@ -29,7 +31,8 @@ use wanted::{Output, Wanted};
 /// Which arithmetic to run a model in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// INT8 where the graph and this CPU have it, else float.
+    /// INT8 where the graph and this CPU have it, else float. Where nodes of an INT8 graph have no integer form,
+    /// both are timed on one thread, and the faster is taken.
     #[default]
     Best,
     /// Float, through tract.
@@ -46,6 +49,8 @@ pub struct Engine {
     wanted: Wanted,
     /// Why it is not INT8, where it is not.
     float_because: Option<String>,
+    /// Both times, where the choice was measured.
+    measured: Option<Measured>,
 }
 
 #[derive(Clone)]
@@ -174,17 +179,23 @@ impl Engine {
             }
             Ok(plan)
         });
+        let float = |because: &str| {
+            let kind = Kind::Float(Arc::new(Float::load(file, proto, shape)?));
+            Ok(Self::of(kind, Some(one_line(because))))
+        };
         match int8 {
             Ok(plan) => {
-                Ok(Self { kind: Kind::Int8(Arc::new(plan)), wanted: Wanted::default(), float_because: None })
+                let mixed = arithmetic == Arithmetic::Best && !plan.leftovers.is_empty();
+                let int8 = Self::of(Kind::Int8(Arc::new(plan)), None);
+                Ok(if mixed { faster(&file.path, int8, || float("faster here than INT8")) } else { int8 })
             }
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
-            Err(reason) => {
-                let float = Float::load(file, proto, shape)?;
-                let float_because = Some(one_line(&reason));
-                Ok(Self { kind: Kind::Float(Arc::new(float)), wanted: Wanted::default(), float_because })
-            }
+            Err(reason) => float(&reason),
         }
+    }
+
+    fn of(kind: Kind, float_because: Option<String>) -> Self {
+        Self { kind, wanted: Wanted::default(), float_because, measured: None }
     }
 
     /// Names and shapes `[1, channels, height, width]` of the file's outputs, in its order.
@@ -220,8 +231,11 @@ impl Engine {
     /// What it runs in, for people: the instruction set, or why it is float.
     #[must_use]
     pub fn arithmetic(&self) -> String {
+        let measured = self.measured.map_or_else(String::new, |measured| format!("; {}", measured.words()));
         match &self.kind {
-            Kind::Float(_) => format!("float ({})", self.float_because.as_deref().unwrap_or_default()),
+            Kind::Float(_) => {
+                format!("float ({}{measured})", self.float_because.as_deref().unwrap_or_default())
+            }
             Kind::Int8(plan) => {
                 let all = plan.macs + plan.leftovers.iter().map(|node| node.macs).sum::<u64>();
                 // Rounded down, so that 100 % means every multiply-add.
@@ -231,7 +245,7 @@ impl Engine {
                     n => format!("; nodes in float: {n}"),
                 };
                 format!(
-                    "INT8, {}: {share} % of {:.0} million multiply-adds{nodes}",
+                    "INT8, {}: {share} % of {:.0} million multiply-adds{nodes}{measured}",
                     plan.isa(),
                     all as f64 / 1e6
                 )
@@ -383,6 +397,30 @@ impl Session {
             _ => unreachable!("a session's memory is made for its engine"),
         }
     }
+}
+
+/// Of a mixed graph the form that is faster here. A form that cannot be built or run is not.
+fn faster(path: &str, mut mixed: Engine, float: impl FnOnce() -> Result<Engine, ModelError>) -> Engine {
+    // The session of the one is gone before the other is built: both together may be more than there is.
+    let mixed_time = frame_time(&mixed);
+    let timed = caught(|| float().ok().and_then(|float| frame_time(&float).ok().map(|time| (float, time))));
+    let Ok(Some((mut float, float_time))) = timed else { return mixed };
+    let mixed_time = match mixed_time {
+        Ok(time) => time,
+        Err(reason) => {
+            float.float_because = Some(one_line(&reason));
+            return float;
+        }
+    };
+    let measured = Measured { mixed: mixed_time, float: float_time };
+    (mixed.measured, float.measured) = (Some(measured), Some(measured));
+    let chosen = if measured.prefers_int8() { mixed } else { float };
+    tracing::info!(
+        model = path,
+        runs_in = chosen.arithmetic(),
+        "a mixed model was timed in both arithmetics"
+    );
+    chosen
 }
 
 /// Writes `values`, of `shape` `[1, channels, height, width]` where the input takes codes, into an input;

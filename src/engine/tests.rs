@@ -351,6 +351,46 @@ fn nodes_without_an_integer_form_run_in_float_between_the_others() {
     }
 }
 
+/// Milliseconds after `word` in what an engine says of its arithmetic.
+fn told_ms(arithmetic: &str, word: &str) -> f64 {
+    let after = arithmetic.split(word).nth(1).unwrap_or_else(|| panic!("{arithmetic}"));
+    after.split(' ').next().and_then(|ms| ms.parse().ok()).unwrap_or_else(|| panic!("{arithmetic}"))
+}
+
+#[test]
+fn a_mixed_graph_runs_in_what_was_faster_and_says_both_times() {
+    let file = leftovers();
+    if Isa::best() == Isa::SCALAR {
+        return;
+    }
+    let (engine, outputs) = run(&file, Arithmetic::Best);
+    let said = engine.arithmetic();
+    let (int8, float) = (told_ms(&said, "timed here: INT8 "), told_ms(&said, "a frame, float "));
+    let chosen = if said.starts_with("INT8") { Arithmetic::Int8(Isa::best()) } else { Arithmetic::Float };
+    // The times are told in tenths of a millisecond.
+    assert!(if said.starts_with("INT8") { int8 <= float } else { float <= int8 }, "{said}");
+    assert_eq!(said.starts_with("float"), engine.leftovers().is_empty(), "{said}");
+    let (same, expected) = run(&file, chosen);
+    assert!(!same.arithmetic().contains("timed"), "{}", same.arithmetic());
+    for (found, expected) in outputs.iter().zip(&expected) {
+        assert_eq!(values(found), values(expected), "{said}");
+    }
+    // Where all of it is INT8, or one was asked for, nothing is timed.
+    let whole = run(&plain(Form::default()), Arithmetic::Best).0.arithmetic();
+    assert!(whole.starts_with("INT8") && !whole.contains("timed"), "{whole}");
+}
+
+#[test]
+fn of_a_mixed_graph_the_form_that_cannot_run_is_not_chosen() {
+    let load = |arithmetic| Engine::load_any(&leftovers(), arithmetic).expect("loads");
+    let mixed = || load(Arithmetic::Int8(Isa::best()));
+    let broken = |reason: &str| crate::model::ModelError::Graph { path: "m".into(), reason: reason.into() };
+    let kept = super::faster("m", mixed(), || Err(broken("too large")));
+    assert!(!kept.leftovers().is_empty() && kept.measured.is_none());
+    let kept = super::faster("m", mixed(), || panic!("an index"));
+    assert!(!kept.leftovers().is_empty() && kept.measured.is_none());
+}
+
 /// A maximum whose result has another scale, and a result with two quantisers.
 fn maximum() -> ModelFile {
     let mut w = Writer::new(Form::default());
