@@ -33,6 +33,12 @@ fn a_broker_that_grants_all_is_well_and_nothing_is_left_behind() {
     let heard = listener.until("end", 5);
     let lies: Vec<_> = heard.iter().filter(|line| line.contains("online")).collect();
     assert!(lies.is_empty(), "{heard:?}");
+    // Whether other topics are granted is asked without a message there.
+    let known = ["/status", "/set", "/request/info", "end"];
+    let topic = |line: &str| line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let others: Vec<_> =
+        heard.iter().filter(|line| !known.iter().any(|end| topic(line).ends_with(end))).collect();
+    assert!(others.is_empty(), "{others:?}");
     assert_eq!(broker.retained(), Vec::<String>::new());
 }
 
@@ -47,6 +53,15 @@ fn rights_that_are_missing_are_named() {
         ),
         ("topic readwrite other/#", format!("publishing to {topics}/status (NotAuthorized)")),
         ("topic readwrite retinad/n/+", format!("publishing to {topics}/album/status (NotAuthorized)")),
+        ("topic readwrite retinad/n/+", format!("publishing to {topics}/bridge/info (NotAuthorized)")),
+        (
+            "topic readwrite retinad/n/#\ntopic deny retinad/n/bridge/info",
+            format!("does not grant retinad-n: publishing to {topics}/bridge/info (NotAuthorized)\n"),
+        ),
+        (
+            "topic readwrite retinad/n/#\ntopic deny retinad/n/+/detections",
+            format!("does not grant retinad-n: publishing to {topics}/album/detections (NotAuthorized)\n"),
+        ),
     ] {
         let folder = folder();
         let acl = folder.path().join("acl");

@@ -194,7 +194,7 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
                 found.client_id, found.commands
             );
             print::result("broker", true, &words);
-            say_of_running_daemon(&found);
+            say_what_was_not_tried(&found);
         }
         Ok(found) => {
             let words = format!(
@@ -207,7 +207,7 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
                 "let this user read and write there, in Mosquitto's acl_file: topic readwrite {tree}"
             );
             failed.add("broker", Exit::Unreachable, "", &words, &next);
-            say_of_running_daemon(&found);
+            say_what_was_not_tried(&found);
         }
         Err(error) => {
             let user =
@@ -220,7 +220,13 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
 }
 
 /// What was not tried, and why.
-fn say_of_running_daemon(found: &Rehearsal) {
+fn say_what_was_not_tried(found: &Rehearsal) {
+    if found.untold {
+        say!(
+            "            it cannot say whether it takes a message (that needs MQTT 5 with QoS 2), so only the"
+        );
+        say!("            status topics were tried; where an access list denies others, they stay empty");
+    }
     if found.daemon_runs {
         say!("            a retinad runs as this node, and two clients with one id throw each other out;");
         say!("            so its own client id and last will were not tried");

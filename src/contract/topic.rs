@@ -5,6 +5,7 @@
 //! placeholders, parsing matches against it, and a subscription replaces each placeholder by `+`.
 
 use super::slug::{RESERVED_CAMERAS, RESERVED_LABELS};
+use crate::verb::Verb;
 use std::fmt;
 use std::sync::Arc;
 
@@ -137,6 +138,8 @@ const fn planned(
     Spec { kind, pattern, way, form, max_bytes, when, built: false }
 }
 
+/// What the patterns of a camera's topics begin with.
+const CAMERA: &str = "<cam>/";
 /// The placeholder that stands for one level or two.
 const VERB: &str = "<verb>";
 /// Most bytes of each level of a verb.
@@ -248,6 +251,22 @@ impl Topic {
     #[must_use]
     pub fn of_verb(kind: Kind, verb: &Arc<str>) -> Self {
         Self::filled(kind, [Some(Arc::clone(verb)), None, None])
+    }
+
+    /// One topic of every kind that this version sends: of the node, a response to `info`, and of `camera`
+    /// those that name nothing beside it.
+    #[must_use]
+    pub fn of_each_kind_sent(camera: Option<&Arc<str>>) -> Vec<Self> {
+        let sent = TOPICS.iter().filter(|spec| spec.built && matches!(spec.way, Way::Out(_)));
+        let topic = |spec: &Spec| match (spec.kind, spec.pattern.matches('<').count()) {
+            (Kind::Response, _) => Some(Self::of_verb(spec.kind, &Arc::from(Verb::Info.spec().name))),
+            (kind, 0) => Some(Self::of_node(kind)),
+            (kind, 1) if spec.pattern.starts_with(CAMERA) => {
+                camera.map(|camera| Self::of_camera(kind, camera))
+            }
+            _ => None,
+        };
+        sent.filter_map(topic).collect()
     }
 
     fn filled(kind: Kind, names: [Option<Arc<str>>; 3]) -> Self {

@@ -103,6 +103,7 @@ enum Order {
     Subscribe { id: u16, filters: Vec<String>, kept_too: bool },
     Unsubscribe { id: u16, filter: String },
     Publish { topic: String, payload: Vec<u8>, retain: bool, id: Option<u16> },
+    Propose { topic: String, id: u16 },
     Disconnect,
 }
 
@@ -169,6 +170,11 @@ impl Connection {
     /// Publishes, with QoS 1 where there is a packet id.
     pub fn publish(&self, topic: String, payload: Vec<u8>, retain: bool, id: Option<u16>) -> Taken {
         self.orders.try_send(Order::Publish { topic, payload, retain, id }).is_ok()
+    }
+
+    /// Asks whether an empty message would be taken, without sending one: [`Writer::propose`].
+    pub fn propose(&self, topic: String, id: u16) -> Taken {
+        self.orders.try_send(Order::Propose { topic, id }).is_ok()
     }
 
     /// Says goodbye once everything else is sent.
@@ -499,6 +505,7 @@ impl Loop<'_> {
             Order::Publish { topic, payload, retain, id } => {
                 self.writer.publish(&topic, payload, retain, id, waiting);
             }
+            Order::Propose { topic, id } => self.writer.propose(&topic, id, waiting),
             Order::Disconnect => {
                 self.writer.disconnect(waiting);
                 self.leaving = true;

@@ -35,6 +35,9 @@ pub struct Rehearsal {
     pub refused: Vec<String>,
     /// Filters of commands and requests whose subscription was granted.
     pub commands: usize,
+    /// The broker has no word for a message that it does not take, so that of topics other than `status` nobody
+    /// knows.
+    pub untold: bool,
 }
 
 /// Connects, subscribes and publishes as the daemon does. `daemon_runs`: one is known to run under these
@@ -66,7 +69,7 @@ async fn rehearse_twice(options: &PublisherOptions, daemon_runs: bool) -> Result
             look.try_publishing(&status, "online", &mut refused).await?;
         }
         look.leave().await;
-        return Ok(Rehearsal { client_id: stand_in, daemon_runs: true, refused, commands });
+        return Ok(Rehearsal { client_id: stand_in, daemon_runs: true, refused, commands, untold: false });
     }
     look.leave().await;
     let mut client = Client::connect(options, options.client_id(), true).await?;
@@ -78,8 +81,9 @@ async fn rehearse_twice(options: &PublisherOptions, daemon_runs: bool) -> Result
     if refused.is_empty() {
         client.try_commands(options, &mut refused).await?;
     }
+    let untold = !client.try_other_topics(options, &mut refused).await?;
     client.leave().await;
-    Ok(Rehearsal { client_id: options.client_id(), daemon_runs: false, refused, commands })
+    Ok(Rehearsal { client_id: options.client_id(), daemon_runs: false, refused, commands, untold })
 }
 
 impl PublisherOptions {
@@ -88,6 +92,14 @@ impl PublisherOptions {
         let of_cameras = self.cameras.iter().map(|camera| Topic::of_camera(Kind::CameraStatus, camera));
         let topics = std::iter::once(Topic::of_node(Kind::Status)).chain(of_cameras);
         topics.map(|topic| self.names().full(&topic)).collect()
+    }
+
+    /// Full names of a topic of every other kind, of the first camera where it is a camera's.
+    fn others(&self) -> Vec<String> {
+        let statuses = self.statuses();
+        let topics = Topic::of_each_kind_sent(self.cameras.first());
+        let named = topics.iter().map(|topic| self.names().full(topic));
+        named.filter(|topic| !statuses.contains(topic)).collect()
     }
 }
 
@@ -248,6 +260,30 @@ impl Client {
         self.wait(ON_ITS_WAY, |client| client.heard.contains_key(topic)).await?;
         self.heard.remove(topic);
         Ok(granted)
+    }
+
+    /// Whether the broker would take the messages of other topics: asked without sending any, since nothing that
+    /// could be sent there would be true. False if it could not be asked about all of them.
+    async fn try_other_topics(
+        &mut self,
+        options: &PublisherOptions,
+        refused: &mut Vec<String>,
+    ) -> Result<bool, Failure> {
+        let topics = options.others();
+        // Each one that is taken counts as under way until we leave.
+        let most = if self.welcome.holds { self.welcome.receive_max } else { 0 };
+        let all = topics.len() <= most;
+        for topic in topics.into_iter().take(most) {
+            let id = self.next_id();
+            self.connection.propose(topic.clone(), id);
+            self.wait(ANSWER, |client| client.acknowledged.contains_key(&id)).await?;
+            match self.acknowledged.remove(&id) {
+                Some(None) => {}
+                Some(Some(reason)) => refused.push(format!("publishing to {topic} ({reason})")),
+                None => refused.push(format!("publishing to {topic} is not acknowledged")),
+            }
+        }
+        Ok(all)
     }
 
     /// Brokers may grant a subscription and deliver nothing, so an empty command and an empty request must

@@ -65,6 +65,8 @@ pub(super) struct Welcome {
     pub retains: bool,
     /// Whether it takes QoS 1.
     pub acknowledges: bool,
+    /// Whether it takes QoS 2, and says why a message is not taken.
+    pub holds: bool,
     /// Seconds that it asks for in place of ours.
     pub keep_alive: Option<u16>,
 }
@@ -263,6 +265,7 @@ fn of_three(packet: v4::Packet) -> Option<Packet> {
                 receive_max: usize::from(u16::MAX),
                 retains: true,
                 acknowledges: true,
+                holds: false,
                 keep_alive: None,
             })
         }
@@ -305,6 +308,14 @@ fn of_five(packet: v5::Packet) -> Option<Packet> {
             let refusal = (!taken).then(|| with_words(&format!("{:?}", ack.reason), reason));
             Packet::Acknowledged { id: ack.pkid, refusal }
         }
+        // Of a message of QoS 2: it is held until it is released.
+        v5::Packet::PubRec(ack) => {
+            let taken =
+                matches!(ack.reason, v5::PubRecReason::Success | v5::PubRecReason::NoMatchingSubscribers);
+            let reason = ack.properties.and_then(|of| of.reason_string);
+            let refusal = (!taken).then(|| with_words(&format!("{:?}", ack.reason), reason));
+            Packet::Acknowledged { id: ack.pkid, refusal }
+        }
         v5::Packet::Publish(message) if message.qos != five::QoS::ExactlyOnce => Packet::Message(Message {
             topic: String::from_utf8_lossy(&message.topic).into_owned(),
             payload: message.payload.to_vec(),
@@ -336,6 +347,7 @@ fn of_connack(ack: v5::ConnAck) -> Packet {
                 receive_max: usize::from(receive_max.max(1)),
                 retains: of.and_then(|of| of.retain_available) != Some(0),
                 acknowledges: of.and_then(|of| of.max_qos) != Some(0),
+                holds: of.and_then(|of| of.max_qos).is_none_or(|most| most > 1),
                 keep_alive: of.and_then(|of| of.server_keep_alive),
             })
         }
@@ -458,6 +470,15 @@ impl Writer {
                 put(v5::Packet::Publish(message).write(into, None).is_ok());
             }
         }
+    }
+
+    /// Hands over an empty message of QoS 2, not retained. The broker answers whether it takes it, and a broker
+    /// that sends it on no earlier than it must never does: nobody releases it, and the session ends with the
+    /// connection. For a broker of MQTT 5 that [holds](Welcome::holds) messages.
+    pub fn propose(&self, topic: &str, id: u16, into: &mut BytesMut) {
+        let mut message = v5::Publish::new(topic, five::QoS::ExactlyOnce, Vec::new(), None);
+        message.pkid = id;
+        put(v5::Packet::Publish(message).write(into, None).is_ok());
     }
 
     pub fn acknowledge(&self, id: u16, into: &mut BytesMut) {
