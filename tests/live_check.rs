@@ -25,7 +25,7 @@ fn a_broker_that_grants_all_is_well_and_nothing_is_left_behind() {
     let listener = Listener::start(broker.port);
     let (code, said) = checked(&config(folder.path(), broker.port, PICTURES));
     assert!(
-        said.contains("ok") && said.contains("as retinad-n: publishing and 4 subscriptions granted"),
+        said.contains("ok") && said.contains("as retinad-n: publishing and 5 subscriptions granted"),
         "{said}"
     );
     assert_eq!(code, Some(0), "{said}");
@@ -197,7 +197,7 @@ fn the_access_list_of_the_manual_is_enough_for_check_and_run() {
     let settings = settings(broker.port);
     let (code, said) = checked(&settings);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("publishing and 4 subscriptions granted"), "{said}");
+    assert!(said.contains("publishing and 5 subscriptions granted"), "{said}");
     // What is tried is what runs: the daemon is online, and another user's command reaches it.
     let daemon = Daemon::start(&settings);
     daemon.logged("connected to the broker", 20);

@@ -7,6 +7,7 @@
 mod bridge;
 mod command;
 mod detections;
+pub mod discovery;
 #[cfg(test)]
 mod documents;
 mod event;

@@ -95,6 +95,8 @@ pub enum Form {
     Json(&'static str),
     /// A JPEG file.
     Jpeg,
+    /// One JSON object whose form is Home Assistant's.
+    Discovery,
 }
 
 /// One row of the contract.
@@ -142,6 +144,8 @@ const fn planned(
 const CAMERA: &str = "<cam>/";
 /// The placeholder that stands for one level or two.
 const VERB: &str = "<verb>";
+/// First level of Home Assistant's topics, unless the settings say otherwise.
+const HOME_ASSISTANT: &str = "homeassistant";
 /// Most bytes of each level of a verb.
 const MAX_VERB_LEVEL: usize = 32;
 
@@ -184,9 +188,9 @@ pub const TOPICS: [Spec; 27] = [
     planned(Kind::SnapshotsState, "<cam>/snapshots/state", STATE, Form::Text, 3, "on connect and after every command"),
     planned(Kind::Snapshot, "<cam>/snapshot", PICTURE, Form::Jpeg, 200 * KIB, "on request"),
     planned(Kind::LabelSnapshot, "<cam>/<label>/snapshot", PICTURE, Form::Jpeg, 100 * KIB, "best view of an object"),
-    planned(Kind::HomeAssistantDevice, "/homeassistant/device/<id>/config", STATE, Form::Json("discovery"), 64 * KIB,
+    row(Kind::HomeAssistantDevice, "/homeassistant/device/<id>/config", STATE, Form::Discovery, 128 * KIB,
         "on connect, on Home Assistant's birth, and when cameras or labels change"),
-    planned(Kind::HomeAssistantStatus, "/homeassistant/status", Way::In(0), Form::Text, 16, "Home Assistant's birth and will"),
+    row(Kind::HomeAssistantStatus, "/homeassistant/status", Way::In(0), Form::Text, 16, "Home Assistant's birth and will"),
     row(Kind::LineRight, "<cam>/line/<line>/<label>/right", STATE, Form::Text, 20,
         "objects of the label that crossed the line from left to right since the daemon was started, on change"),
     row(Kind::LineLeft, "<cam>/line/<line>/<label>/left", STATE, Form::Text, 20, "the same from right to left"),
@@ -247,6 +251,18 @@ impl Topic {
         Self::filled(kind, [camera, line, label_slug].map(|name| Some(Arc::clone(name))))
     }
 
+    /// `<cam>/<label>/snapshot`.
+    #[must_use]
+    pub fn label_snapshot(camera: &Arc<str>, label_slug: &Arc<str>) -> Self {
+        Self::filled(Kind::LabelSnapshot, [Some(Arc::clone(camera)), Some(Arc::clone(label_slug)), None])
+    }
+
+    /// Where Home Assistant is told of the device with this id.
+    #[must_use]
+    pub fn device(id: &str) -> Self {
+        Self::filled(Kind::HomeAssistantDevice, [Some(Arc::from(id)), None, None])
+    }
+
     /// `bridge/request/<verb>` or `bridge/response/<verb>`; a verb has one level or two.
     #[must_use]
     pub fn of_verb(kind: Kind, verb: &Arc<str>) -> Self {
@@ -285,6 +301,12 @@ impl Topic {
     #[must_use]
     pub fn spec(&self) -> &'static Spec {
         self.kind.spec()
+    }
+
+    /// What stands for the pattern's placeholders, in order.
+    #[must_use]
+    pub fn names(&self) -> &[Option<Arc<str>>; 3] {
+        &self.names
     }
 
     /// The camera that it is about, if any.
@@ -329,20 +351,34 @@ impl fmt::Display for Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     prefix: String,
+    /// The first levels of Home Assistant's topics.
+    home_assistant: String,
 }
 
 impl Names {
     /// For `<base>/<node>/`.
     #[must_use]
     pub fn new(base: &str, node: &str) -> Self {
-        Self { prefix: format!("{base}/{node}") }
+        Self { prefix: format!("{base}/{node}"), home_assistant: HOME_ASSISTANT.to_owned() }
+    }
+
+    /// The same where Home Assistant's topics stand below `prefix`.
+    #[must_use]
+    pub fn with_home_assistant(self, prefix: &str) -> Self {
+        Self { home_assistant: prefix.to_owned(), ..self }
+    }
+
+    /// From `/homeassistant/...` of a pattern, or of a topic, to where it stands on the broker.
+    fn from_root(&self, spelled: &str) -> String {
+        let below = spelled.trim_start_matches('/').strip_prefix(HOME_ASSISTANT).unwrap_or_default();
+        format!("{}{below}", self.home_assistant)
     }
 
     /// A topic's full name on the broker.
     #[must_use]
     pub fn full(&self, topic: &Topic) -> String {
         if topic.spec().pattern.starts_with('/') {
-            topic.to_string()
+            self.from_root(&topic.to_string())
         } else {
             format!("{}/{topic}", self.prefix)
         }
@@ -353,7 +389,10 @@ impl Names {
     pub fn parse(&self, full: &str) -> Option<Topic> {
         match full.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/')) {
             Some(rest) => parse_levels(rest, false),
-            None => parse_levels(full, true),
+            None => {
+                let below = full.strip_prefix(&self.home_assistant)?.strip_prefix('/')?;
+                parse_levels(&format!("{HOME_ASSISTANT}/{below}"), true)
+            }
         }
     }
 
@@ -368,7 +407,23 @@ impl Names {
             .map(|level| if level.starts_with('<') { "+" } else { level })
             .collect();
         let relative = levels.join("/");
-        relative.strip_prefix('/').map_or_else(|| format!("{}/{relative}", self.prefix), str::to_owned)
+        if relative.starts_with('/') {
+            self.from_root(&relative)
+        } else {
+            format!("{}/{relative}", self.prefix)
+        }
+    }
+
+    /// A subscription to everything of this node.
+    #[must_use]
+    pub fn of_node(&self) -> String {
+        format!("{}/#", self.prefix)
+    }
+
+    /// Whether this full name stands below this node's.
+    #[must_use]
+    pub fn is_of_node(&self, full: &str) -> bool {
+        full.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Subscriptions to the requests of every verb, those of one level and of two.
@@ -487,6 +542,12 @@ mod tests {
     fn a_filter_has_a_plus_for_each_name() {
         assert_eq!(Names::new("r", "+").filter(Kind::Detections), "r/+/+/detections");
         assert_eq!(Names::new("r", "n").filter(Kind::HomeAssistantStatus), "homeassistant/status");
+        let elsewhere = Names::new("r", "n").with_home_assistant("ha/disc");
+        assert_eq!(elsewhere.filter(Kind::HomeAssistantStatus), "ha/disc/status");
+        let device = Topic::device("retinad_n");
+        assert_eq!(elsewhere.full(&device), "ha/disc/device/retinad_n/config");
+        assert_eq!(elsewhere.parse("ha/disc/device/retinad_n/config"), Some(device));
+        assert_eq!(elsewhere.parse("homeassistant/status"), None);
     }
 
     #[test]

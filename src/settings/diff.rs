@@ -44,6 +44,8 @@ impl Settings {
         diff.add("", self.changed_keys(new), embedded);
         diff.add("detector.", DetectorSettings::changed_keys(detector, &new.detector), embedded);
         diff.add("mqtt.", MqttSettings::changed_keys(mqtt, &new.mqtt), embedded);
+        let home_assistant = mqtt.homeassistant.changed_keys(&new.mqtt.homeassistant);
+        diff.add("mqtt.homeassistant.", home_assistant, embedded);
         diff.add("health.", HealthSettings::changed_keys(health, &new.health), embedded);
         diff.add("samples.", SamplesSettings::changed_keys(samples, &new.samples), embedded);
         diff.add("tune.", TuneSettings::changed_keys(tune, &new.tune), embedded);

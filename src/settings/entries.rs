@@ -145,7 +145,12 @@ impl<'a> Found<'a, '_> {
         self.push(above, name, Given::Section);
         let above: Vec<&str> = above.iter().copied().chain([name.get_ref().as_ref()]).collect();
         for (key, value) in keys {
-            self.value(&above, key, value);
+            match value.get_ref() {
+                DeValue::Table(below) if keys::subsection(&above.join("."), key.get_ref()).is_some() => {
+                    self.section(&above, key, below);
+                }
+                _ => self.value(&above, key, value),
+            }
         }
     }
 

@@ -96,7 +96,7 @@ impl TakesEffect {
 /// A group of keys.
 #[derive(Debug)]
 pub struct Section {
-    /// Its name in the file; empty for the keys above all sections.
+    /// Its name in the file, which may be one below another; empty for the keys above all sections.
     pub name: &'static str,
     /// What it is about, as lines of a comment.
     pub about: &'static str,
@@ -105,14 +105,26 @@ pub struct Section {
 }
 
 /// The sections that are not cameras, in the order of the documents.
-pub const SECTIONS: [Section; 6] = [
+pub const SECTIONS: [Section; 7] = [
     Section { name: "", about: super::Settings::ABOUT, keys: super::Settings::KEYS },
     Section { name: "detector", about: super::DetectorSettings::ABOUT, keys: super::DetectorSettings::KEYS },
     Section { name: "mqtt", about: super::MqttSettings::ABOUT, keys: super::MqttSettings::KEYS },
+    Section {
+        name: "mqtt.homeassistant",
+        about: super::HomeAssistantSettings::ABOUT,
+        keys: super::HomeAssistantSettings::KEYS,
+    },
     Section { name: "health", about: super::HealthSettings::ABOUT, keys: super::HealthSettings::KEYS },
     Section { name: "samples", about: super::SamplesSettings::ABOUT, keys: super::SamplesSettings::KEYS },
     Section { name: "tune", about: super::TuneSettings::ABOUT, keys: super::TuneSettings::KEYS },
 ];
+
+/// The section below `section` that is called `name`, if there is one.
+#[must_use]
+pub fn subsection(section: &str, name: &str) -> Option<&'static Section> {
+    let is_it = |known: &&Section| known.name.split_once('.') == Some((section, name));
+    SECTIONS.iter().find(is_it)
+}
 
 /// The name of the section that holds the cameras, `[cameras.<id>]`.
 pub const CAMERAS: &str = "cameras";

@@ -108,7 +108,12 @@ fn find(entry: &Entry<'_>, cameras: &Cameras) -> Result<&'static Key, SettingsEr
             return Err(not_a_section(entry));
         }
         [name] => ("", name),
+        [section, name] if keys::subsection(section, name).is_some() => return Err(not_a_section(entry)),
         [section, name] if !section.is_empty() => (section, name),
+        [section, below, name] => match keys::subsection(section, below) {
+            Some(section) => (section.name, name),
+            None => return Err(unknown(entry, top_level())),
+        },
         _ => return Err(unknown(entry, top_level())),
     };
     let Some(section) = SECTIONS.iter().find(|known| known.name == section) else {
@@ -381,6 +386,12 @@ fn check_broker(mqtt: &MqttSettings, places: &BTreeMap<String, &Place>) -> Resul
         (key && !mqtt.tls, "client_key_file", "tls", "true, or the file is of no use"),
         (cert && !key, "client_cert_file", "client_key_file", "the key of that certificate"),
         (key && !cert, "client_key_file", "client_cert_file", "the certificate of that key"),
+        (
+            is_below(&mqtt.homeassistant.prefix, &mqtt.base),
+            "homeassistant.prefix",
+            "base",
+            "no first levels of that prefix, or the topics of the one are taken for the other's",
+        ),
     ];
     let Some((_, key, other, meaning)) = needed.into_iter().find(|(is_wrong, ..)| *is_wrong) else {
         return Ok(());
@@ -388,6 +399,11 @@ fn check_broker(mqtt: &MqttSettings, places: &BTreeMap<String, &Place>) -> Resul
     let (key, other) = (format!("mqtt.{key}"), format!("mqtt.{other}"));
     let place = places.get(&key).map_or(Place::Default, |place| (*place).clone());
     Err(SettingsError::Needs { place, key, other, meaning })
+}
+
+/// Whether these levels of a topic begin with those and go on.
+fn is_below(levels: &str, those: &str) -> bool {
+    levels.strip_prefix(those).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub use diff::SettingsDiff;
 pub use entries::environment;
 pub use error::{Place, SettingsError};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
-pub use mqtt::{DetectionsMode, HealthSettings, MqttSettings};
+pub use mqtt::{DetectionsMode, HealthSettings, HomeAssistantSettings, MqttSettings};
 pub use samples::SamplesSettings;
 pub use shapes::{Hidden, LineSettings, MaskSettings, RuleSettings, ZoneSettings};
 pub use text::masked_toml;

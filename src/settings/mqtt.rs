@@ -107,6 +107,32 @@ section! {
             takes_effect: AtOnce,
         }
     }
+    besides {
+        /// What Home Assistant is told.
+        homeassistant: HomeAssistantSettings,
+    }
+}
+
+section! {
+    /// Home Assistant on the same broker: its entities appear by themselves.
+    pub struct HomeAssistantSettings {
+        /// Announce this machine and its cameras to Home Assistant. When it is switched off their entities
+        /// vanish there.
+        enabled: bool {
+            value: ValueType::Switch,
+            default: "true",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+        /// First levels of the topics on which Home Assistant looks for devices: its own setting, called the
+        /// discovery prefix there. It is not below `mqtt.base`.
+        prefix: String {
+            value: ValueType::Text(TextRule::TopicLevels),
+            default: "\"homeassistant\"",
+            unit: "",
+            takes_effect: AtOnce,
+        }
+    }
 }
 
 words! {

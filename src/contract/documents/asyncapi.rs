@@ -48,7 +48,7 @@ fn by_name(entry: fn(&Spec) -> Value) -> Value {
 
 /// `<cam>/detect/set` becomes `camera_detect_set`.
 fn name_of(spec: &Spec) -> String {
-    spec.pattern.replace("<cam>", "camera").replace(['<', '>'], "").replace('/', "_")
+    spec.pattern.trim_start_matches('/').replace("<cam>", "camera").replace(['<', '>'], "").replace('/', "_")
 }
 
 /// `<cam>/<label>` becomes `{base}/{node}/{camera}/{label}`.
@@ -101,6 +101,10 @@ fn answer_of(kind: Kind) -> Option<Topic> {
 fn message(spec: &Spec) -> Value {
     let (content_type, payload) = match spec.form {
         Form::Json(name) => ("application/json", json!({"$ref": format!("./{name}.schema.json")})),
+        Form::Discovery => (
+            "application/json",
+            json!({"type": "object", "description": "A device in the form of Home Assistant's MQTT discovery."}),
+        ),
         Form::Text => ("text/plain", text_schema(spec.kind)),
         Form::Jpeg => ("image/jpeg", json!({"type": "string", "format": "binary"})),
     };
@@ -121,6 +125,8 @@ fn text_schema(kind: Kind) -> Value {
         Kind::All | Kind::Count | Kind::ZoneCount | Kind::LineRight | Kind::LineLeft => {
             json!({"type": "string", "pattern": "^[0-9]+$"})
         }
+        // The words of its birth and will are Home Assistant's defaults.
+        Kind::HomeAssistantStatus => words(&[Availability::Online, Availability::Offline]),
         Kind::DetectState => json!({"type": "string", "enum": [on_off(true), on_off(false)]}),
         Kind::DetectSet => json!({"type": "string", "pattern": "^\\s*([oO][nN]|[oO][fF][fF])\\s*$"}),
         Kind::ThresholdState => json!({"type": "string", "pattern": "^0\\.[0-9]{2}$"}),
@@ -146,6 +152,10 @@ fn parameters() -> Value {
         "camera": {
             "description": "The camera's id: the name of its section in the settings.",
             "examples": ["front"],
+        },
+        "id": {
+            "description": "A device: retinad_<node> or retinad_<node>_<camera>, each `_` of a name doubled.",
+            "examples": ["retinad_pi-porch", "retinad_pi-porch_front"],
         },
         "verb": {
             "description": "What is asked for; some verbs have two levels.",

@@ -7,6 +7,7 @@ use super::fields::fields_of;
 use super::files::{compare_text, read};
 use super::requests::verb_table;
 use super::schemas::{json_rows, schema_of};
+use crate::contract::discovery::{CameraFacts, camera_device};
 use crate::contract::{CommandError, Form, Kind, Names, Problem, Spec, TOPICS, Way};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub(super) const MANUAL: &str = "docs/mqtt.md";
 const TOPICS_MARKER: &str = "<!-- topics: written from src/contract/topic.rs -->";
 const VERBS_MARKER: &str = "<!-- verbs: written from src/verb.rs -->";
+const DISCOVERY_MARKER: &str = "<!-- discovery of a camera: written from src/contract/discovery.rs -->";
 const END: &str = "<!-- end -->";
 
 /// The document with its generated parts as the types say; the rest stays as it is.
@@ -22,7 +24,28 @@ fn with_generated_parts(manual: &str) -> String {
     let topics = replace_part(manual, TOPICS_MARKER, &topic_table());
     let with_fields = |manual: String, name| replace_part(&manual, &fields_marker(name), &field_table(name));
     let verbs = replace_part(&topics, VERBS_MARKER, &verb_table());
-    json_rows().map(|(name, _)| name).fold(verbs, with_fields)
+    let discovery = replace_part(&verbs, DISCOVERY_MARKER, &discovery_example());
+    json_rows().map(|(name, _)| name).fold(discovery, with_fields)
+}
+
+/// What Home Assistant is told of a camera that tells one label.
+fn discovery_example() -> String {
+    let (names, camera) = (Names::new("retinad", "pi-porch"), Arc::from("front"));
+    let (device, left_out) = camera_device(&CameraFacts {
+        node: "pi-porch",
+        names: &names,
+        camera: &camera,
+        model: "retinad-m-320-int8",
+        labels: &[("person".to_owned(), Arc::from("person"))],
+        places: &[],
+        events: Kind::Events.spec().built,
+        pictures: Kind::LabelSnapshot.spec().built,
+    });
+    assert_eq!(left_out, 0);
+    let mut value = serde_json::to_value(&device).expect("plain data becomes JSON");
+    // The program's own version would make the document another one with each release.
+    (value["dev"]["sw"], value["o"]["sw"]) = ("1.0.0".into(), "1.0.0".into());
+    format!("```json\n{value:#}\n```\n")
 }
 
 fn fields_marker(payload: &str) -> String {
@@ -71,6 +94,7 @@ fn payload_words(spec: &Spec) -> String {
     match spec.form {
         Form::Text => "text".into(),
         Form::Jpeg => "JPEG".into(),
+        Form::Discovery => "[JSON](#home-assistants-discovery)".into(),
         Form::Json(_) if spec.built => format!("[JSON](#{})", anchor_of(spec.pattern)),
         Form::Json(_) => "JSON".into(),
     }
@@ -99,6 +123,22 @@ fn field_table(payload: &str) -> String {
 #[test]
 fn the_manuals_tables_are_those_of_the_types() {
     compare_text(MANUAL, &with_generated_parts(&read(MANUAL)));
+}
+
+/// The ids that the manual promises in words are those of the message.
+#[test]
+fn the_promised_entity_ids_are_those_that_are_told() {
+    let (manual, message) = (read(MANUAL), discovery_example());
+    let promised: Vec<&str> = manual
+        .split('`')
+        .filter(|word| {
+            word.contains(".pi_porch_front_") && !word.contains("_drive_") && !word.contains("_gate_")
+        })
+        .collect();
+    assert!(promised.len() >= 7, "{promised:?}");
+    for id in promised {
+        assert!(message.contains(&format!("\"{id}\"")), "{MANUAL} promises {id}");
+    }
 }
 
 #[test]

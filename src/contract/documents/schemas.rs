@@ -20,7 +20,7 @@ pub(super) const FOLDER: &str = "schemas/mqtt/v1";
 pub(super) fn json_rows() -> impl Iterator<Item = (&'static str, &'static Spec)> {
     TOPICS.iter().filter(|spec| spec.built).filter_map(|spec| match spec.form {
         Form::Json(name) => Some((name, spec)),
-        Form::Text | Form::Jpeg => None,
+        Form::Text | Form::Jpeg | Form::Discovery => None,
     })
 }
 

@@ -25,10 +25,14 @@ pub fn json_schema() -> String {
             root.properties.extend(keys);
         } else {
             let description = Some(paragraph(section.about));
-            root.properties.insert(
-                section.name.into(),
-                Schema { description, properties: keys.collect(), ..Schema::object() },
-            );
+            let schema = Schema { description, properties: keys.collect(), ..Schema::object() };
+            match section.name.split_once('.') {
+                Some((above, name)) => {
+                    let above = root.properties.entry(above.into()).or_insert_with(Schema::object);
+                    above.properties.insert(name.into(), schema);
+                }
+                None => drop(root.properties.insert(section.name.into(), schema)),
+            }
         }
     }
     root.properties.insert(CAMERAS.into(), cameras());
@@ -258,7 +262,8 @@ mod tests {
         assert_eq!((&min_score["minimum"], &min_score["maximum"]), (&Value::from(0.05), &Value::from(0.99)));
         for section in &SECTIONS {
             let root = &schema["properties"];
-            let keys = if section.name.is_empty() { root } else { &root[section.name]["properties"] };
+            let levels = section.name.split('.').filter(|level| !level.is_empty());
+            let keys = levels.fold(root, |above, level| &above[level]["properties"]);
             for key in section.keys {
                 assert_eq!(keys[key.name]["default"], default(key), "{}.{}", section.name, key.name);
             }

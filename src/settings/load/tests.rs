@@ -53,7 +53,8 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
     let has = "[detector] has model, workers, threads, picture_memory, min_score, cpu_quota";
     assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
     let error = refused("nod = 1\n", &[]);
-    let has = "there are node, state_dir, [detector], [mqtt], [health], [samples], [tune], [cameras.<id>]";
+    let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [samples], [tune], \
+               [cameras.<id>]";
     assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
     let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
@@ -61,6 +62,38 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
                labels, off_score, min_hits, max_age_s, stationary_max_age_s, and below it [cameras.<id>.rules.<label>], [cameras.<id>.zones.<zone>], \
                [cameras.<id>.lines.<line>], [cameras.<id>.masks.<mask>]";
     assert_eq!(error, format!("r.toml:4: unknown key cameras.a.fsp; {has}"));
+}
+
+#[test]
+fn a_section_below_another_is_read_and_its_mistakes_are_named() {
+    let text = "[mqtt]\nport = 1884\n[mqtt.homeassistant]\nenabled = false\nprefix = \"ha\"\n";
+    let variable = [("RETINAD__MQTT__HOMEASSISTANT__PREFIX", "house/ha")];
+    let mqtt = with_file(text, &variable).expect("valid").mqtt;
+    assert_eq!((mqtt.port, mqtt.homeassistant.enabled), (1884, false));
+    assert_eq!(mqtt.homeassistant.prefix, "house/ha");
+    let cases = [
+        (
+            "[mqtt.homeassistant]\non = true\n",
+            "r.toml:2: unknown key mqtt.homeassistant.on; [mqtt.homeassistant] has enabled, prefix",
+        ),
+        (
+            "[mqtt]\nhomeassistant = true\n",
+            "r.toml:2: mqtt.homeassistant is a section; write [mqtt.homeassistant] and its keys below",
+        ),
+        (
+            "[mqtt.homeassistant]\nprefix = \"ha/#\"\n",
+            "r.toml:2: mqtt.homeassistant.prefix = \"ha/#\" is not allowed: 1 to 3 levels",
+        ),
+        (
+            "[mqtt.homeassistant]\nprefix = \"retinad/pi\"\n",
+            "r.toml:2: mqtt.homeassistant.prefix needs mqtt.base: no first levels of that prefix",
+        ),
+    ];
+    for (text, start) in cases {
+        let error = refused(text, &[]);
+        assert!(error.starts_with(start), "{error}");
+    }
+    assert!(refused("[health.mqtt]\na = 1\n", &[]).starts_with("r.toml:1: unknown key health.mqtt"));
 }
 
 #[test]
