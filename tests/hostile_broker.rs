@@ -23,6 +23,8 @@ fn publisher(broker: &ScriptedBroker, node: &str) -> Publisher {
         base: "retinad".into(),
         node: node.into(),
         cameras: vec![Arc::from("front")],
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: None,
         deadlines: Deadlines {
             subscribed: SUBSCRIBED,
@@ -52,7 +54,7 @@ fn command(publisher: &Publisher, seconds: u64) -> Option<Change> {
     loop {
         match publisher.news().recv_deadline(until).ok()? {
             LinkNews::Command(command) => return Some(command.change),
-            LinkNews::Request(_) | LinkNews::Changed => {}
+            LinkNews::Request(_) | LinkNews::HomeAssistant { .. } | LinkNews::Changed => {}
         }
     }
 }

@@ -55,6 +55,8 @@ fn of_240_000_foreign_topics_neither_memory_nor_log_remembers_one() {
         base: "retinad".into(),
         node: "flood".into(),
         cameras: vec![Arc::from("front")],
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: None,
         deadlines: Deadlines::default(),
     };

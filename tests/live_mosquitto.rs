@@ -17,6 +17,8 @@ fn options(port: u16, node: &str, credentials: Option<(&str, &str)>) -> Publishe
         base: "retinad".into(),
         node: node.into(),
         cameras: vec![Arc::from("front")],
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: None,
         deadlines: Deadlines::default(),
     }
@@ -36,7 +38,7 @@ fn command(publisher: &Publisher, seconds: u64) -> Option<Change> {
     loop {
         match publisher.news().recv_deadline(until).ok()? {
             LinkNews::Command(command) => return Some(command.change),
-            LinkNews::Request(_) | LinkNews::Changed => {}
+            LinkNews::Request(_) | LinkNews::HomeAssistant { .. } | LinkNews::Changed => {}
         }
     }
 }

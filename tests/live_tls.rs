@@ -31,6 +31,8 @@ fn said(host: &str, port: u16, tls: Option<&Tls>) -> String {
         base: "retinad".into(),
         node: "check".into(),
         cameras: Vec::new(),
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: tls.cloned(),
         deadlines: Deadlines::default(),
     };
@@ -127,6 +129,8 @@ fn the_link_speaks_tls_and_takes_renewed_files_with_other_options() {
         base: "retinad".into(),
         node: "n".into(),
         cameras: vec![Arc::from("front")],
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: Some(tls(&made, "ca", client).expect("files are good")),
         deadlines: Deadlines::default(),
     };
@@ -244,6 +248,8 @@ fn a_password_that_crosses_the_network_in_clear_is_warned_of_once() {
         base: "retinad".into(),
         node: "n".into(),
         cameras: Vec::new(),
+        home_assistant: "homeassistant".into(),
+        hears_home_assistant: false,
         tls: None,
         deadlines: Deadlines::default(),
     };

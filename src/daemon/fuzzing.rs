@@ -6,7 +6,9 @@ use crate::contract::{Incoming, Kind, Names, Response, Topic};
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::samples::Sample;
 use crate::scene::fuzzing::overrides;
-use crate::scene::{Effect, Errand, GenerationFacts, Identity, Input, Kept, Labelling, NewSettings, Scene};
+use crate::scene::{
+    Effect, Errand, GenerationFacts, Identity, Input, Labelling, NewSettings, Remembered, Scene,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -78,7 +80,7 @@ fn scene_that_told_a_frame() -> Scene {
     let facts = GenerationFacts { number: 1, labels, input: [320, 320], ..GenerationFacts::default() };
     let now = Clock::new().now();
     let mut effects = Vec::new();
-    let mut scene = Scene::new(now, Identity::default(), new, facts, Kept::default(), &mut effects);
+    let mut scene = Scene::new(now, Identity::default(), new, facts, Remembered::default(), &mut effects);
     let at = |class, left| Detection { class, score: 0.9, bbox: [left, 0.0, left + 20.0, 64.0] };
     let verdict = Verdict::Detected(vec![at(1, 1.0), at(0, 30.0)]);
     let outcome = Outcome { seq: 7, width: 64, height: 64, ..Outcome::of_nothing(now.mono, verdict) };

@@ -47,6 +47,13 @@ pub(super) fn write(line: &Log) {
         Log::LabelUnknown { reason } => {
             tracing::warn!(reason, "the settings name a label that the model in use lacks");
         }
+        Log::EntitiesLeftOut { camera, left_out } => {
+            tracing::warn!(
+                camera = &**camera,
+                left_out,
+                "Home Assistant is not told of every label; the setting labels chooses some"
+            );
+        }
         Log::Stuck => {
             tracing::error!(
                 "frames are taken and do not come out; under systemd the watchdog restarts the service"

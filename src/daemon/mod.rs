@@ -31,7 +31,7 @@ pub use reload::ReadSettings;
 use crate::detector::DetectError;
 use crate::pipeline::{Dispatcher, GenerationSlot, Offer, Sequencer, WorkerNews, start_workers};
 use crate::publish::{PublishError, Publisher};
-use crate::scene::{Input, Kept, Ledger, NewSettings, Overrides, Scene, StateFile};
+use crate::scene::{Announced, Input, Ledger, NewSettings, Overrides, Remembered, Scene, StateFile};
 use crate::settings::Settings;
 use crate::zones::LabelError;
 use cameras::Cameras;
@@ -160,7 +160,14 @@ fn start(
         start_embedded_broker(settings.mqtt.port)?;
     }
     let node = node_name(settings);
-    let options = shell::publisher_options(settings, &node, credentials, tls.clone());
+    let remembered = Remembered {
+        ledger: loaded.parse(StateFile::Events, Ledger::parse),
+        overrides: loaded.parse(StateFile::Overrides, Overrides::parse),
+        announced: loaded.parse(StateFile::Announced, Announced::parse),
+    };
+    let mut options = shell::publisher_options(settings, &node, credentials, tls.clone());
+    // What it was told once is taken from it when it is there.
+    options.hears_home_assistant |= !remembered.announced.is_empty();
     let names = options.names();
     let publisher = Publisher::start(options, &to_ends)?;
     let dispatcher = Arc::<Dispatcher>::default();
@@ -182,13 +189,9 @@ fn start(
         numbers: cameras.numbers_with(&pending),
         restart_required: Vec::new(),
     };
-    let kept = Kept {
-        overrides: loaded.parse(StateFile::Overrides, Overrides::parse),
-        ledger: loaded.parse(StateFile::Events, Ledger::parse),
-    };
     let mut effects = Vec::new();
     let facts = shell::facts_of(generation, stored.clone());
-    let scene = Scene::new(now, identity::identity(node.clone()), new, facts, kept, &mut effects);
+    let scene = Scene::new(now, identity::identity(node.clone()), new, facts, remembered, &mut effects);
     let detected = DetectedFrames::default();
     let model = &generation.manifest.name;
     tracing::info!(node, cameras = pending.len(), workers = count, threads = share.threads, model, "started");

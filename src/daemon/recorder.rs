@@ -108,6 +108,7 @@ impl StateFile {
             Self::Events => "events.json",
             Self::Overrides => "overrides.json",
             Self::RetainedTopics => "retained.json",
+            Self::Announced => "homeassistant.json",
         }
     }
 }
@@ -130,7 +131,7 @@ impl Recorder {
             if lock.is_some() {
                 atomic_file::remove_leftovers(folder);
             }
-            for file in [StateFile::Events, StateFile::Overrides, StateFile::RetainedTopics] {
+            for file in StateFile::ALL {
                 if let Some(text) = read_or_set_aside(&folder.join(file.name())) {
                     loaded.texts.insert(file, text);
                 }

@@ -21,7 +21,8 @@ use crate::health;
 use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
 use crate::publish::{Deadlines, LinkNews, LinkStatus, Publisher, PublisherOptions, Tls};
 use crate::scene::{
-    CameraNews, Effect, Facts, GenerationFacts, Input, LinkState, NewSettings, Scene, StateFile, Stored,
+    CameraNews, Effect, Facts, GenerationFacts, HomeAssistantNews, Input, LONGEST_DELAY, LinkState,
+    NewSettings, Scene, StateFile, Stored,
 };
 use crate::secret::Secret;
 use crate::settings::Settings;
@@ -185,6 +186,13 @@ impl Shell {
         match news {
             LinkNews::Command(command) => self.handle(Input::Command(command)),
             LinkNews::Request(incoming) => self.handle(Input::Request(incoming)),
+            LinkNews::HomeAssistant { online: false } => {
+                self.handle(Input::HomeAssistant(HomeAssistantNews::Offline))
+            }
+            LinkNews::HomeAssistant { online: true } => {
+                let delay = LONGEST_DELAY.mul_f64(health::chance());
+                self.handle(Input::HomeAssistant(HomeAssistantNews::Online { delay }))
+            }
             LinkNews::Changed => self.look_at_link(),
         }
     }
@@ -251,7 +259,8 @@ impl Shell {
         if !keeps_broker(&waiting) {
             self.tls = reloaded.tls;
         }
-        let options = publisher_options(&settings, &self.node, reloaded.credentials, self.tls.clone());
+        let mut options = publisher_options(&settings, &self.node, reloaded.credentials, self.tls.clone());
+        options.hears_home_assistant |= !self.scene.announced().is_empty();
         self.names = options.names();
         self.publisher.reconnect(options);
         if waiting.is_empty() {
@@ -430,6 +439,8 @@ pub(super) fn publisher_options(
         base: settings.mqtt.base.clone(),
         node: node.to_owned(),
         cameras: settings.cameras.keys().map(|id| Arc::from(id.as_str())).collect(),
+        home_assistant: settings.mqtt.homeassistant.prefix.clone(),
+        hears_home_assistant: settings.mqtt.homeassistant.enabled,
         tls,
         deadlines: Deadlines::default(),
     }

@@ -136,9 +136,24 @@ pub fn kernel_random(name: &str) -> String {
     read(&format!("/proc/sys/kernel/random/{name}")).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
+/// A number from 0 to below 1, another one each time; 0 where the kernel gives none.
+#[must_use]
+pub fn chance() -> f64 {
+    let digits = kernel_random("uuid");
+    let drawn = digits.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    f64::from(drawn.unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chance_is_a_share_and_another_one_each_time() {
+        let drawn: Vec<f64> = (0..4).map(|_| chance()).collect();
+        assert!(drawn.iter().all(|share| (0.0..1.0).contains(share)), "{drawn:?}");
+        assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "{drawn:?}");
+    }
 
     #[test]
     fn the_hottest_sensor_and_the_firmwares_word_are_read() {

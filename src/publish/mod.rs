@@ -82,6 +82,10 @@ pub struct PublisherOptions {
     pub node: String,
     /// Ids of the cameras, whose commands are subscribed to.
     pub cameras: Vec<Arc<str>>,
+    /// First levels of Home Assistant's topics.
+    pub home_assistant: String,
+    /// Whether it is listened to what Home Assistant says of itself.
+    pub hears_home_assistant: bool,
     /// How TLS is spoken; none: in clear.
     pub tls: Option<Tls>,
     /// How long the broker's answers are waited for.
@@ -114,7 +118,7 @@ impl PublisherOptions {
     /// How topics are spelled there.
     #[must_use]
     pub fn names(&self) -> Names {
-        Names::new(&self.base, &self.node)
+        Names::new(&self.base, &self.node).with_home_assistant(&self.home_assistant)
     }
 
     /// Whether the same connection serves both; which cameras' commands are subscribed to can change on it.
@@ -133,10 +137,12 @@ impl PublisherOptions {
         topics.map(|topic| self.names().full(&topic)).collect()
     }
 
-    /// Filters of all that is subscribed to on a connect: the cameras' commands first, then requests.
+    /// Filters of all that is subscribed to on a connect: the cameras' commands first, then requests, then what
+    /// Home Assistant says of itself.
     fn filters(&self) -> Vec<String> {
         let mut filters = self.command_filters(&self.cameras);
         filters.extend(self.names().request_filters());
+        filters.extend(self.hears_home_assistant.then(|| self.names().filter(Kind::HomeAssistantStatus)));
         filters
     }
 
@@ -165,6 +171,11 @@ pub enum LinkNews {
     Command(Command),
     /// A request arrived, well formed or not.
     Request(Box<Incoming>),
+    /// Home Assistant is there, or gone.
+    HomeAssistant {
+        /// Whether it is there.
+        online: bool,
+    },
     /// The connection came or went, or events were settled: see [`Publisher::status`] and
     /// [`Publisher::take_settled`].
     Changed,

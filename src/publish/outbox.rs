@@ -15,7 +15,7 @@
 //! Topics stand here without base and node, so that a change of either only changes how the link spells
 //! them. Retained topics that are to vanish are kept by the full name that they have on the broker.
 
-use crate::contract::{Class, Dropped, EventKey, EventType, Topic, Way};
+use crate::contract::{Class, Dropped, EventKey, EventType, Kind, Topic, Way};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most QoS 1 messages sent and not yet acknowledged.
@@ -156,7 +156,9 @@ impl Outbox {
 
     /// Sends a retained topic again though it did not change (the answer to a set).
     pub fn repeat_state(&mut self, topic: Topic) {
-        if self.table.contains_key(&topic) {
+        if topic == self.status && self.connected && self.announce.is_none() {
+            self.announce = Some(Announcement::Online);
+        } else if self.table.contains_key(&topic) {
             self.mark(topic);
         }
     }
@@ -268,7 +270,10 @@ impl Outbox {
     /// topics, then `online`, then what waits.
     pub fn connect(&mut self) {
         self.connected = true;
-        self.dirty = self.table.keys().cloned().collect();
+        // Home Assistant is told what there is before what holds of it.
+        let is_first = |topic: &&Topic| topic.kind() == Kind::HomeAssistantDevice;
+        let (first, others): (Vec<&Topic>, Vec<&Topic>) = self.table.keys().partition(is_first);
+        self.dirty = first.into_iter().chain(others).cloned().collect();
         self.to_clear = self.stale.iter().cloned().collect();
         self.announce = Some(Announcement::Online);
     }
@@ -389,7 +394,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Kind;
     use std::sync::Arc;
 
     fn topic(kind: Kind) -> Topic {

@@ -150,6 +150,11 @@ impl Camera {
         counts.chain(self.areas.topics(&self.id)).collect()
     }
 
+    /// Topics of counts in its zones and of totals of its lines.
+    pub fn places(&self) -> Vec<Topic> {
+        self.areas.topics(&self.id)
+    }
+
     /// The labels that it tells.
     pub fn told(&self) -> &[Name] {
         self.view.told()

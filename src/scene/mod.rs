@@ -11,6 +11,7 @@ mod camera;
 mod commands;
 mod counts;
 mod detections;
+mod discovery;
 mod events;
 mod feedback;
 #[cfg(any(test, fuzzing))]
@@ -30,6 +31,7 @@ mod tuning;
 mod view;
 
 pub use camera::CameraNews;
+pub use discovery::{Announced, HomeAssistantNews, LONGEST_DELAY};
 pub use generations::{GenerationFacts, Stored};
 pub use ledger::Ledger;
 pub use overrides::Overrides;
@@ -39,13 +41,14 @@ pub use sampling::NewSample;
 pub use tuning::TuneNews;
 
 use crate::contract::{
-    Availability, Command, Data, EventKey, Incoming, Info, Kind, MqttHealth, Problem, Refusal, Topic,
+    Availability, Command, Data, EventKey, Incoming, Info, Kind, MqttHealth, Names, Problem, Refusal, Topic,
 };
 use crate::detection::Outcome;
 use crate::geometry::Polygon;
 use crate::settings::Settings;
 use crate::zones::check_labels;
 use camera::Camera;
+use discovery::Announcing;
 use events::{Scenery, Ulids};
 use generations::Generations;
 use recent::Recent;
@@ -108,6 +111,8 @@ pub enum Input<'a> {
     Settings(Box<NewSettings>),
     /// The link to the broker changed, or its counts were looked at.
     Link(LinkState),
+    /// Home Assistant says of itself that it is there, or not.
+    HomeAssistant(HomeAssistantNews),
     /// What the machine and the process say of themselves.
     Machine(Box<Facts>),
     /// Frames are judged by this generation from now on.
@@ -139,15 +144,6 @@ pub struct NewSettings {
     pub restart_required: Vec<String>,
 }
 
-/// What was kept over the restart.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// What was set over MQTT.
-    pub overrides: Overrides,
-    /// Events whose objects had not ended.
-    pub ledger: Ledger,
-}
-
 /// A file of the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateFile {
@@ -157,6 +153,13 @@ pub enum StateFile {
     Overrides,
     /// Retained topics that this node may have left on a broker.
     RetainedTopics,
+    /// What Home Assistant may have of this node.
+    Announced,
+}
+
+impl StateFile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Events, Self::Overrides, Self::RetainedTopics, Self::Announced];
 }
 
 /// What is ordered of `retinad tune`.
@@ -254,6 +257,7 @@ pub enum Log {
     ThrottledNoMore { share_percent: u32 },
     RolledBack { generation: u64, reason: String },
     LabelUnknown { reason: String },
+    EntitiesLeftOut { camera: Arc<str>, left_out: usize },
     Stuck,
 }
 
@@ -270,9 +274,21 @@ pub struct Scene {
     recent: Recent,
     requests: Requests,
     tuning: Tuning,
+    announcing: Announcing,
     ledger: Ledger,
     ulids: Ulids,
     stuck: bool,
+}
+
+/// What outlived the daemon before.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// What was set over MQTT.
+    pub overrides: Overrides,
+    /// What Home Assistant may have of this node.
+    pub announced: Announced,
+    /// Events whose objects had not ended, or of which the broker may not know.
+    pub ledger: Ledger,
 }
 
 impl Scene {
@@ -283,10 +299,11 @@ impl Scene {
         identity: Identity,
         new: NewSettings,
         generation: GenerationFacts,
-        kept: Kept,
+        remembered: Remembered,
         effects: &mut Vec<Effect>,
     ) -> Self {
-        let Kept { overrides, ledger } = kept;
+        let Remembered { overrides, announced, ledger } = remembered;
+        let names = Names::new(&new.settings.mqtt.base, &identity.node);
         let mut scene = Self {
             ulids: Ulids::new(&identity.instance_id),
             report: Report::new(now, &new.settings, new.restart_required.clone()),
@@ -299,6 +316,7 @@ impl Scene {
             recent: Recent::default(),
             requests: Requests::default(),
             tuning: Tuning::default(),
+            announcing: Announcing::new(announced, names),
             ledger,
             stuck: false,
         };
@@ -327,9 +345,13 @@ impl Scene {
                 self.take_settings(now, *new, effects);
                 effects.push(Effect::Load(model));
             }
-            Input::Link(link) => self.report.take_link(link),
+            Input::Link(link) => {
+                self.announcing.take_link(now, link.connected, effects);
+                self.report.take_link(link);
+            }
+            Input::HomeAssistant(news) => self.announcing.take_news(now, news),
             Input::Machine(facts) => self.take_facts(now, *facts, effects),
-            Input::Generation(facts) => self.take_generation(*facts, effects),
+            Input::Generation(facts) => self.take_generation(now, *facts, effects),
             Input::Stored(stored) => {
                 if self.generations.place(stored) {
                     self.publish_model(effects);
@@ -360,8 +382,12 @@ impl Scene {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let cameras = self.cameras.values().filter_map(Camera::next_deadline);
-        let others =
-            [self.report.next_deadline(), self.requests.next_deadline(), self.tuning.next_deadline()];
+        let others = [
+            self.report.next_deadline(),
+            self.requests.next_deadline(),
+            self.tuning.next_deadline(),
+            self.announcing.next_deadline(),
+        ];
         cameras.chain(others.into_iter().flatten()).min()
     }
 
@@ -374,13 +400,8 @@ impl Scene {
             let of_kinds = kinds.map(|kind| Topic::of_camera(kind, &camera.id));
             of_kinds.into_iter().chain(camera.topics()).collect::<Vec<_>>()
         };
-        node.into_iter().chain(self.cameras.values().flat_map(of_camera)).collect()
-    }
-
-    /// Label and slug of each class that may be told.
-    fn known_labels(&self) -> impl Iterator<Item = (&String, &Arc<str>)> {
-        let current = self.generations.current();
-        current.facts.labels.iter().zip(&current.slugs).filter(|(label, _)| !label.is_empty())
+        let states = node.into_iter().chain(self.cameras.values().flat_map(of_camera));
+        self.announcing.topics().into_iter().chain(states).collect()
     }
 
     /// Whether every camera is a replay that is over.
@@ -491,6 +512,7 @@ impl Scene {
         self.sampling.take_settings(&self.settings.samples, |id| self.settings.cameras.contains_key(id));
         self.report.take_settings(&self.settings, new.restart_required);
         self.limit_workers(effects);
+        self.announce(now, effects);
         self.publish_info(effects);
     }
 
@@ -500,7 +522,7 @@ impl Scene {
     }
 
     /// Takes another generation: counts of labels that it lacks vanish, those of its own begin unknown.
-    fn take_generation(&mut self, facts: GenerationFacts, effects: &mut Vec<Effect>) {
+    fn take_generation(&mut self, now: Now, facts: GenerationFacts, effects: &mut Vec<Effect>) {
         let before = self.retained_topics();
         if let Err(error) = check_labels(&self.settings, &facts.labels) {
             effects.push(Effect::Tell(Log::LabelUnknown { reason: error.to_string() }));
@@ -511,6 +533,7 @@ impl Scene {
         }
         self.forget_what_vanished(before, effects);
         self.report.state_changed();
+        self.announce(now, effects);
         self.publish_info(effects);
         self.publish_model(effects);
     }
@@ -557,6 +580,7 @@ impl Scene {
         }
         self.requests.pass_time(now, effects);
         self.tuning.pass_time(now, effects);
+        self.pass_time_of_home_assistant(now, effects);
         if self.report.is_due(now) {
             self.publish_health(now, effects);
         }
@@ -581,9 +605,7 @@ impl Scene {
 
     fn info(&self) -> Info {
         let labels = |camera: &Camera| -> BTreeMap<String, String> {
-            let is_told = |slug: &Arc<str>| camera.told().iter().any(|name| name.slug == *slug);
-            let told = self.known_labels().filter(|(_, slug)| is_told(slug));
-            told.map(|(label, slug)| (label.clone(), slug.to_string())).collect()
+            camera.told().iter().map(|name| (name.label.clone(), name.slug.to_string())).collect()
         };
         let labels = self.cameras.values().map(|camera| (Arc::clone(&camera.id), labels(camera))).collect();
         let overrides = self.overrides.in_force(self.settings.detector.min_score);

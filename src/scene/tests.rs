@@ -1,5 +1,6 @@
 //! The rules of the contract that the scene holds, each in simulated time: no thread, no sleep.
 
+mod discovery;
 mod events;
 mod requests;
 mod tuning;
@@ -53,16 +54,16 @@ impl House {
     }
 
     fn with(cameras: &[&str], overrides: Overrides) -> Self {
-        Self::keeping(cameras, Kept { overrides, ..Kept::default() })
+        Self::keeping(cameras, Remembered { overrides, ..Remembered::default() })
     }
 
-    fn keeping(cameras: &[&str], kept: Kept) -> Self {
+    fn keeping(cameras: &[&str], remembered: Remembered) -> Self {
         let start = Instant::now();
         let mut effects = Vec::new();
         let identity = Identity { node: "n".into(), ..Identity::default() };
         let facts = generation(1, &["person", "cat", ""]);
-        let scene =
-            Scene::new(now_at(start, 0), identity, numbered(settings(cameras), 0), facts, kept, &mut effects);
+        let new = numbered(settings(cameras), 0);
+        let scene = Scene::new(now_at(start, 0), identity, new, facts, remembered, &mut effects);
         let mut house = Self { scene, start, ms: 0, effects, published: BTreeMap::new() };
         house.collect();
         house

@@ -461,6 +461,9 @@ impl<'a> Session<'a> {
     }
 
     fn receive(&mut self, message: &Message) {
+        if self.is_home_assistants(&message.topic) {
+            return self.receive_birth(message);
+        }
         let Some(topic) = self.commanded(&message.topic) else { return };
         if let Some(verb) = topic.verb() {
             let read = || Incoming::read(verb, &message.payload);
@@ -475,6 +478,31 @@ impl<'a> Session<'a> {
                 }
             }
             Err(error) => self.refuse(topic, &error, admitted),
+        }
+    }
+
+    fn is_home_assistants(&self, full: &str) -> bool {
+        let listens = self.wanted.hears_home_assistant;
+        listens && self.names.parse(full).is_some_and(|topic| topic.kind() == Kind::HomeAssistantStatus)
+    }
+
+    /// Home Assistant says that it is there, or the broker that it is gone. What the broker had kept is no news.
+    fn receive_birth(&mut self, message: &Message) {
+        self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
+        if message.retained {
+            return;
+        }
+        let online = match message.payload.as_slice() {
+            b"online" => Some(true),
+            b"offline" => Some(false),
+            _ => None,
+        };
+        let topic = Topic::of_node(Kind::HomeAssistantStatus);
+        let news = online.filter(|_| self.gate.admits(&topic, Instant::now()));
+        let is_passed_on =
+            news.is_some_and(|online| self.news.try_send(LinkNews::HomeAssistant { online }).is_ok());
+        if !is_passed_on {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -18,10 +18,10 @@ fn person(score: f32, left: f32) -> Detection {
 impl Told {
     /// With this below `[cameras.front]`.
     fn new(front: &str) -> Self {
-        Self::keeping(front, Kept::default())
+        Self::keeping(front, Remembered::default())
     }
 
-    fn keeping(front: &str, kept: Kept) -> Self {
+    fn keeping(front: &str, kept: Remembered) -> Self {
         let house = House::keeping(&["front"], kept);
         let mut told = Self { house, events: Vec::new(), disk: Vec::new() };
         told.disk_writes();
@@ -225,7 +225,7 @@ fn a_daemon_that_starts_after_a_crash_ends_what_was_open() {
     let started = told.news();
     let kept = |disk: &[u8]| {
         let ledger = Ledger::parse(std::str::from_utf8(disk).expect("text")).expect("ours");
-        Kept { ledger, ..Kept::default() }
+        Remembered { ledger, ..Remembered::default() }
     };
     let mut after = Told::keeping("", kept(&told.disk));
     let [end] = &after.news()[..] else { panic!("no end") };
