@@ -45,7 +45,7 @@ pub const VERBS: [VerbSpec; 12] = [
         Verb::Feedback,
         "feedback",
         true,
-        "`camera`, `seq`, `verdict`; by verdict `label`, `box`",
+        "`event`, or `camera` and `seq`; `verdict`; by verdict `label`, `box`",
         "`sample`, `stored`",
     ),
     built(

@@ -29,7 +29,8 @@ pub use detections::{DetectedObject, Detections, Latency, ModelReference, encode
 pub use event::{Changed, EndReason, EventKey, EventType, ObjectEvent};
 pub use problem::Problem;
 pub use request::{
-    Feedback, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction, TuneStart,
+    Feedback, FeedbackOf, FeedbackVerdict, Incoming, Request, SamplesDelete, SamplesList, Transaction,
+    TuneStart,
 };
 pub use response::{
     Activated, Code, Data, Deleted, Job, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo,

@@ -2,7 +2,7 @@
 //! allocates beyond its limit.
 
 use super::response::{Code, Refusal};
-use super::{Kind, Topic};
+use super::{Kind, Topic, parse_ulid};
 use crate::one_line::one_line;
 use crate::verb::Verb;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -93,16 +93,28 @@ pub enum Request {
 /// What somebody says of a frame that was told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feedback {
-    /// The camera's id.
-    pub camera: String,
-    /// The frame's number.
-    pub seq: u64,
+    /// Which frame.
+    pub of: FeedbackOf,
     /// What was right or wrong.
     pub verdict: FeedbackVerdict,
     /// What it is, or which of the objects told.
     pub label: Option<String>,
     /// Where it is, `[x1, y1, x2, y2]`, 0 to 1 of the frame's width and height, not empty.
     pub bbox: Option<[f64; 4]>,
+}
+
+/// Which frame a verdict is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedbackOf {
+    /// One frame.
+    Frame {
+        /// The camera's id.
+        camera: String,
+        /// The frame's number.
+        seq: u64,
+    },
+    /// The frame that shows this object best, by its ULID; of that frame the verdict is on this object alone.
+    Object(u128),
 }
 
 /// What was right or wrong.
@@ -293,13 +305,7 @@ struct FeedbackFields {
 
 impl FeedbackFields {
     fn checked(self) -> Result<Feedback, Refusal> {
-        if self.event.is_some() {
-            let words =
-                "event: objects are not tracked yet, so no event is known; give camera and seq of a frame";
-            return Err(Refusal::new(Code::NotFound, words.into()));
-        }
-        let camera = self.camera.ok_or_else(|| bad_field("missing field `camera`"))?;
-        let seq = self.seq.ok_or_else(|| bad_field("missing field `seq`, that of the frame's detections"))?;
+        let of = self.of()?;
         if let Some([x1, y1, x2, y2]) = self.bbox {
             let within = [x1, y1, x2, y2].iter().all(|side| (0.0..=1.0).contains(side));
             if !within || x1 >= x2 || y1 >= y2 {
@@ -317,7 +323,35 @@ impl FeedbackFields {
             FeedbackVerdict::Missed if self.bbox.is_none() => return Err(needs("box")),
             _ => {}
         }
-        Ok(Feedback { camera, seq, verdict, label: self.label, bbox: self.bbox })
+        Ok(Feedback { of, verdict, label: self.label, bbox: self.bbox })
+    }
+
+    fn of(&self) -> Result<FeedbackOf, Refusal> {
+        let Some(event) = &self.event else {
+            let camera = self.camera.clone();
+            let missing = "missing field `event`, an object's id, or `camera` and `seq` of a frame";
+            let camera = camera.ok_or_else(|| bad_field(missing))?;
+            let no_seq = || bad_field("missing field `seq`, that of the frame's detections");
+            return Ok(FeedbackOf::Frame { camera, seq: self.seq.ok_or_else(no_seq)? });
+        };
+        for (name, is_there) in
+            [("camera", self.camera.is_some()), ("seq", self.seq.is_some()), ("box", self.bbox.is_some())]
+        {
+            if is_there {
+                return Err(bad_field(format!("{name}: not with `event`, which says which object is meant")));
+            }
+        }
+        match self.verdict {
+            FeedbackVerdict::Missed => Err(bad_field("verdict: an object with an event was not missed")),
+            FeedbackVerdict::Correct | FeedbackVerdict::FalsePositive if self.label.is_some() => {
+                Err(bad_field("label: only with wrong_label where `event` says which object is meant"))
+            }
+            _ => {
+                let id = parse_ulid(event);
+                let words = "event: must be the `id` of an event, 26 letters and digits";
+                Ok(FeedbackOf::Object(id.ok_or_else(|| bad_field(words))?))
+            }
+        }
     }
 }
 
@@ -406,8 +440,7 @@ mod tests {
         assert_eq!(asked("info", "{}"), Ok(Request::Info));
         let verdict = FeedbackVerdict::Missed;
         let feedback = Feedback {
-            camera: "front".into(),
-            seq: 7,
+            of: FeedbackOf::Frame { camera: "front".into(), seq: 7 },
             verdict,
             label: Some("cat".into()),
             bbox: Some([0.0, 0.1, 1.0, 0.2]),
@@ -419,6 +452,14 @@ mod tests {
             ),
             Ok(Request::Feedback(feedback))
         );
+        let object = Feedback {
+            of: FeedbackOf::Object(1),
+            verdict: FeedbackVerdict::FalsePositive,
+            label: None,
+            bbox: None,
+        };
+        let payload = r#"{"event":"00000000000000000000000001","verdict":"false_positive"}"#;
+        assert_eq!(asked("feedback", payload), Ok(Request::Feedback(object)));
         let list = SamplesList { limit: 20, after: None };
         assert_eq!(asked("samples/list", r#"{"after":null}"#), Ok(Request::SamplesList(list)));
         let all = Ok(Request::SamplesDelete(SamplesDelete::All));
@@ -472,6 +513,26 @@ mod tests {
         }
         let incoming = Incoming::read(&Arc::from("info"), b"{\"a\":\"\xff\"}");
         assert_eq!(incoming.asked.map_err(|refusal| refusal.code), Err(Code::BadJson));
+    }
+
+    #[test]
+    fn an_object_is_meant_by_its_event_alone() {
+        let id = "00000000000000000000000001";
+        for (fields, words) in [
+            (format!(r#""event":"{id}","camera":"front","verdict":"correct""#), "camera: not with `event`"),
+            (format!(r#""event":"{id}","seq":1,"verdict":"correct""#), "seq: not with `event`"),
+            (format!(r#""event":"{id}","verdict":"correct","box":[0,0,1,1]"#), "box: not with `event`"),
+            (format!(r#""event":"{id}","verdict":"missed","label":"cat","#) + r#""box":null"#, "verdict: "),
+            (format!(r#""event":"{id}","verdict":"correct","label":"cat""#), "label: only with wrong_label"),
+            (format!(r#""event":"{id}","verdict":"wrong_label""#), "missing field `label`"),
+            (r#""event":"x","verdict":"correct""#.into(), "event: must be the `id` of an event"),
+            (r#""event":"","verdict":"correct""#.into(), "event: must be"),
+            (r#""verdict":"correct""#.into(), "missing field `event`"),
+            (r#""camera":"front","verdict":"correct""#.into(), "missing field `seq`"),
+        ] {
+            let (code, message) = refusal("feedback", &format!("{{{fields}}}"));
+            assert!(code == Code::BadField && message.contains(words), "{fields}: {message}");
+        }
     }
 
     #[test]

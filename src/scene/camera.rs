@@ -359,6 +359,11 @@ impl Camera {
         self.end_objects(now, &changes);
     }
 
+    /// Whether something is to be said of its objects.
+    pub fn has_events(&self) -> bool {
+        self.events.has_outgoing()
+    }
+
     /// Events that are to be sent, in order.
     pub fn take_events(&mut self) -> Vec<ObjectEvent> {
         self.events.take_outgoing()

@@ -141,6 +141,11 @@ impl Events {
         }
     }
 
+    /// Whether something is to be sent.
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     /// What is to be sent, in order.
     pub fn take_outgoing(&mut self) -> Vec<ObjectEvent> {
         std::mem::take(&mut self.outgoing)

@@ -5,18 +5,27 @@ use crate::contract::{Code, Feedback, FeedbackVerdict, Refusal, slug};
 use crate::detection::overlap;
 use crate::one_line::one_line;
 use crate::samples::{BACKGROUND, Found, Label, Opinion, Origin, Rest, Sample, checked_label};
+use crate::tracking::TrackId;
 
 /// A box means the told object that overlaps it by this much, and the most.
 const MEANT: f32 = 0.5;
 
-/// The verdict in terms of the frame. `known` are the labels of the model in use.
+/// The verdict in terms of the frame, or `of` one of its objects. `known` are the labels of the model in use.
 ///
 /// # Errors
 /// [`Code::BadField`] for what cannot be, [`Code::NotFound`] where the frame shows nothing of it.
-pub(super) fn opinion(told: &Told, feedback: &Feedback, known: &[String]) -> Result<Opinion, Refusal> {
+pub(super) fn opinion(
+    told: &Told,
+    of: Option<TrackId>,
+    feedback: &Feedback,
+    known: &[String],
+) -> Result<Opinion, Refusal> {
     let sample = &told.sample;
     let label = feedback.label.as_deref().map(|text| label_of(text, sample, known)).transpose()?;
-    let bbox = feedback.bbox.map(|bbox| pixels(bbox, sample)).transpose()?;
+    let bbox = match of.and_then(|object| told.box_of(object)) {
+        Some(bbox) => Some(bbox),
+        None => feedback.bbox.map(|bbox| pixels(bbox, sample)).transpose()?,
+    };
     let label_as = |objects: Vec<&Found>, name: &dyn Fn(&Found) -> String| {
         let labels: Vec<Label> =
             objects.iter().filter_map(|found| labelled(sample, name(found), found.bbox)).collect();

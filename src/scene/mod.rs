@@ -446,7 +446,7 @@ impl Scene {
                     threshold: camera.threshold,
                     judge: &judge.facts,
                 };
-                if is_told && self.settings.samples.enabled {
+                if (is_told || camera.has_events()) && self.settings.samples.enabled {
                     self.recent.remember(&looked_at, self.settings.samples.threshold);
                 }
                 self.sampling.look(now, &looked_at, camera.hidden(), effects);

@@ -5,8 +5,10 @@
 //! frame told before it; those that showed something new are what people are told of, and answer, late.
 
 use super::sampling::{self, LookedAt};
+use super::view::Sighting;
 use crate::frame::RawFrame;
 use crate::samples::{Reason, Sample};
+use crate::tracking::TrackId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ pub(super) struct Told {
     /// As it would be kept.
     pub sample: Sample,
     pub raw: Arc<RawFrame>,
+    /// The objects that it shows, each with its box and score.
+    objects: Vec<(TrackId, [f32; 4], f32)>,
     /// It showed other labels, or another number of them, than the frame told before.
     is_new: bool,
 }
@@ -63,12 +67,33 @@ impl Recent {
         }
         let is_new = frames.last != labels;
         frames.last = labels;
-        frames.add(Told { seq: outcome.seq, sample, raw: Arc::clone(&outcome.raw), is_new });
+        let object =
+            |sighting: &Sighting| Some((sighting.track?, sighting.detection.bbox, sighting.detection.score));
+        let objects = frame.sightings.iter().filter_map(object).collect();
+        frames.add(Told { seq: outcome.seq, sample, raw: Arc::clone(&outcome.raw), objects, is_new });
     }
 
     /// The camera's frame with this number, if it is remembered.
     pub fn find(&self, camera: &str, seq: u64) -> Option<&Told> {
         self.cameras.get(camera)?.frames.iter().rev().find(|told| told.seq == seq)
+    }
+
+    /// The frame that shows the object best, of those that are remembered.
+    pub fn best_of(&self, object: TrackId) -> Option<&Told> {
+        let frames = self.cameras.values().flat_map(|frames| &frames.frames);
+        let shown = frames.filter_map(|told| Some((told.score_of(object)?, told)));
+        shown.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, told)| told)
+    }
+}
+
+impl Told {
+    /// Where the object is, pixels.
+    pub fn box_of(&self, object: TrackId) -> Option<[f32; 4]> {
+        self.objects.iter().find(|(known, ..)| *known == object).map(|(_, bbox, _)| *bbox)
+    }
+
+    fn score_of(&self, object: TrackId) -> Option<f32> {
+        self.objects.iter().find(|(known, ..)| *known == object).map(|(.., score)| *score)
     }
 }
 
@@ -93,7 +118,6 @@ mod tests {
     use crate::detection::{Detection, Outcome, Verdict};
     use crate::frame::{Encoding, Turn};
     use crate::scene::generations::GenerationFacts;
-    use crate::scene::view::Sighting;
     use std::time::Instant;
 
     fn facts() -> GenerationFacts {

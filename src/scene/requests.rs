@@ -6,14 +6,16 @@
 //! carried out a second time, because QoS 1 may deliver it twice.
 
 use super::feedback;
+use super::recent::{MOST_FRAMES, Told};
 use super::sampling::NewSample;
 use super::{Effect, Now, Scene};
 use crate::contract::{
-    Code, Data, Feedback, Incoming, Kind, Refusal, Reloaded, Request, Response, SamplesDelete, SamplesList,
-    Topic, Transaction, TuneStart,
+    Code, Data, Feedback, FeedbackOf, Incoming, Kind, Refusal, Reloaded, Request, Response, SamplesDelete,
+    SamplesList, Topic, Transaction, TuneStart, ulid_text,
 };
 use crate::one_line::one_line;
 use crate::samples::{Opinion, SampleId};
+use crate::tracking::TrackId;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,28 +188,45 @@ impl Scene {
             let words = "samples.enabled is false in the settings, so no frame is kept to learn from";
             return Err(Refusal::new(Code::SamplesOff, words.into()));
         }
-        if !self.settings.cameras.contains_key(&feedback.camera) {
-            let known: Vec<&str> = self.settings.cameras.keys().map(String::as_str).collect();
-            let words = format!("no camera `{}`: there are {}", feedback.camera, known.join(", "));
-            return Err(Refusal::new(Code::UnknownCamera, one_line(&words)));
-        }
-        let told = self.recent.find(&feedback.camera, feedback.seq).ok_or_else(|| {
-            let words = format!(
-                "frame {} of `{}` is not remembered: only the last {} frames that were told can be",
-                feedback.seq,
-                feedback.camera,
-                super::recent::MOST_FRAMES
-            );
-            Refusal::new(Code::NotFound, words)
-        })?;
-        let opinion = feedback::opinion(told, feedback, &self.generations.current().facts.labels)?;
+        let (told, of) = self.frame_of(&feedback.of)?;
+        let opinion = feedback::opinion(told, of, feedback, &self.generations.current().facts.labels)?;
         let new = NewSample {
             sample: told.sample.clone(),
             raw: Arc::clone(&told.raw),
-            hidden: self.hidden_areas(&feedback.camera),
+            hidden: self.hidden_areas(&told.sample.camera),
             most_bytes: u64::from(settings.max_mb) << 20,
         };
         Ok(Errand::Label(Box::new(Labelling { new, opinion })))
+    }
+
+    /// The frame that a verdict is on, and which of its objects, if it is on one alone.
+    fn frame_of(&self, of: &FeedbackOf) -> Result<(&Told, Option<TrackId>), Refusal> {
+        match of {
+            FeedbackOf::Frame { camera, seq } => {
+                if !self.settings.cameras.contains_key(camera) {
+                    let known: Vec<&str> = self.settings.cameras.keys().map(String::as_str).collect();
+                    let words = format!("no camera `{camera}`: there are {}", known.join(", "));
+                    return Err(Refusal::new(Code::UnknownCamera, one_line(&words)));
+                }
+                let told = self.recent.find(camera, *seq).ok_or_else(|| {
+                    let words = format!(
+                        "frame {seq} of `{camera}` is not remembered: only the last {MOST_FRAMES} frames that \
+                         were told can be"
+                    );
+                    Refusal::new(Code::NotFound, words)
+                })?;
+                Ok((told, None))
+            }
+            FeedbackOf::Object(id) => {
+                let object = TrackId(*id);
+                let told = self.recent.best_of(object).ok_or_else(|| {
+                    let words =
+                        format!("no frame is remembered any more that shows object {}", ulid_text(*id));
+                    Refusal::new(Code::NotFound, words)
+                })?;
+                Ok((told, Some(object)))
+            }
+        }
     }
 
     /// Answers those who asked for the settings to be read.

@@ -23,6 +23,9 @@ pub(super) struct AnyRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Transaction")]
     transaction: Option<Transaction>,
+    /// The object's `id`, as on `<cam>/events`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
     /// The camera's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     camera: Option<String>,

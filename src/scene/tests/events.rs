@@ -276,3 +276,27 @@ fn ids_sort_by_time_and_another_daemon_gives_others() {
     let mut others = events::Ulids::new("b");
     assert!(first.iter().all(|id| *id != ulid_text(others.next(at(0)).0)));
 }
+
+#[test]
+fn a_verdict_on_an_event_is_one_on_its_object_in_the_frame_that_shows_it_best() {
+    let text = "[samples]\nenabled = true\n";
+    let mut told = Told::new(text);
+    for (ms, score) in [(100, 0.7), (300, 0.9), (500, 0.6)] {
+        told.show(ms, &[person(score, 1.0), Detection { class: 1, ..person(0.55, 5.0) }]);
+    }
+    let id = told.news().into_iter().find(|event| event.label == "person").expect("an event").id;
+    let ask = |told: &mut Told, payload: String| {
+        let incoming = Incoming::read(&Arc::from("feedback"), payload.as_bytes());
+        told.house.at(600, Input::Request(Box::new(incoming)));
+        told.house.errand()
+    };
+    let errand = ask(&mut told, format!(r#"{{"event":"{id}","verdict":"false_positive"}}"#));
+    let Some((_, Errand::Label(labelling))) = errand else { panic!("{errand:?}") };
+    let Labelling { new, opinion } = *labelling;
+    assert_eq!(new.sample.captured, "1970-01-01T00:00:00.300Z");
+    let [label] = &opinion.labels[..] else { panic!("{:?}", opinion.labels) };
+    assert_eq!((label.label.as_str(), label.bbox), ("background", [1.0, 2.0, 3.0, 8.0]));
+    let unknown = format!(r#"{{"event":"{}","verdict":"correct"}}"#, ulid_text(7));
+    let (code, words) = told.house.refusal(700, "feedback", &unknown);
+    assert!(code == crate::contract::Code::NotFound && words.contains(&ulid_text(7)), "{words}");
+}
