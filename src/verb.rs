@@ -40,7 +40,7 @@ pub struct VerbSpec {
 pub const VERBS: [VerbSpec; 12] = [
     built(Verb::Info, "info", true, "none", "what the topic of this name holds"),
     built(Verb::Health, "health", true, "none", "what the topic of this name holds, at most 5 s old"),
-    planned(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
+    built(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
     built(
         Verb::Feedback,
         "feedback",

@@ -127,6 +127,9 @@ pub struct Overridden {
     /// What scores above this is told, 0.05 to 0.99, two places. Left out: `detector.min_score` holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// False: pictures were switched off. Left out: `snapshots.enabled` holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<bool>,
 }
 
 /// Room for the cameras in `bridge/info`, bytes; the rest of the message is far below the difference to its

@@ -11,6 +11,8 @@ pub enum Change {
     Detect(bool),
     /// Only detections with a score above this are published, 0.05 to 0.99.
     Threshold(f32),
+    /// Pictures on or off, within what the settings allow.
+    Snapshots(bool),
 }
 
 /// An accepted message on a `/set` topic.
@@ -74,6 +76,7 @@ impl Command {
         let text = std::str::from_utf8(payload).map_err(|_| CommandError::NotUtf8)?.trim();
         let change = match topic.kind() {
             Kind::DetectSet => Change::Detect(switch(text)?),
+            Kind::SnapshotsSet => Change::Snapshots(switch(text)?),
             Kind::ThresholdSet => Change::Threshold(threshold(text)?),
             _ => return Err(CommandError::NoCommand),
         };

@@ -54,7 +54,9 @@ pub struct ObjectEvent {
     pub stationary: bool,
     /// Frames that showed it.
     pub frames: u64,
-    /// The model that judged the last of them.
+    /// Topic of the picture that was sent just before this message and shows the object; null where none was.
+    pub snapshot: Option<String>,
+    /// The model that judged the last frame that showed it.
     pub model: ModelReference,
     /// Number of that frame, as on `<cam>/detections`.
     pub seq: u64,
@@ -181,6 +183,7 @@ impl ObjectEvent {
             stationary: false,
             frames: 1,
             model: ModelReference { sha256: "0123456789ab".into(), generation: 1 },
+            snapshot: None,
             seq: 0,
         }
     }

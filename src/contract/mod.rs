@@ -34,7 +34,7 @@ pub use request::{
 };
 pub use response::{
     Activated, Code, Data, Deleted, Job, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo,
-    SamplesPage,
+    SamplesPage, SnapshotSent,
 };
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{

@@ -77,6 +77,8 @@ pub enum Code {
     UnknownVerb,
     /// What is asked about is not there, or not any more.
     NotFound,
+    /// Pictures may not leave the machine: `snapshots.enabled` is false, or the camera's were switched off.
+    SnapshotsOff,
     /// `samples.enabled` is false, or there is no state folder: nothing is kept.
     SamplesOff,
     /// Labelled samples fill `samples.max_mb`, or one picture has too many labels.
@@ -87,7 +89,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadJson,
         Self::BadField,
         Self::TooLarge,
@@ -96,6 +98,7 @@ impl Code {
         Self::UnknownCamera,
         Self::UnknownVerb,
         Self::NotFound,
+        Self::SnapshotsOff,
         Self::SamplesOff,
         Self::NoRoom,
         Self::Internal,
@@ -110,6 +113,8 @@ pub enum Data {
     Info(Box<Info>),
     /// Of `health`.
     Health(Box<Health>),
+    /// Of `snapshot`.
+    Snapshot(SnapshotSent),
     /// Of `feedback`.
     Labelled(Labelled),
     /// Of `samples/list`.
@@ -122,6 +127,17 @@ pub enum Data {
     Activated(Activated),
     /// Of `reload`.
     Reloaded(Reloaded),
+}
+
+/// A picture was sent just before this answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSent {
+    /// Its topic.
+    pub topic: String,
+    /// Its size.
+    pub bytes: usize,
+    /// Number of the frame that it shows, as on `<cam>/detections`.
+    pub seq: u64,
 }
 
 /// A verdict stands in the store.

@@ -20,6 +20,13 @@ pub(super) fn write(line: &Log) {
         Log::FrameDamaged { camera, reason } => tracing::debug!(camera = &**camera, reason, "damaged frame"),
         Log::FrameFailed { camera, reason } => tracing::error!(camera = &**camera, reason, "frame failed"),
         Log::DetectionSwitched { camera, on } => tracing::info!(camera = &**camera, on, "detection switched"),
+        Log::SnapshotsSwitched { camera, on } => tracing::info!(camera = &**camera, on, "pictures switched"),
+        Log::SnapshotsForbidden { camera } => {
+            tracing::info!(
+                camera = &**camera,
+                "pictures stay off: snapshots.enabled is false in the settings"
+            );
+        }
         Log::ThresholdSet { camera, value } => {
             tracing::info!(camera = &**camera, value = %value, "threshold set")
         }

@@ -10,6 +10,7 @@ pub(crate) mod fuzzing;
 mod identity;
 mod journal;
 mod models;
+mod photographer;
 mod rate;
 mod recorder;
 mod reload;
@@ -37,6 +38,7 @@ use crate::zones::LabelError;
 use cameras::Cameras;
 use clock::Clock;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use photographer::Photographer;
 use rate::{DetectedFrames, Rate};
 use recorder::Recorder;
 use reload::Reload;
@@ -170,6 +172,7 @@ fn start(
     options.hears_home_assistant |= !remembered.announced.is_empty();
     let names = options.names();
     let publisher = Publisher::start(options, &to_ends)?;
+    let photographer = Photographer::start(&to_ends)?;
     let dispatcher = Arc::<Dispatcher>::default();
     let (count, share) = (settings.detector.workers, settings.detector.share(settings.detector.workers));
     let session = |source| DaemonError::Session { path: generation.path.clone(), source };
@@ -204,6 +207,7 @@ fn start(
         tls,
         publisher,
         recorder,
+        photographer,
         retained: loaded.parse(StateFile::RetainedTopics, RetainedTopics::parse),
         dispatcher,
         workers,

@@ -6,6 +6,7 @@ use super::cameras::Cameras;
 use super::clock::Clock;
 use super::identity::broker_host;
 use super::journal;
+use super::photographer::Photographer;
 use super::rate::Rate;
 use super::recorder::Recorder;
 use super::reload::{Reload, Reloaded};
@@ -50,6 +51,7 @@ pub(super) struct Shell {
     pub tls: Option<Tls>,
     pub publisher: Publisher,
     pub recorder: Recorder,
+    pub photographer: Photographer,
     pub retained: RetainedTopics,
     pub dispatcher: Arc<Dispatcher>,
     pub workers: Workers,
@@ -102,6 +104,9 @@ impl Shell {
                 recv(self.recorder.recorded()) -> revision => on(revision, |revision| {
                     self.handle(Input::Written(revision))
                 }),
+                recv(self.photographer.made()) -> made => on(made, |(number, picture)| {
+                    self.handle(Input::Picture(number, picture))
+                }),
                 recv(self.recorder.answers()) -> well => on(well, |well| self.take_recorder_answer(well)),
                 recv(self.recorder.models()) -> changed => on(changed, |()| self.load_model()),
                 recv(self.ends) -> notice => on(notice, |notice| self.take_end(notice)),
@@ -127,9 +132,10 @@ impl Shell {
                 Effect::Publish(topic, payload) => self.publisher.publish(topic, payload),
                 Effect::Repeat(topic) => self.publisher.repeat(topic),
                 Effect::Forget(topic) => self.publisher.forget(&topic),
-                Effect::PublishEvent { topic, payload, key } => {
-                    self.publisher.publish_event(topic, payload, key)
+                Effect::PublishEvent { topic, payload, key, picture } => {
+                    self.publisher.publish_event(topic, payload, key, picture);
                 }
+                Effect::Picture(order) => self.photographer.order(*order),
                 Effect::Record { revision, bytes } => self.recorder.record(revision, bytes),
                 Effect::Persist(file, bytes) => self.recorder.save(file, bytes),
                 Effect::Keep(new) => self.recorder.keep(*new),

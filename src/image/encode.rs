@@ -13,12 +13,17 @@ const QUALITY: u8 = 90;
 /// # Errors
 /// [`DecodeError::Size`] for an empty picture; sides above [`super::MAX_SIDE`] do not come out of a decoder.
 pub fn encode_jpeg(picture: &Picture) -> Result<Vec<u8>, DecodeError> {
+    encode_jpeg_as(picture, QUALITY)
+}
+
+/// The picture as JPEG of this quality, 1 to 100.
+pub(super) fn encode_jpeg_as(picture: &Picture, quality: u8) -> Result<Vec<u8>, DecodeError> {
     let Picture { width, height, rgb } = picture;
     let size = || DecodeError::Size { width: *width, height: *height };
     let side = |pixels: u32| u16::try_from(pixels).map_err(|_| size());
     let (width, height) = (side(*width)?, side(*height)?);
     let mut bytes = Vec::new();
-    jpeg_encoder::Encoder::new(&mut bytes, QUALITY)
+    jpeg_encoder::Encoder::new(&mut bytes, quality)
         .encode(rgb, width, height, jpeg_encoder::ColorType::Rgb)
         .map_err(|_| size())?;
     Ok(bytes)

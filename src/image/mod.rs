@@ -19,6 +19,7 @@ mod mask;
 mod memory;
 mod orientation;
 mod shrink;
+mod snapshot;
 mod turn;
 
 pub use annotate::{Mark, Outline, draw_boxes, draw_outlines};
@@ -29,6 +30,7 @@ pub use mask::black_out;
 pub use memory::PICTURE_BYTES;
 pub use orientation::turn_of_file;
 pub use shrink::shrunk;
+pub use snapshot::{SnapshotLimits, SnapshotOf, snapshot_jpeg};
 
 /// Longest side of a picture that is decoded, pixels: a camera's 4K and 8K fit, a decompression bomb does
 /// not.

@@ -292,8 +292,15 @@ impl Publisher {
     }
 
     /// Queues an event of which [`Publisher::take_settled`] says when the broker has it, or that it was given up.
-    pub fn publish_event(&self, topic: Topic, payload: Vec<u8>, key: EventKey) {
-        self.shared.outbox().push_event(topic, payload, Some(key));
+    /// The picture is sent before it, if a connection stands.
+    pub fn publish_event(
+        &self,
+        topic: Topic,
+        payload: Vec<u8>,
+        key: EventKey,
+        picture: Option<(Topic, Vec<u8>)>,
+    ) {
+        self.shared.outbox().push_event(topic, payload, Some(key), picture);
         self.shared.wake.notify_one();
     }
 

@@ -65,6 +65,8 @@ struct Event {
     topic: Topic,
     payload: Vec<u8>,
     key: Option<EventKey>,
+    /// Sent before it.
+    picture: Option<(Topic, Vec<u8>)>,
 }
 
 /// What is handed to the connection next, of the messages that are to be acknowledged.
@@ -138,7 +140,7 @@ impl Outbox {
         match topic.spec().way {
             Way::Out(Class::State) => self.set_state(topic, payload),
             Way::Out(Class::Latest) => drop(self.latest.insert(topic, payload)),
-            Way::Out(Class::Event) => self.push_event(topic, payload, None),
+            Way::Out(Class::Event) => self.push_event(topic, payload, None, None),
             Way::Out(Class::Response) => self.push_response(topic, payload),
             Way::Out(Class::Sample | Class::Picture) => self.push_sample(topic, payload),
             // Others publish there; a message of ours would be taken for one of theirs.
@@ -197,10 +199,19 @@ impl Outbox {
     }
 
     /// Queues an event: kept until acknowledged, also over a broker restart. With a `key`,
-    /// [`Outbox::take_settled`] says when.
-    pub fn push_event(&mut self, topic: Topic, payload: Vec<u8>, key: Option<EventKey>) {
+    /// [`Outbox::take_settled`] says when. A `picture` is sent before it, unless there is no connection now.
+    pub fn push_event(
+        &mut self,
+        topic: Topic,
+        payload: Vec<u8>,
+        key: Option<EventKey>,
+        picture: Option<(Topic, Vec<u8>)>,
+    ) {
         self.event_bytes += payload.len();
-        self.events.push_back(Event { topic, payload, key });
+        let (offered, connected) = (picture.is_some(), self.connected);
+        let picture = picture.filter(|_| connected);
+        self.dropped.snapshots += u64::from(offered && picture.is_none());
+        self.events.push_back(Event { topic, payload, key, picture });
         while self.events.len() > MAX_EVENTS || (self.event_bytes > MAX_EVENT_BYTES && self.events.len() > 1)
         {
             self.drop_an_event();
@@ -254,15 +265,19 @@ impl Outbox {
 
     /// Queues a per-frame sample; discarded while disconnected.
     fn push_sample(&mut self, topic: Topic, payload: Vec<u8>) {
+        let dropped = match topic.spec().way {
+            Way::Out(Class::Picture) => &mut self.dropped.snapshots,
+            _ => &mut self.dropped.detections,
+        };
         if !self.connected {
-            self.dropped.detections += 1;
+            *dropped += 1;
             return;
         }
         let queue = self.samples.entry(topic).or_default();
         queue.push_back(payload);
         if queue.len() > MAX_SAMPLES_A_TOPIC {
             queue.pop_front();
-            self.dropped.detections += 1;
+            *dropped += 1;
         }
     }
 
@@ -293,8 +308,11 @@ impl Outbox {
                 self.responses.push_front((topic, message.payload));
             } else {
                 self.event_bytes += message.payload.len();
-                self.events.push_front(Event { topic, payload: message.payload, key });
+                self.events.push_front(Event { topic, payload: message.payload, key, picture: None });
             }
+        }
+        for event in &mut self.events {
+            self.dropped.snapshots += u64::from(event.picture.take().is_some());
         }
         for queue in std::mem::take(&mut self.samples).into_values() {
             self.dropped.detections += queue.len() as u64;
@@ -312,6 +330,13 @@ impl Outbox {
         if !self.connected {
             return None;
         }
+        if self.in_flight.len() < MAX_IN_FLIGHT && self.is_eventful() {
+            // Its event is the next message that is to be acknowledged.
+            let picture = self.events.front_mut().and_then(|event| event.picture.take());
+            if let Some((topic, payload)) = picture {
+                return Some(Message { address: Address::Topic(topic), payload, retain: false, token: None });
+            }
+        }
         if self.in_flight.len() < MAX_IN_FLIGHT
             && let Some(next) = self.next_acknowledged()
         {
@@ -324,6 +349,11 @@ impl Outbox {
             self.samples.iter().find(|(_, queue)| !queue.is_empty()).map(|(topic, _)| topic.clone())?;
         let payload = self.samples.get_mut(&topic)?.pop_front()?;
         Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
+    }
+
+    /// Whether an event is the next message of QoS 1.
+    fn is_eventful(&self) -> bool {
+        self.to_clear.is_empty() && self.dirty.is_empty() && self.announce != Some(Announcement::Online)
     }
 
     /// The next message of QoS 1.
@@ -340,7 +370,7 @@ impl Outbox {
             self.announce = None;
             return Some(plain(Address::Topic(self.status.clone()), b"online".to_vec()));
         }
-        if let Some(Event { topic, payload, key }) = self.events.pop_front() {
+        if let Some(Event { topic, payload, key, .. }) = self.events.pop_front() {
             self.event_bytes -= payload.len();
             return Some(Next { address: Address::Topic(topic), payload, is_event: true, key });
         }
@@ -493,11 +523,32 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_goes_just_before_its_event_and_not_at_all_without_a_connection() {
+        let mut outbox = outbox();
+        let picture = |name: &str| Some((topic(Kind::Snapshot), name.as_bytes().to_vec()));
+        outbox.push_event(topic(Kind::Events), b"0".to_vec(), None, picture("lost"));
+        outbox.connect();
+        outbox.publish(topic(Kind::All), b"1".to_vec());
+        outbox.push_event(topic(Kind::Events), b"1".to_vec(), None, picture("a"));
+        outbox.push_event(topic(Kind::Events), b"2".to_vec(), None, None);
+        outbox.push_event(topic(Kind::Events), b"3".to_vec(), None, picture("b"));
+        let sent = drain(&mut outbox);
+        let wanted = ["c/all=1", "status=online", "c/events=0", "c/snapshot=a", "c/events=1", "c/events=2"];
+        assert_eq!(sent[..6], wanted);
+        assert_eq!(sent[6..], ["c/snapshot=b", "c/events=3"]);
+        outbox.push_event(topic(Kind::Events), b"4".to_vec(), None, picture("c"));
+        outbox.disconnect();
+        outbox.connect();
+        assert_eq!(drain(&mut outbox), ["c/all=1", "status=online", "c/events=4"]);
+        assert_eq!(outbox.dropped().snapshots, 2);
+    }
+
+    #[test]
     fn whoever_keeps_account_of_events_hears_what_became_of_each() {
         let key = |object, event_type| EventKey { object, event_type };
         let mut outbox = outbox();
         let mut push = |object: usize, event_type| {
-            outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object as u128, event_type)));
+            outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object as u128, event_type)), None);
         };
         push(0, EventType::Start);
         for object in 1..400 {
@@ -510,7 +561,7 @@ mod tests {
         assert!(dropped.iter().all(|key| key.event_type == EventType::Update), "updates first");
         for object in 400..601 {
             for event_type in [EventType::Start, EventType::End] {
-                outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object, event_type)));
+                outbox.push_event(topic(Kind::Events), vec![0; 10], Some(key(object, event_type)), None);
             }
         }
         let dropped = outbox.take_settled();

@@ -4,8 +4,9 @@ use super::areas::{Areas, Name, Standing};
 use super::counts::Counts;
 use super::detections::{self, Origin, Sender};
 use super::events::{Events, Scenery};
-use super::generations::Generation;
+use super::generations::{Generation, GenerationFacts};
 use super::overrides::InForce;
+use super::pictures::{LastFrame, Source};
 use super::progress::Progress;
 use super::tally::Tally;
 use super::view::{Frame, Looked, Sighting, View};
@@ -16,7 +17,7 @@ use crate::contract::{
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::frame::Flow;
 use crate::geometry::Polygon;
-use crate::settings::{CameraSettings, MqttSettings, Settings};
+use crate::settings::{CameraSettings, MqttSettings, Settings, SnapshotsSettings};
 use crate::tracking::{Changes, EndReason, Track, TrackId};
 use crate::zones::foot;
 use std::collections::BTreeMap;
@@ -76,6 +77,10 @@ pub(super) struct Camera {
     events: Events,
     tally: Tally,
     last_sample: Option<Instant>,
+    /// Whether the settings let its pictures leave the machine, and whether that was switched off.
+    pictures: [bool; 2],
+    /// None while nothing can be seen, or no picture may leave.
+    last_frame: Option<LastFrame>,
 }
 
 impl Camera {
@@ -110,6 +115,8 @@ impl Camera {
             events: Events::default(),
             tally: Tally::default(),
             last_sample: None,
+            pictures: [all.snapshots.enabled, in_force.snapshots],
+            last_frame: None,
         }
     }
 
@@ -132,6 +139,7 @@ impl Camera {
             (self.giving, self.ended, self.damage) = (known.giving, known.ended, known.damage);
             (self.last_logged_reason, self.last_sample) = (known.last_logged_reason, known.last_sample);
             self.progress = known.progress;
+            self.last_frame = known.last_frame.filter(|_| self.tells_pictures());
         }
         self.update_sight(now);
     }
@@ -169,6 +177,39 @@ impl Camera {
     pub fn set_threshold(&mut self, threshold: f32) {
         self.threshold = threshold;
         self.view.doubt();
+    }
+
+    /// Whether its pictures may leave the machine.
+    pub fn tells_pictures(&self) -> bool {
+        self.pictures == [true; 2]
+    }
+
+    /// Switches its pictures; whether the settings allow what was asked for.
+    pub fn switch_pictures(&mut self, on: bool) -> bool {
+        self.pictures[1] = on;
+        if !on {
+            self.last_frame = None;
+        }
+        self.pictures[0] || !on
+    }
+
+    /// Remembers a frame of which a picture may be wanted.
+    pub fn remember(&mut self, outcome: &Outcome, told: &[Sighting], judge: &GenerationFacts) {
+        let text = |sighting: &Sighting| {
+            let Detection { class, score, bbox } = sighting.detection;
+            (bbox, format!("{} {score:.2}", judge.labels.get(class).map_or("", String::as_str)))
+        };
+        self.last_frame = self.tells_pictures().then(|| LastFrame {
+            seq: outcome.seq,
+            raw: Arc::clone(&outcome.raw),
+            told: told.iter().map(text).collect(),
+        });
+    }
+
+    /// What a picture of it can be made from now.
+    pub fn picture_source<'a>(&'a self, settings: &'a SnapshotsSettings) -> Option<Source<'a>> {
+        let frame = self.last_frame.as_ref().filter(|_| self.tells_pictures())?;
+        Some(Source { frame, hidden: self.view.hidden(), settings })
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -269,6 +310,9 @@ impl Camera {
             self.counts.go_blind(now.mono)
         }
         self.areas.set_sight(sees, now.mono);
+        if !sees {
+            self.last_frame = None;
+        }
         let blindness = if self.enabled { EndReason::CameraOffline } else { EndReason::Disabled };
         self.view.set_sight((!sees).then_some(blindness), now.mono);
     }
@@ -450,6 +494,7 @@ impl Camera {
     pub fn publish_settings(&self, effects: &mut Vec<Effect>) {
         self.publish(Kind::DetectState, on_off(self.enabled), effects);
         self.publish(Kind::ThresholdState, &threshold_text(self.threshold), effects);
+        self.publish(Kind::SnapshotsState, on_off(self.tells_pictures()), effects);
     }
 
     /// Tells the sums over what may have changed with settings or model: all labels, and each line.

@@ -33,6 +33,16 @@ impl Scene {
                 effects.push(Effect::Tell(Log::ThresholdSet { camera: Arc::clone(&id), value }));
                 Kind::ThresholdState
             }
+            Change::Snapshots(on) => {
+                let may = camera.switch_pictures(on);
+                self.overrides.change(&id, |kept| kept.snapshots = (!on).then_some(false), effects);
+                effects.push(Effect::Tell(if may {
+                    Log::SnapshotsSwitched { camera: Arc::clone(&id), on }
+                } else {
+                    Log::SnapshotsForbidden { camera: Arc::clone(&id) }
+                }));
+                Kind::SnapshotsState
+            }
         };
         camera.publish_settings(effects);
         effects.push(Effect::Repeat(Topic::of_camera(answer, &id)));

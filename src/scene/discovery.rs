@@ -301,8 +301,7 @@ impl Scene {
     /// Tells Home Assistant what there is now; where it is not wanted there is nothing.
     pub(super) fn announce(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let home_assistant = &self.settings.mqtt.homeassistant;
-        let names = Names::new(&self.settings.mqtt.base, &self.identity.node)
-            .with_home_assistant(&home_assistant.prefix);
+        let names = self.names().with_home_assistant(&home_assistant.prefix);
         let wanted = if home_assistant.enabled { self.devices(&names, effects) } else { BTreeMap::new() };
         self.announcing.announce(now, names, wanted, effects);
     }

@@ -76,6 +76,7 @@ impl Events {
             entered_zones: Vec::new(),
             stationary: false,
             frames: 0,
+            snapshot: None,
             model: ModelReference { sha256: String::new(), generation: 0 },
             seq: 0,
         };

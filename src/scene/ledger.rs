@@ -43,9 +43,18 @@ struct Written {
 struct Waiting {
     /// The account that must be written before; none until it was given to be written.
     revision: Option<u64>,
-    topic: Topic,
-    payload: Vec<u8>,
+    event: ObjectEvent,
     key: EventKey,
+    picture: Picture,
+}
+
+/// The picture that is sent before an event.
+#[derive(Debug)]
+enum Picture {
+    None,
+    /// It is being made under this number.
+    Awaited(u64, Topic),
+    Here(Topic, Vec<u8>),
 }
 
 /// The account of all cameras.
@@ -82,21 +91,24 @@ impl Ledger {
                     seq: entry.start_seq,
                     ..entry.event.clone()
                 };
-                self.wait(object, &started);
+                self.wait(object, started, Picture::None);
             }
             if entry.event.event_type != EventType::End {
                 entry.event = ended_by_restart(now, entry.event);
             }
-            self.wait(object, &entry.event);
+            self.wait(object, entry.event.clone(), Picture::None);
             self.entries.insert(object, entry);
         }
         self.changed |= !self.entries.is_empty();
     }
 
-    /// Takes an event that is to be published.
-    pub(super) fn add(&mut self, event: ObjectEvent) {
+    /// Takes an event that is to be published, after the picture that is being made under a number for a topic.
+    pub(super) fn add(&mut self, event: ObjectEvent, picture: Option<(u64, Topic)>) {
         let Some(object) = parse_ulid(&event.id) else { return };
-        self.wait(object, &event);
+        let picture = picture.map_or(Picture::None, |(number, topic)| Picture::Awaited(number, topic));
+        self.wait(object, event.clone(), picture);
+        // A repetition comes without it.
+        let event = ObjectEvent { snapshot: None, ..event };
         match event.event_type {
             EventType::Start => {
                 let entry = Entry { start_seq: event.seq, event, start_arrived: false };
@@ -118,14 +130,21 @@ impl Ledger {
         }
     }
 
-    fn wait(&mut self, object: u128, event: &ObjectEvent) {
-        let topic = Topic::of_camera(Kind::Events, &Arc::from(event.camera.as_str()));
-        self.waiting.push_back(Waiting {
-            revision: None,
-            topic,
-            payload: event.encode_fitting(),
-            key: EventKey { object, event_type: event.event_type },
-        });
+    fn wait(&mut self, object: u128, event: ObjectEvent, picture: Picture) {
+        let key = EventKey { object, event_type: event.event_type };
+        self.waiting.push_back(Waiting { revision: None, event, key, picture });
+    }
+
+    /// A picture is made; or not, then its event goes without.
+    pub(super) fn take_picture(&mut self, number: u64, jpeg: Option<Vec<u8>>) {
+        let is_meant =
+            |waiting: &&mut Waiting| matches!(waiting.picture, Picture::Awaited(n, _) if n == number);
+        let Some(waiting) = self.waiting.iter_mut().find(is_meant) else { return };
+        let before = std::mem::replace(&mut waiting.picture, Picture::None);
+        match (before, jpeg) {
+            (Picture::Awaited(_, topic), Some(jpeg)) => waiting.picture = Picture::Here(topic, jpeg),
+            _ => waiting.event.snapshot = None,
+        }
     }
 
     /// The broker has these, or nobody will ever know whether it has.
@@ -156,14 +175,19 @@ impl Ledger {
         self.publish_written(effects);
     }
 
-    /// The account with this number stands on the disk, or cannot: what waited for it is published.
+    /// The account with this number stands on the disk, or cannot: what waited for it is published. After the
+    /// greatest number nothing waits any more, for a picture neither.
     pub(super) fn take_written(&mut self, revision: u64, effects: &mut Vec<Effect>) {
         self.written = self.written.max(revision);
         self.publish_written(effects);
     }
 
     fn publish_written(&mut self, effects: &mut Vec<Effect>) {
-        let is_due = |waiting: &Waiting| waiting.revision.is_some_and(|revision| revision <= self.written);
+        let is_last_call = self.written == u64::MAX;
+        let is_due = |waiting: &Waiting| {
+            let is_written = waiting.revision.is_some_and(|revision| revision <= self.written);
+            is_written && (is_last_call || !matches!(waiting.picture, Picture::Awaited(..)))
+        };
         while self.waiting.len() > MOST_WAITING || self.waiting.front().is_some_and(is_due) {
             effects.extend(self.waiting.pop_front().map(Waiting::publish));
         }
@@ -186,8 +210,17 @@ impl Ledger {
 }
 
 impl Waiting {
-    fn publish(self) -> Effect {
-        Effect::PublishEvent { topic: self.topic, payload: self.payload, key: self.key }
+    fn publish(mut self) -> Effect {
+        let picture = match self.picture {
+            Picture::None => None,
+            Picture::Awaited(..) => {
+                self.event.snapshot = None;
+                None
+            }
+            Picture::Here(topic, jpeg) => Some((topic, jpeg)),
+        };
+        let topic = Topic::of_camera(Kind::Events, &Arc::from(self.event.camera.as_str()));
+        Effect::PublishEvent { topic, payload: self.event.encode_fitting(), key: self.key, picture }
     }
 }
 
@@ -279,17 +312,17 @@ mod tests {
     #[test]
     fn nothing_is_published_before_it_is_written_and_order_is_kept() {
         let (mut ledger, mut world) = (Ledger::default(), World::default());
-        ledger.add(event(1, EventType::Start, 10));
-        ledger.add(event(1, EventType::Update, 11));
+        ledger.add(event(1, EventType::Start, 10), None);
+        ledger.add(event(1, EventType::Update, 11), None);
         world.write(&mut ledger);
         assert!(world.published.is_empty() && ledger.waits());
         world.written(&mut ledger);
         assert_eq!(world.published.len(), 2);
-        ledger.add(event(1, EventType::Update, 12));
+        ledger.add(event(1, EventType::Update, 12), None);
         world.write(&mut ledger);
         assert_eq!(world.published.last(), Some(&(key(1, EventType::Update), 12)), "needs no writing");
-        ledger.add(event(1, EventType::End, 13));
-        ledger.add(event(2, EventType::Start, 13));
+        ledger.add(event(1, EventType::End, 13), None);
+        ledger.add(event(2, EventType::Start, 13), None);
         world.write(&mut ledger);
         assert_eq!(world.published.len(), 3);
         world.written(&mut ledger);
@@ -302,7 +335,7 @@ mod tests {
         // The life of an object as steps; the daemon is killed after any number of them.
         type Step = fn(&mut Ledger, &mut World);
         let steps: [Step; 8] = [
-            |ledger, _| ledger.add(event(7, EventType::Start, 1)),
+            |ledger, _| ledger.add(event(7, EventType::Start, 1), None),
             |ledger, world| world.write(ledger),
             |ledger, world| world.written(ledger),
             |ledger, world| {
@@ -310,7 +343,7 @@ mod tests {
                 world.write(ledger);
             },
             |ledger, world| {
-                ledger.add(event(7, EventType::End, 5));
+                ledger.add(event(7, EventType::End, 5), None);
                 world.write(ledger);
             },
             |ledger, world| world.written(ledger),
@@ -344,8 +377,8 @@ mod tests {
     fn a_disk_that_never_answers_holds_back_a_bounded_number() {
         let (mut ledger, mut world) = (Ledger::default(), World::default());
         for object in 0..5000 {
-            ledger.add(event(object, EventType::Start, 1));
-            ledger.add(event(object, EventType::End, 2));
+            ledger.add(event(object, EventType::Start, 1), None);
+            ledger.add(event(object, EventType::End, 2), None);
             world.write(&mut ledger);
         }
         assert_eq!(ledger.waiting.len(), MOST_WAITING);
@@ -361,7 +394,7 @@ mod tests {
             assert_eq!(error.to_string().lines().count(), 1, "{text}");
         }
         let mut ledger = Ledger::default();
-        ledger.add(event(1, EventType::Start, 1));
+        ledger.add(event(1, EventType::Start, 1), None);
         let good = String::from_utf8(ledger.encode()).expect("text");
         assert_eq!(Ledger::parse(&good).expect("good").entries.len(), 1);
         for bad in [good.replace("front", "a/#"), good.replace(&ulid_text(1), "x")] {

@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod generations;
 mod ledger;
 mod overrides;
+mod pictures;
 mod progress;
 mod recent;
 mod report;
@@ -35,6 +36,7 @@ pub use discovery::{Announced, HomeAssistantNews, LONGEST_DELAY};
 pub use generations::{GenerationFacts, Stored};
 pub use ledger::Ledger;
 pub use overrides::Overrides;
+pub use pictures::{PictureOf, PictureOrder};
 pub use report::{Facts, Identity};
 pub use requests::{Errand, Labelling, Ticket};
 pub use sampling::NewSample;
@@ -51,6 +53,7 @@ use camera::Camera;
 use discovery::Announcing;
 use events::{Scenery, Ulids};
 use generations::Generations;
+use pictures::Pictures;
 use recent::Recent;
 use report::Report;
 use requests::Requests;
@@ -99,6 +102,8 @@ pub enum Input<'a> {
     Request(Box<Incoming>),
     /// The account of events with this number stands on the disk, or cannot be written.
     Written(u64),
+    /// The picture with this number, or why there is none.
+    Picture(u64, Result<Vec<u8>, String>),
     /// The broker has these events, or they were given up.
     Settled(Vec<EventKey>),
     /// What came of an errand on the disk.
@@ -193,7 +198,11 @@ pub enum Effect {
         payload: Vec<u8>,
         /// Which event it is.
         key: EventKey,
+        /// A picture that is sent before it, with its topic.
+        picture: Option<(Topic, Vec<u8>)>,
     },
+    /// Make this picture, and give it back.
+    Picture(Box<PictureOrder>),
     /// Write down the account of events, and say so.
     Record {
         /// What to say.
@@ -252,6 +261,8 @@ pub enum Log {
     FrameFailed { camera: Arc<str>, reason: String },
     DetectionSwitched { camera: Arc<str>, on: bool },
     ThresholdSet { camera: Arc<str>, value: f32 },
+    SnapshotsSwitched { camera: Arc<str>, on: bool },
+    SnapshotsForbidden { camera: Arc<str> },
     UnknownCamera { camera: Arc<str> },
     Throttled { workers: usize, share_percent: u32, temperature_c: Option<f64> },
     ThrottledNoMore { share_percent: u32 },
@@ -276,6 +287,7 @@ pub struct Scene {
     tuning: Tuning,
     announcing: Announcing,
     ledger: Ledger,
+    pictures: Pictures,
     ulids: Ulids,
     stuck: bool,
 }
@@ -318,13 +330,14 @@ impl Scene {
             tuning: Tuning::default(),
             announcing: Announcing::new(announced, names),
             ledger,
+            pictures: Pictures::default(),
             stuck: false,
         };
         scene.ledger.close_what_was_left(now);
         scene.take_settings(now, new, effects);
         scene.publish_model(effects);
         scene.tuning.publish(now, effects);
-        scene.write_events(effects);
+        scene.write_events(now, effects);
         scene
     }
 
@@ -336,6 +349,7 @@ impl Scene {
             Input::Command(command) => self.take_command(now, &command, effects),
             Input::Request(incoming) => self.take_request(now, *incoming, effects),
             Input::Written(revision) => self.ledger.take_written(revision, effects),
+            Input::Picture(number, picture) => self.take_picture(now, number, picture, effects),
             Input::Settled(keys) => self.ledger.settle(&keys),
             Input::Done(ticket, result) => self.requests.finish(now, ticket, result, effects),
             Input::Tune(news) => self.take_tune_news(now, news, effects),
@@ -362,13 +376,19 @@ impl Scene {
             Input::Stop => return self.stop(now, effects),
         }
         self.pass_time(now, effects);
-        self.write_events(effects);
+        self.write_events(now, effects);
+    }
+
+    /// How topics are spelled for this node.
+    fn names(&self) -> Names {
+        Names::new(&self.settings.mqtt.base, &self.identity.node)
     }
 
     /// Has new events written down, which are published once they are.
-    fn write_events(&mut self, effects: &mut Vec<Effect>) {
-        let events = self.cameras.values_mut().flat_map(Camera::take_events);
-        events.for_each(|event| self.ledger.add(event));
+    fn write_events(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for number in self.cameras.keys().copied().collect::<Vec<_>>() {
+            self.take_events(now, number, effects);
+        }
         self.ledger.write(effects);
     }
 
@@ -396,7 +416,13 @@ impl Scene {
     pub fn retained_topics(&self) -> Vec<Topic> {
         let node = [Kind::Status, Kind::Info, Kind::Health, Kind::Model, Kind::Tune].map(Topic::of_node);
         let of_camera = |camera: &Camera| {
-            let kinds = [Kind::CameraStatus, Kind::DetectState, Kind::ThresholdState, Kind::All];
+            let kinds = [
+                Kind::CameraStatus,
+                Kind::DetectState,
+                Kind::ThresholdState,
+                Kind::SnapshotsState,
+                Kind::All,
+            ];
             let of_kinds = kinds.map(|kind| Topic::of_camera(kind, &camera.id));
             of_kinds.into_iter().chain(camera.topics()).collect::<Vec<_>>()
         };
@@ -450,6 +476,7 @@ impl Scene {
                     self.recent.remember(&looked_at, self.settings.samples.threshold);
                 }
                 self.sampling.look(now, &looked_at, camera.hidden(), effects);
+                camera.remember(outcome, &told, &judge.facts);
             }
         }
         self.after_camera_change(outcome.camera, before, effects);
@@ -504,11 +531,13 @@ impl Scene {
         }
         for mut gone in old.into_values() {
             gone.leave(now);
-            gone.take_events().into_iter().for_each(|event| self.ledger.add(event));
+            gone.take_events().into_iter().for_each(|event| self.ledger.add(event, None));
         }
         self.forget_what_vanished(before, effects);
         let in_use = if self.settings.samples.enabled { self.cameras.values() } else { Default::default() };
         self.recent.keep_only(in_use.map(|camera| (&camera.id, camera.number())));
+        self.pictures
+            .keep_only(|topic| topic.camera().is_some_and(|id| self.settings.cameras.contains_key(&**id)));
         self.sampling.take_settings(&self.settings.samples, |id| self.settings.cameras.contains_key(id));
         self.report.take_settings(&self.settings, new.restart_required);
         self.limit_workers(effects);
@@ -623,6 +652,6 @@ impl Scene {
         for camera in self.cameras.values_mut() {
             camera.stop(now, effects);
         }
-        self.write_events(effects);
+        self.write_events(now, effects);
     }
 }

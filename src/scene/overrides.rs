@@ -25,6 +25,9 @@ pub(super) struct Kept {
     /// The threshold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
+    /// Pictures switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<bool>,
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
@@ -38,6 +41,9 @@ impl Kept {
         if self.threshold.is_some() {
             self.unknown.remove("threshold");
         }
+        if self.snapshots.is_some() {
+            self.unknown.remove("snapshots");
+        }
     }
 }
 
@@ -46,6 +52,8 @@ impl Kept {
 pub(super) struct InForce {
     pub detect: bool,
     pub threshold: f32,
+    /// Within what the settings allow.
+    pub snapshots: bool,
 }
 
 /// Everything that was set, by camera.
@@ -87,6 +95,7 @@ impl Overrides {
         InForce {
             detect: kept.and_then(|kept| kept.detect).unwrap_or(true),
             threshold: threshold.unwrap_or(min_score),
+            snapshots: kept.and_then(|kept| kept.snapshots).unwrap_or(true),
         }
     }
 
@@ -120,7 +129,7 @@ impl Overrides {
     pub(super) fn in_force(&self, min_score: f32) -> BTreeMap<String, Overridden> {
         let shown = self.cameras.iter().map(|(id, kept)| {
             let threshold = valid(kept.threshold, min_score).map(|value| rounded(f64::from(value), 2));
-            (id.clone(), Overridden { detect: kept.detect, threshold })
+            (id.clone(), Overridden { detect: kept.detect, threshold, snapshots: kept.snapshots })
         });
         shown.filter(|(_, shown)| *shown != Overridden::default()).collect()
     }
@@ -143,7 +152,11 @@ fn kept_from(value: Value) -> Option<Kept> {
     if threshold.is_some() {
         fields.remove("threshold");
     }
-    Some(Kept { detect, threshold, unknown: fields })
+    let snapshots = fields.get("snapshots").and_then(Value::as_bool);
+    if snapshots.is_some() {
+        fields.remove("snapshots");
+    }
+    Some(Kept { detect, threshold, snapshots, unknown: fields })
 }
 
 #[cfg(test)]
@@ -168,13 +181,13 @@ mod tests {
         overrides.change("front", |kept| kept.detect = Some(false), &mut effects);
         let again = Overrides::parse(&persisted(&effects).expect("kept")).expect("reads its own file");
         assert_eq!(again.cameras, overrides.cameras);
-        assert_eq!(again.of("front", 0.5), InForce { detect: false, threshold: 0.7 });
-        assert_eq!(again.of("front", 0.6), InForce { detect: false, threshold: 0.6 });
-        assert_eq!(again.of("back", 0.5), InForce { detect: true, threshold: 0.5 });
+        assert_eq!(again.of("front", 0.5), InForce { detect: false, threshold: 0.7, snapshots: true });
+        assert_eq!(again.of("front", 0.6), InForce { detect: false, threshold: 0.6, snapshots: true });
+        assert_eq!(again.of("back", 0.5), InForce { detect: true, threshold: 0.5, snapshots: true });
         let shown = again.in_force(0.6);
         assert_eq!(
             shown["front"],
-            Overridden { detect: Some(false), threshold: None },
+            Overridden { detect: Some(false), threshold: None, snapshots: None },
             "only what is in force is shown"
         );
     }
@@ -192,7 +205,7 @@ mod tests {
     fn a_file_of_a_newer_version_keeps_what_is_understood_and_preserves_the_rest() {
         let newer = r#"{"v":7,"zones":{"drive":[1]},"cameras":{"front":{"detect":false,"threshold":"high","rotate":90}}}"#;
         let mut overrides = Overrides::parse(newer).expect("reads");
-        assert_eq!(overrides.of("front", 0.5), InForce { detect: false, threshold: 0.5 });
+        assert_eq!(overrides.of("front", 0.5), InForce { detect: false, threshold: 0.5, snapshots: true });
         let mut effects = Vec::new();
         overrides.change("front", |kept| kept.detect = None, &mut effects);
         let written: Value = serde_json::from_str(&persisted(&effects).expect("kept")).expect("JSON");
@@ -205,7 +218,7 @@ mod tests {
         let old = r#"{"front":{"detect":false,"threshold":{"value":0.6,"setting":0.5}}}"#;
         assert_eq!(
             Overrides::parse(old).expect("reads").of("front", 0.5),
-            InForce { detect: false, threshold: 0.6 }
+            InForce { detect: false, threshold: 0.6, snapshots: true }
         );
     }
 

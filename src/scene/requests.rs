@@ -81,6 +81,8 @@ enum Reply {
     Now(Data),
     AfterErrand(Errand),
     AfterReload,
+    /// When the picture of this camera is made.
+    AfterPicture(String),
     AfterStart(TuneStart),
 }
 
@@ -135,6 +137,10 @@ impl Scene {
                 let ticket = self.requests.open(now, verb, transaction, false);
                 effects.push(Effect::Run(ticket, errand));
             }
+            Ok(Reply::AfterPicture(camera)) => {
+                let ticket = self.requests.open(now, verb, transaction, false);
+                self.order_picture(ticket, &camera, effects);
+            }
             Ok(Reply::AfterReload) => {
                 self.requests.open(now, verb, transaction, true);
                 effects.push(Effect::Reload);
@@ -152,6 +158,7 @@ impl Scene {
         match request {
             Request::Info => Ok(Reply::Now(Data::Info(Box::new(self.info().fitting())))),
             Request::Health => self.health_now(now, effects).map(Data::Health).map(Reply::Now),
+            Request::Snapshot(camera) => self.may_picture(&camera).map(|()| Reply::AfterPicture(camera)),
             Request::Feedback(feedback) => self.labelling(&feedback).map(Reply::AfterErrand),
             Request::SamplesList(list) => listing(list).map(Reply::AfterErrand),
             Request::SamplesDelete(delete) => deletion(delete).map(Reply::AfterErrand),

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod events;
+mod pictures;
 mod requests;
 mod tuning;
 mod view;

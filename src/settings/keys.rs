@@ -105,7 +105,7 @@ pub struct Section {
 }
 
 /// The sections that are not cameras, in the order of the documents.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 8] = [
     Section { name: "", about: super::Settings::ABOUT, keys: super::Settings::KEYS },
     Section { name: "detector", about: super::DetectorSettings::ABOUT, keys: super::DetectorSettings::KEYS },
     Section { name: "mqtt", about: super::MqttSettings::ABOUT, keys: super::MqttSettings::KEYS },
@@ -116,6 +116,11 @@ pub const SECTIONS: [Section; 7] = [
     },
     Section { name: "health", about: super::HealthSettings::ABOUT, keys: super::HealthSettings::KEYS },
     Section { name: "samples", about: super::SamplesSettings::ABOUT, keys: super::SamplesSettings::KEYS },
+    Section {
+        name: "snapshots",
+        about: super::SnapshotsSettings::ABOUT,
+        keys: super::SnapshotsSettings::KEYS,
+    },
     Section { name: "tune", about: super::TuneSettings::ABOUT, keys: super::TuneSettings::KEYS },
 ];
 

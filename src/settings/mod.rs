@@ -30,6 +30,7 @@ mod load;
 mod mqtt;
 mod samples;
 mod shapes;
+mod snapshots;
 mod text;
 mod tune;
 pub mod value;
@@ -45,6 +46,7 @@ pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
 pub use mqtt::{DetectionsMode, HealthSettings, HomeAssistantSettings, MqttSettings};
 pub use samples::SamplesSettings;
 pub use shapes::{Hidden, LineSettings, MaskSettings, RuleSettings, ZoneSettings};
+pub use snapshots::SnapshotsSettings;
 pub use text::masked_toml;
 pub use tune::{TuneClasses, TuneLoss, TuneSettings};
 
@@ -81,6 +83,8 @@ section! {
         health: HealthSettings,
         /// Frames that are kept to learn from.
         samples: SamplesSettings,
+        /// Pictures that are published.
+        snapshots: SnapshotsSettings,
         /// How the model learns from them.
         tune: TuneSettings,
         /// Cameras by id (`[a-z0-9][a-z0-9_-]{0,31}`).

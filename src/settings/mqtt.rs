@@ -102,7 +102,7 @@ section! {
         /// nothing.
         allow: Vec<String> {
             value: ValueType::Words(&verb::NAMES),
-            default: "[\"info\", \"health\", \"feedback\"]",
+            default: "[\"info\", \"health\", \"snapshot\", \"feedback\"]",
             unit: "",
             takes_effect: AtOnce,
         }

@@ -127,8 +127,12 @@ fn text_schema(kind: Kind) -> Value {
         }
         // The words of its birth and will are Home Assistant's defaults.
         Kind::HomeAssistantStatus => words(&[Availability::Online, Availability::Offline]),
-        Kind::DetectState => json!({"type": "string", "enum": [on_off(true), on_off(false)]}),
-        Kind::DetectSet => json!({"type": "string", "pattern": "^\\s*([oO][nN]|[oO][fF][fF])\\s*$"}),
+        Kind::DetectState | Kind::SnapshotsState => {
+            json!({"type": "string", "enum": [on_off(true), on_off(false)]})
+        }
+        Kind::DetectSet | Kind::SnapshotsSet => {
+            json!({"type": "string", "pattern": "^\\s*([oO][nN]|[oO][fF][fF])\\s*$"})
+        }
         Kind::ThresholdState => json!({"type": "string", "pattern": "^0\\.[0-9]{2}$"}),
         Kind::ThresholdSet => json!({
             "type": "string",

@@ -84,7 +84,7 @@ fn every_topic_of_the_documents_is_one_of_the_contract() {
 #[test]
 fn planted_topics_are_complained_about() {
     let wrong = "`retinad/pi/front/persn` (retinad/pi/bridge/infos), 'retinad/pi/front/zoom/set', \
-                 retinad/+/+/zoom\nretinad/pi/front/snapshot `retinad/pi/front/detect`";
+                 retinad/+/+/zoom\nretinad/pi/bridge/log `retinad/pi/front/detect`";
     assert_eq!(mentions(wrong).into_iter().filter_map(complaint).count(), 6);
     let good = "`retinad/#` /etc/retinad/retinad.toml retinad/+/+/detections retinad/<node>/<cam>/<label> \
                 `retinad/<node>/` retinad/pi/front/all retinad/pi/+/+/set";

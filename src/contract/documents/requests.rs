@@ -4,7 +4,7 @@ use super::files::read;
 use super::manual::MANUAL;
 use crate::contract::{
     Activated, Deleted, FeedbackVerdict, Incoming, Job, Kind, Labelled, Reloaded, Response, SamplesPage,
-    Topic, Transaction,
+    SnapshotSent, Topic, Transaction,
 };
 use crate::verb::{VERBS, VerbSpec};
 use schemars::JsonSchema;
@@ -118,6 +118,7 @@ fn check_answer<T: DeserializeOwned + Serialize>(verb: &str) {
 
 #[test]
 fn the_answers_of_the_manual_are_what_the_types_read_and_write() {
+    check_answer::<SnapshotSent>("snapshot");
     check_answer::<Labelled>("feedback");
     check_answer::<SamplesPage>("samples/list");
     check_answer::<Deleted>("samples/delete");

@@ -86,7 +86,7 @@ fn info_and_health_are_answered_by_default_and_nothing_that_acts_is() {
     assert_eq!((info.status, &info.data.expect("data")["node"]), (ResponseStatus::Ok, &"n".into()));
     assert_eq!(serde_json::to_string(&info.transaction).expect("JSON"), r#""a1""#);
     let told: Info = house.json("bridge/info");
-    assert_eq!(told.allow, ["info", "health", "feedback"]);
+    assert_eq!(told.allow, ["info", "health", "snapshot", "feedback"]);
     let health = house.ask(20, "health", "{}").expect("an answer").data.expect("data");
     assert_eq!(health["state"], "failed", "the camera is offline");
     for verb in [
@@ -102,7 +102,7 @@ fn info_and_health_are_answered_by_default_and_nothing_that_acts_is() {
         let (code, message) = house.refusal(30, verb, r#"{"x":1}"#);
         assert_eq!((code, message.contains("mqtt.allow")), (Code::Forbidden, true), "{message}");
     }
-    for verb in ["restart", "snapshot", "samples", "nobody/knows"] {
+    for verb in ["restart", "samples", "nobody/knows"] {
         assert_eq!(house.refusal(40, verb, "{}").0, Code::UnknownVerb, "{verb}");
         assert_eq!(house.refusal(40, verb, "{").0, Code::UnknownVerb, "{verb}");
     }
