@@ -9,6 +9,7 @@ mod labels;
 mod log;
 mod manual;
 mod models;
+mod mqtt;
 mod print;
 mod progress;
 mod run_model;
@@ -99,6 +100,9 @@ enum Command {
     #[command(after_help = "Examples:\n  sudo retinad rollback\n  sudo retinad rollback 0\n\n\
         A daemon that runs changes between two frames.")]
     Rollback(models::RollbackArguments),
+    /// Clear what a node left at the broker
+    #[command(after_help = "Example: sudo systemctl stop retinad && sudo retinad mqtt clean")]
+    Mqtt(mqtt::MqttArguments),
     /// Compute anew what the focal-loss paper shows, with this program's losses and trainer
     #[command(after_help = study::EXAMPLES)]
     Study(study::StudyArguments),
@@ -211,6 +215,7 @@ fn carry_out(
         Command::Tune(arguments) => tune::tune(&load(&arguments.model)?, &arguments),
         Command::Models(arguments) => models::models(&load(&none)?, &arguments),
         Command::Rollback(arguments) => models::rollback(&load(&none)?, &arguments),
+        Command::Mqtt(arguments) => mqtt::mqtt(&load(&none)?, &arguments),
         Command::Study(arguments) => study::study(&load(&arguments.model)?, &arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),

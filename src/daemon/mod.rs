@@ -9,6 +9,7 @@ mod clock;
 pub(crate) mod fuzzing;
 mod identity;
 mod journal;
+mod leftovers;
 mod models;
 mod photographer;
 mod rate;
@@ -25,6 +26,7 @@ pub use identity::{
     broker_host, broker_options, credentials, node_name, runs_here, state_folder_of_command, tls,
     try_state_folder,
 };
+pub use leftovers::leftovers;
 pub use models::{Chosen, check_labels_of, load_model, load_model_of_command};
 pub use recorder::{RecorderError, pid_of};
 pub use reload::ReadSettings;

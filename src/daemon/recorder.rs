@@ -302,6 +302,11 @@ pub(super) fn is_in_use(folder: &Path) -> bool {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
+/// The text of a state file, if there is one that may be read. Changes nothing there.
+pub(super) fn read(folder: &Path, file: StateFile) -> Option<String> {
+    String::from_utf8(regular_file::read(&folder.join(file.name()), MAX_FILE).ok()?).ok()
+}
+
 /// The process of the daemon that writes to this folder, if one does and it may be seen.
 #[must_use]
 pub fn pid_of(folder: &Path) -> Option<u32> {

@@ -41,6 +41,11 @@ impl RetainedTopics {
         Ok(Self { on_broker: kept.topics.clone(), asked: BTreeSet::new(), written: kept.topics })
     }
 
+    /// What may stand on the broker.
+    pub fn into_names(self) -> BTreeSet<String> {
+        self.on_broker
+    }
+
     /// Takes what is published now, and what the broker has not acknowledged of the names it was to clear.
     pub fn update(&mut self, published: &BTreeSet<String>, not_cleared: &BTreeSet<String>) -> Update {
         let cleared: BTreeSet<String> = self.asked.difference(not_cleared).cloned().collect();

@@ -8,7 +8,9 @@ mod link;
 pub use {broker::fuzzing::client_packets, link::fuzzing::broker_packets};
 mod outbox;
 
-pub use link::{Heard, Rehearsal, SubscribeOptions, Tls, TlsFiles, rehearse, subscribe};
+pub use link::{
+    Cleaned, Heard, Leftovers, Rehearsal, SubscribeOptions, Tls, TlsFiles, clean, rehearse, subscribe,
+};
 pub use outbox::{Address, Message, Outbox};
 
 use crate::contract::{Command, EventKey, Incoming, Kind, MqttHealth, Names, TOPICS, Topic, Way};

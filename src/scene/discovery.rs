@@ -70,6 +70,16 @@ impl Announced {
         self.devices.is_empty()
     }
 
+    /// What tells Home Assistant of each device once more, so that it can be taken away.
+    #[must_use]
+    pub fn told_again(&self, names: &Names) -> Vec<(Topic, Vec<u8>)> {
+        let message = |(id, known): (&String, &Known)| {
+            let device = Device::vanished(id, names).with_stand_ins(&known.entities, names);
+            (Topic::device(id), discovery::encoded(&device))
+        };
+        self.devices.iter().map(message).collect()
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(&Self { v: 1, devices: self.devices.clone() }).unwrap_or_default()
     }

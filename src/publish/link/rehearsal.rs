@@ -6,7 +6,7 @@
 
 use super::clients::{CLEAR_PASSWORD, says_password_in_clear};
 use super::connection::{Connection, Event, Failure, Next, Target};
-use super::wire::{Version, Welcome};
+use super::wire::{Message, Version, Welcome};
 use crate::contract::{Kind, Topic};
 use crate::publish::{PublishError, PublisherOptions};
 use crate::verb::Verb;
@@ -103,8 +103,13 @@ impl PublisherOptions {
     }
 }
 
+/// Names of messages that are remembered: more than any node has topics.
+const MAX_HEARD: usize = 20_000;
+/// As much of a message is remembered: `offline`.
+const HEARD_BYTES: usize = 7;
+
 /// A client of the broker, and what it was answered.
-struct Client {
+pub(super) struct Client {
     connection: Connection,
     welcome: Welcome,
     last_id: u16,
@@ -112,13 +117,15 @@ struct Client {
     subscribed: BTreeMap<u16, (Vec<bool>, Option<String>)>,
     /// By packet id: why it was not taken.
     acknowledged: BTreeMap<u16, Option<String>>,
-    /// Payloads by topic, the last of each.
+    /// Payloads by topic, the first bytes of the last of each.
     heard: BTreeMap<String, Vec<u8>>,
+    /// Topics of what the broker had kept.
+    pub kept: BTreeSet<String>,
     is_closed: bool,
 }
 
 impl Client {
-    async fn connect(options: &PublisherOptions, id: String, with_will: bool) -> Result<Self, Failure> {
+    pub async fn connect(options: &PublisherOptions, id: String, with_will: bool) -> Result<Self, Failure> {
         let mut target = Target::new(&options.host, options.port, options.tls.as_ref(), id);
         target.hello.credentials.clone_from(&options.credentials);
         if with_will {
@@ -135,6 +142,7 @@ impl Client {
                         subscribed: BTreeMap::new(),
                         acknowledged: BTreeMap::new(),
                         heard: BTreeMap::new(),
+                        kept: BTreeSet::new(),
                         is_closed: false,
                     });
                 }
@@ -154,7 +162,7 @@ impl Client {
     }
 
     /// Waits until `done`; whether it came to that within `patience`.
-    async fn wait(&mut self, patience: Duration, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
+    pub async fn wait(&mut self, patience: Duration, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
         let until = Instant::now() + patience;
         while !done(self) {
             let Ok(next) = timeout_at(until, self.connection.next(false)).await else { return Ok(false) };
@@ -166,7 +174,7 @@ impl Client {
                     self.acknowledged.insert(id, refusal);
                 }
                 Next::Event(Some(Ok(Event::Message(message)))) => {
-                    self.heard.insert(message.topic, message.payload);
+                    self.hear(message);
                 }
                 Next::Event(Some(Ok(Event::Closed))) => self.is_closed = true,
                 Next::Event(Some(Err(failure))) => return Err(failure),
@@ -177,13 +185,23 @@ impl Client {
         Ok(true)
     }
 
+    fn hear(&mut self, mut message: Message) {
+        if message.retained && !message.payload.is_empty() && self.kept.len() < MAX_HEARD {
+            self.kept.insert(message.topic.clone());
+        }
+        if self.heard.len() < MAX_HEARD {
+            message.payload.truncate(HEARD_BYTES);
+            self.heard.insert(message.topic, message.payload);
+        }
+    }
+
     fn next_id(&mut self) -> u16 {
-        self.last_id += 1;
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
     }
 
     /// Subscribes and waits for the answer: which filters were refused and why; none if there is no answer.
-    async fn subscribe(
+    pub async fn subscribe(
         &mut self,
         filters: &[String],
         kept_too: bool,
@@ -195,7 +213,7 @@ impl Client {
     }
 
     /// Whether the broker keeps `online` under `status`.
-    async fn is_online(&mut self, status: &str) -> Result<bool, Failure> {
+    pub async fn is_online(&mut self, status: &str) -> Result<bool, Failure> {
         self.subscribe(&[status.to_owned()], true).await?;
         // What is kept comes behind the acknowledgement.
         self.wait(ON_ITS_WAY, |client| client.heard.contains_key(status)).await?;
@@ -232,7 +250,7 @@ impl Client {
         refused: &mut Vec<String>,
     ) -> Result<(), Failure> {
         let has_echo = self.welcome.version == Version::Three && self.listens_to(topic).await?;
-        match self.publish(topic, payload).await? {
+        match self.publish(topic, payload.as_bytes(), false).await? {
             None => refused.push(format!("publishing to {topic} is not acknowledged")),
             Some(Some(reason)) => refused.push(format!("publishing to {topic} ({reason})")),
             Some(None) if has_echo => {
@@ -246,9 +264,16 @@ impl Client {
         Ok(())
     }
 
-    async fn publish(&mut self, topic: &str, payload: &str) -> Result<Option<Option<String>>, Failure> {
+    /// Publishes and waits for the acknowledgement: why it was not taken, if it was not; none if there is no
+    /// answer.
+    pub async fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+    ) -> Result<Option<Option<String>>, Failure> {
         let id = self.next_id();
-        self.connection.publish(topic.to_owned(), payload.as_bytes().to_vec(), false, Some(id));
+        self.connection.publish(topic.to_owned(), payload.to_vec(), retain, Some(id));
         self.wait(ANSWER, |client| client.acknowledged.contains_key(&id)).await?;
         Ok(self.acknowledged.remove(&id))
     }
@@ -296,7 +321,8 @@ impl Client {
         let command = options.command_filters(&options.cameras).into_iter().next();
         let request = Topic::of_verb(Kind::Request, &Arc::from(Verb::Info.spec().name));
         for topic in command.into_iter().chain([options.names().full(&request)]) {
-            if self.welcome.version == Version::Three || self.publish(&topic, "").await? != Some(None) {
+            if self.welcome.version == Version::Three || self.publish(&topic, b"", false).await? != Some(None)
+            {
                 continue;
             }
             if !self.wait(ECHO, |client| client.heard.contains_key(&topic)).await? {
@@ -307,7 +333,7 @@ impl Client {
     }
 
     /// Says goodbye, so that the last will is not published.
-    async fn leave(mut self) {
+    pub async fn leave(mut self) {
         self.connection.disconnect();
         // However it ends, it is over.
         let _ = self.wait(GOODBYE, |client| client.is_closed).await;
