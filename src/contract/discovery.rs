@@ -152,7 +152,9 @@ fn stand_in(device: &str, key: &str, platform: &str, names: &Names) -> Component
     let silent = names.full(&Topic::of_verb(Kind::Response, &Arc::from("nothing")));
     let known = Component::new(platform).with("uniq_id", format!("{device}_{key}"));
     match platform {
-        "button" | "number" | "switch" => known.with("cmd_t", silent),
+        "button" => known.with("cmd_t", silent),
+        // Without a topic for its state Home Assistant would keep the old subscription when the entity is gone.
+        "number" | "switch" => known.with("cmd_t", &*silent).with("stat_t", &*silent),
         "event" => known.with("stat_t", silent).with("event_types", EVENT_TYPES.to_vec()),
         "image" => known.with("image_topic", silent),
         _ => known.with("stat_t", silent),
@@ -806,6 +808,8 @@ mod tests {
         let told = front.clone().with_stand_ins(&gone, &names);
         assert_eq!(told.cmps.len(), front.cmps.len() + 3);
         assert_eq!(told.cmps["person_image"].rest["uniq_id"], "retinad_pi-porch_front_person_image");
+        let switch = stand_in("retinad_pi-porch_front", "detect", "switch", &names);
+        assert_eq!(switch.rest["stat_t"], "retinad/pi-porch/bridge/response/nothing");
         let taken = front.clone().without(&gone);
         assert_eq!(encoded(&taken.cmps["person_image"]), br#"{"p":"image"}"#);
         assert_eq!(taken.cmps["cat_count"], front.cmps["cat_count"]);
