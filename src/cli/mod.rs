@@ -12,6 +12,7 @@ mod models;
 mod mqtt;
 mod print;
 mod progress;
+mod request;
 mod run_model;
 mod samples;
 mod study;
@@ -100,6 +101,14 @@ enum Command {
     #[command(after_help = "Examples:\n  sudo retinad rollback\n  sudo retinad rollback 0\n\n\
         A daemon that runs changes between two frames.")]
     Rollback(models::RollbackArguments),
+    /// Ask a daemon for something over the broker, and print its answer
+    #[command(after_help = "Examples:\n\
+            \x20 retinad request health\n\
+            \x20 retinad request feedback '{\"camera\": \"front\", \"seq\": 18233, \"verdict\": \"correct\"}'\n\
+            \x20 retinad request reload --node pi-shed\n\n\
+        What may be asked, `mqtt.allow` of the daemon's settings says; docs/mqtt.md has every verb with its fields.\n\n\
+        Exit code: 0 done; 1 the daemon refused, and its answer says why; 2 usage; 69 no answer.")]
+    Request(request::RequestArguments),
     /// Clear what a node left at the broker
     #[command(after_help = "Example: sudo systemctl stop retinad && sudo retinad mqtt clean")]
     Mqtt(mqtt::MqttArguments),
@@ -215,6 +224,7 @@ fn carry_out(
         Command::Tune(arguments) => tune::tune(&load(&arguments.model)?, &arguments),
         Command::Models(arguments) => models::models(&load(&none)?, &arguments),
         Command::Rollback(arguments) => models::rollback(&load(&none)?, &arguments),
+        Command::Request(arguments) => request::request(&load(&none)?, arguments),
         Command::Mqtt(arguments) => mqtt::mqtt(&load(&none)?, &arguments),
         Command::Study(arguments) => study::study(&load(&arguments.model)?, &arguments),
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),

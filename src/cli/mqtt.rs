@@ -34,7 +34,8 @@ struct CleanArguments {
     node: Option<String>,
 }
 
-fn node(text: &str) -> Result<String, String> {
+/// A machine's name in topics.
+pub fn node(text: &str) -> Result<String, String> {
     let allowed = "lower-case letters, digits, `_` and `-`, at most 32, not starting with `_` or `-`";
     if is_id(text) { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
 }

@@ -9,7 +9,8 @@ pub use {broker::fuzzing::client_packets, link::fuzzing::broker_packets};
 mod outbox;
 
 pub use link::{
-    Cleaned, Heard, Leftovers, Rehearsal, SubscribeOptions, Tls, TlsFiles, clean, rehearse, subscribe,
+    Answer, Cleaned, Heard, Leftovers, Rehearsal, SubscribeOptions, Tls, TlsFiles, clean, rehearse, request,
+    subscribe,
 };
 pub use outbox::{Address, Message, Outbox};
 

@@ -3,6 +3,7 @@
 //! One thread, one single-threaded runtime. A new connection gets a new client, so nothing that was kept for
 //! the old one is sent twice or lost unseen.
 
+mod asking;
 mod cleaning;
 mod clients;
 mod connection;
@@ -16,6 +17,7 @@ mod tls;
 mod twin;
 mod wire;
 
+pub use asking::{Answer, request};
 pub use cleaning::{Cleaned, Leftovers, clean};
 pub use clients::{Heard, SubscribeOptions, subscribe};
 pub use rehearsal::{Rehearsal, rehearse};

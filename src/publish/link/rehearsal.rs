@@ -105,7 +105,7 @@ impl PublisherOptions {
 
 /// Names of messages that are remembered: more than any node has topics.
 const MAX_HEARD: usize = 20_000;
-/// As much of a message is remembered: `offline`.
+/// As much of a message is remembered unless more is wanted: `offline`.
 const HEARD_BYTES: usize = 7;
 
 /// A client of the broker, and what it was answered.
@@ -118,7 +118,9 @@ pub(super) struct Client {
     /// By packet id: why it was not taken.
     acknowledged: BTreeMap<u16, Option<String>>,
     /// Payloads by topic, the first bytes of the last of each.
-    heard: BTreeMap<String, Vec<u8>>,
+    pub heard: BTreeMap<String, Vec<u8>>,
+    /// So many bytes of each.
+    pub heard_bytes: usize,
     /// Topics of what the broker had kept.
     pub kept: BTreeSet<String>,
     is_closed: bool,
@@ -142,6 +144,7 @@ impl Client {
                         subscribed: BTreeMap::new(),
                         acknowledged: BTreeMap::new(),
                         heard: BTreeMap::new(),
+                        heard_bytes: HEARD_BYTES,
                         kept: BTreeSet::new(),
                         is_closed: false,
                     });
@@ -190,7 +193,7 @@ impl Client {
             self.kept.insert(message.topic.clone());
         }
         if self.heard.len() < MAX_HEARD {
-            message.payload.truncate(HEARD_BYTES);
+            message.payload.truncate(self.heard_bytes);
             self.heard.insert(message.topic, message.payload);
         }
     }
