@@ -73,8 +73,9 @@ pub fn request(settings: &Settings, arguments: RequestArguments) -> Result<(), F
         Answer::Nothing => Err(Failure::new(
             Exit::Unreachable,
             format!(
-                "no answer from {node} at {broker}; does it run there, and may this user write to \
-                 bridge/request and read bridge/response?"
+                "no answer from {node} at {broker}; does it run there, and may this user write to {} and read {}?",
+                Kind::Request.spec().pattern,
+                Kind::Response.spec().pattern
             ),
         )),
     }

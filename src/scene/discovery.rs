@@ -215,7 +215,7 @@ impl Announcing {
             return false;
         }
         (self.answer_due, self.last_answer) = (None, Some(now.mono));
-        if self.announced.devices.keys().any(|id| !self.gone(id).is_empty()) {
+        if self.announced.devices.keys().any(|id| self.has_gone(id)) {
             self.begin_removal(now);
         }
         self.publish(effects);
@@ -225,7 +225,8 @@ impl Announcing {
 
     /// Topics of the devices that are told now, the node's first.
     pub fn topics(&self) -> Vec<Topic> {
-        let ids = self.announced.devices.keys().filter(|id| self.message(id).is_some());
+        let stands = |id: &&String| self.wanted.contains_key(*id) || self.tells_again(id);
+        let ids = self.announced.devices.keys().filter(stands);
         ids.map(|id| Topic::device(id)).collect()
     }
 
@@ -242,13 +243,13 @@ impl Announcing {
         self.removal = None;
         let before = self.announced.clone();
         for id in before.devices.keys() {
-            let gone = self.gone(id);
+            let gone: BTreeSet<String> = self.gone(id).map(|(key, _)| key.clone()).collect();
             let Some(known) = self.announced.devices.get_mut(id) else { continue };
             if removal.heard {
-                known.entities.retain(|key, _| !gone.contains_key(key));
+                known.entities.retain(|key, _| !gone.contains(key));
                 known.tried.clear();
             } else {
-                known.tried = gone.into_keys().collect();
+                known.tried = gone;
             }
         }
         self.announced.devices.retain(|_, known| !known.entities.is_empty());
@@ -256,12 +257,15 @@ impl Announcing {
         self.persist(&before, effects);
     }
 
-    /// Entities of a device that Home Assistant may have and shall not.
-    fn gone(&self, id: &str) -> Entities {
-        let known = self.announced.devices.get(id).map(|known| known.entities.clone()).unwrap_or_default();
+    /// Entities of a device that Home Assistant may have and shall not: name and platform.
+    fn gone<'a>(&'a self, id: &str) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let known = self.announced.devices.get(id).into_iter().flat_map(|known| &known.entities);
         let wanted = self.wanted.get(id);
-        let is_gone = |key: &String| wanted.is_none_or(|device| !device.cmps.contains_key(key));
-        known.into_iter().filter(|(key, _)| is_gone(key)).collect()
+        known.filter(move |(key, _)| wanted.is_none_or(|device| !device.cmps.contains_key(*key)))
+    }
+
+    fn has_gone(&self, id: &str) -> bool {
+        self.gone(id).next().is_some()
     }
 
     /// Whether something vanished that was never taken away.
@@ -270,21 +274,28 @@ impl Announcing {
     }
 
     fn is_untried(&self, id: &str) -> bool {
-        let Some(known) = self.announced.devices.get(id) else { return false };
-        self.gone(id).keys().any(|key| !known.tried.contains(key))
+        let tried = self.announced.devices.get(id).map(|known| &known.tried);
+        self.gone(id).any(|(key, _)| tried.is_none_or(|tried| !tried.contains(key)))
+    }
+
+    /// Whether what is to vanish of a device is told now.
+    fn tells_again(&self, id: &str) -> bool {
+        match self.removal {
+            Some(removal) => removal.step == Step::ToldAgain && self.has_gone(id),
+            None => self.is_untried(id),
+        }
     }
 
     /// What stands on the topic of a device now.
     fn message(&self, id: &str) -> Option<Vec<u8>> {
-        let wanted = self.wanted.get(id);
-        let gone = self.gone(id);
-        let device = || wanted.cloned().unwrap_or_else(|| Device::vanished(id, &self.names));
-        let message = match self.removal.map(|removal| removal.step) {
-            _ if gone.is_empty() => device(),
-            Some(Step::ToldAgain) => device().with_stand_ins(&gone, &self.names),
-            None if self.is_untried(id) => device().with_stand_ins(&gone, &self.names),
-            Some(Step::TakenAway) => wanted?.clone().without(&gone),
-            None => wanted?.clone(),
+        let wanted = self.wanted.get(id).cloned();
+        let gone: Entities = self.gone(id).map(|(key, platform)| (key.clone(), platform.clone())).collect();
+        let message = if self.tells_again(id) {
+            wanted.unwrap_or_else(|| Device::vanished(id, &self.names)).with_stand_ins(&gone, &self.names)
+        } else if self.removal.is_some() {
+            wanted?.without(&gone)
+        } else {
+            wanted?
         };
         Some(discovery::encoded(&message))
     }
