@@ -8,7 +8,7 @@ mod program;
 use mosquitto::{Broker, free_port, wait_for};
 use program::{Daemon, ROOT, config, folder};
 use retinad::contract::{EndReason, EventType, ObjectEvent};
-use retinad::frame::Picture;
+use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -232,4 +232,58 @@ fn a_clean_stop_ends_who_is_there_and_a_start_repeats_nothing() {
     let objects = events.by_object();
     assert_eq!(events.count(EventType::End), objects.len(), "nothing came twice");
     assert!(objects.len() >= 2);
+}
+
+/// Messages of these topics, in the order in which they come, as the broker gives them out.
+fn messages(port: u16, topics: &[&str], count: usize) -> Vec<(String, Vec<u8>)> {
+    let arguments = ["-p", &port.to_string(), "-F", "%t %x", "-W", "60", "-C", &count.to_string()];
+    let filters = topics.iter().flat_map(|topic| ["-t", topic]);
+    let out =
+        Command::new("mosquitto_sub").args(arguments).args(filters).output().expect("mosquitto_sub").stdout;
+    let byte = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).expect("hex"), 16).expect("hex");
+    let lines = std::str::from_utf8(&out).expect("text").lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(topic, hex)| (topic.to_owned(), hex.as_bytes().chunks(2).map(byte).collect())).collect()
+}
+
+/// The picture in a JPEG file.
+fn decoded(data: Vec<u8>) -> Picture {
+    let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
+    let mut picture = Picture::default();
+    retinad::image::decode(&raw, &mut picture).expect("a JPEG");
+    picture
+}
+
+#[test]
+fn the_picture_of_an_object_comes_before_its_event_and_masks_are_black_in_it() {
+    let folder = folder();
+    let Some(broker) = Broker::start("") else { return };
+    let mask = "[cameras.album.masks.left]\nhides = \"picture\"\nmin_overlap = 1.0\n\
+        points = [[0, 0], [0.2, 0], [0.2, 1], [0, 1]]\n[snapshots]\nenabled = true\nmax_side = 400\n";
+    let path = config(folder.path(), broker.port, &(passage(folder.path()) + mask));
+    let daemon = Daemon::start(&path);
+    let seen = messages(broker.port, &["retinad/n/album/person/snapshot", "retinad/n/album/events"], 5);
+    let at = seen.iter().position(|(topic, _)| topic.ends_with("/snapshot")).expect("a picture");
+    let (topic, payload) = &seen[at + 1];
+    assert!(topic.ends_with("/events"), "{topic} follows the picture");
+    let event: ObjectEvent = serde_json::from_slice(payload).expect("an event");
+    assert_eq!((event.event_type, event.snapshot.as_ref()), (EventType::Start, Some(&seen[at].0)));
+    let picture = decoded(seen[at].1.clone());
+    assert!(picture.width.max(picture.height) <= 400 && picture.width >= 100, "{} px", picture.width);
+
+    let port = broker.port;
+    let listening = std::thread::spawn(move || {
+        messages(port, &["retinad/n/album/snapshot", "retinad/n/bridge/response/snapshot"], 2)
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let request = "retinad/n/bridge/request/snapshot";
+    broker.publish(&["-t", request, "-m", r#"{"camera": "album", "transaction": 7}"#]);
+    let seen = listening.join().expect("heard");
+    assert!(seen.len() == 2 && seen[0].0.ends_with("album/snapshot"), "the picture first: {seen:?}");
+    let answer: serde_json::Value = serde_json::from_slice(&seen[1].1).expect("JSON");
+    assert_eq!((&answer["status"], &answer["data"]["bytes"]), (&"ok".into(), &seen[0].1.len().into()));
+    let picture = decoded(seen[0].1.clone());
+    let left = |row: &[u8]| row[..3 * (picture.width as usize / 5 - 16)].iter().all(|&code| code < 8);
+    assert!(picture.rgb.chunks_exact(3 * picture.width as usize).all(left), "the mask is black");
+    assert!(picture.rgb.iter().any(|&code| code > 60));
+    daemon.terminate();
 }

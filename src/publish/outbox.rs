@@ -330,12 +330,11 @@ impl Outbox {
         if !self.connected {
             return None;
         }
-        if self.in_flight.len() < MAX_IN_FLIGHT && self.is_eventful() {
-            // Its event is the next message that is to be acknowledged.
-            let picture = self.events.front_mut().and_then(|event| event.picture.take());
-            if let Some((topic, payload)) = picture {
-                return Some(Message { address: Address::Topic(topic), payload, retain: false, token: None });
-            }
+        if self.in_flight.len() < MAX_IN_FLIGHT
+            && self.is_eventful()
+            && let Some((topic, payload)) = self.next_picture()
+        {
+            return Some(Message { address: Address::Topic(topic), payload, retain: false, token: None });
         }
         if self.in_flight.len() < MAX_IN_FLIGHT
             && let Some(next) = self.next_acknowledged()
@@ -351,7 +350,17 @@ impl Outbox {
         Some(Message { address: Address::Topic(topic), payload, retain: false, token: None })
     }
 
-    /// Whether an event is the next message of QoS 1.
+    /// A picture that was asked for, whose answer waits behind it, or that of the next event.
+    fn next_picture(&mut self) -> Option<(Topic, Vec<u8>)> {
+        let is_picture = |topic: &Topic| matches!(topic.spec().way, Way::Out(Class::Picture));
+        let asked_for = self.samples.iter_mut().find(|(topic, queue)| is_picture(topic) && !queue.is_empty());
+        if let Some((topic, queue)) = asked_for {
+            return queue.pop_front().map(|payload| (topic.clone(), payload));
+        }
+        self.events.front_mut().and_then(|event| event.picture.take())
+    }
+
+    /// Whether an event or an answer is the next message of QoS 1.
     fn is_eventful(&self) -> bool {
         self.to_clear.is_empty() && self.dirty.is_empty() && self.announce != Some(Announcement::Online)
     }
@@ -536,6 +545,9 @@ mod tests {
         let wanted = ["c/all=1", "status=online", "c/events=0", "c/snapshot=a", "c/events=1", "c/events=2"];
         assert_eq!(sent[..6], wanted);
         assert_eq!(sent[6..], ["c/snapshot=b", "c/events=3"]);
+        outbox.publish(topic(Kind::Snapshot), b"asked for".to_vec());
+        outbox.publish(Topic::of_verb(Kind::Response, &Arc::from("snapshot")), b"sent".to_vec());
+        assert_eq!(drain(&mut outbox), ["c/snapshot=asked for", "bridge/response/snapshot=sent"]);
         outbox.push_event(topic(Kind::Events), b"4".to_vec(), None, picture("c"));
         outbox.disconnect();
         outbox.connect();

@@ -53,8 +53,8 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
     let has = "[detector] has model, workers, threads, picture_memory, min_score, cpu_quota";
     assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
     let error = refused("nod = 1\n", &[]);
-    let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [samples], [tune], \
-               [cameras.<id>]";
+    let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [samples], \
+               [snapshots], [tune], [cameras.<id>]";
     assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
     let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
