@@ -28,6 +28,7 @@ pub mod contract;
 pub mod image;
 pub mod kernels;
 pub mod model;
+pub mod motion;
 // Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from; tuned models;
 // objects over time; what is asked of zones, lines, masks and labels.
 pub mod engine;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 40] = [
+const FLOORS: [(&str, u8); 41] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8); 40] = [
     ("kernels", 1),
     ("image", 1),
     ("model", 1),
+    ("motion", 1),
     ("frame", 0),
     ("geometry", 0),
     ("npy", 0),
