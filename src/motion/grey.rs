@@ -59,16 +59,6 @@ impl GreyFrame {
     pub fn columns(&self) -> usize {
         self.columns
     }
-
-    /// Makes it a frame of nothing.
-    pub(super) fn clear(&mut self) {
-        self.cells.clear();
-    }
-
-    /// Whether it is a frame of nothing.
-    pub(super) fn is_cleared(&self) -> bool {
-        self.cells.is_empty()
-    }
 }
 
 /// Where part `index` of `count` of a side of `side` pixels lies: from the first pixel to before the last.

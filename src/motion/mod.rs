@@ -39,7 +39,7 @@ pub enum Reason {
     Light,
     /// Something changed a moment ago.
     Settling,
-    /// None was for long enough.
+    /// None was for long enough, or nothing came of it.
     Due,
 }
 
@@ -52,9 +52,10 @@ pub struct GateVerdict {
     pub moving: bool,
 }
 
-/// For so long after a change every frame is looked at: what stops is seen where it stands, and one that is found
-/// in two frames of three is found.
+/// For so long after a change every frame is looked at, and so many frames: what stops is seen where it stands, and one
+/// that is found in two frames of three is found.
 const SETTLING_MS: u64 = 1000;
+const SETTLING_FRAMES: u32 = 3;
 /// Frames that are looked at, whatever they show, until the noise is known.
 const LEARNING: u32 = 8;
 /// After so many frames in a row in another light the noise is learnt anew.
@@ -73,8 +74,10 @@ struct State {
     /// The frame last looked at.
     reference: GreyFrame,
     looked_ms: u64,
-    /// When something last changed.
-    changed_ms: Option<u64>,
+    /// That look does not count.
+    look_again: bool,
+    /// When something last changed, and frames since then.
+    changed: Option<(u64, u32)>,
     noise: Noise,
     /// Frames that the noise is known from.
     learnt: u32,
@@ -89,13 +92,10 @@ impl Gate {
         Self { options, state: None }
     }
 
-    /// Forgets what was looked at, because nothing came of it: the next frame is looked at. What is known of the
-    /// noise stays.
+    /// Nothing came of the last look, or it does not count any more: the next frame is looked at.
     pub fn forget_look(&mut self) {
         if let Some(state) = &mut self.state {
-            state.looked_ms = 0;
-            state.changed_ms = None;
-            state.reference.clear();
+            state.look_again = true;
         }
     }
 
@@ -107,7 +107,8 @@ impl Gate {
                 noise: Noise::new(&frame),
                 reference: frame,
                 looked_ms: now_ms,
-                changed_ms: None,
+                look_again: false,
+                changed: None,
                 learnt: 0,
                 unlike: 0,
             });
@@ -115,7 +116,7 @@ impl Gate {
         };
         let verdict = state.judge(now_ms, &frame, self.options);
         if verdict.look.is_some() {
-            (state.reference, state.looked_ms) = (frame, now_ms);
+            (state.reference, state.looked_ms, state.look_again) = (frame, now_ms, false);
         }
         verdict
     }
@@ -123,15 +124,12 @@ impl Gate {
 
 impl State {
     fn judge(&mut self, now_ms: u64, frame: &GreyFrame, options: GateOptions) -> GateVerdict {
-        if self.reference.is_cleared() {
-            return GateVerdict { look: Some(Reason::Unknown), moving: false };
-        }
         if self.learnt == 0 {
             self.noise.begin(&self.reference, frame);
         }
         let light = Light::between(&self.reference, frame, self.noise.deviations());
         let Light::Same(difference) = light else {
-            self.changed_ms = Some(now_ms);
+            self.changed = Some((now_ms, 0));
             self.unlike += 1;
             if self.unlike == UNLIKE {
                 // No lamp is switched so often: it is noise, and more of it than was known.
@@ -147,11 +145,14 @@ impl State {
             return GateVerdict { look: Some(Reason::Unknown), moving: false };
         }
         if moving {
-            self.changed_ms = Some(now_ms);
+            self.changed = Some((now_ms, 0));
             return GateVerdict { look: Some(Reason::Motion), moving };
         }
-        let settling = self.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) < SETTLING_MS);
-        let due = now_ms.saturating_sub(self.looked_ms) >= options.force_ms;
+        let settling = self.changed.as_mut().is_some_and(|(at, frames)| {
+            *frames = frames.saturating_add(1);
+            now_ms.saturating_sub(*at) < SETTLING_MS || *frames <= SETTLING_FRAMES
+        });
+        let due = self.look_again || now_ms.saturating_sub(self.looked_ms) >= options.force_ms;
         let look = if settling { Some(Reason::Settling) } else { due.then_some(Reason::Due) };
         GateVerdict { look, moving }
     }

@@ -15,12 +15,19 @@ struct Watched {
     random: SplitMix64,
     noise: f64,
     now_ms: u64,
+    every_ms: u64,
 }
 
 impl Watched {
     fn new(noise: f64) -> Self {
         let options = GateOptions { threshold: 5.0, force_ms: FORCE_MS };
-        let mut watched = Self { gate: Gate::new(options), random: SplitMix64::new(7), noise, now_ms: 100 };
+        let mut watched = Self {
+            gate: Gate::new(options),
+            random: SplitMix64::new(7),
+            noise,
+            now_ms: 100,
+            every_ms: EVERY_MS,
+        };
         for _ in 0..50 {
             watched.judge(|_, _| 0.0);
         }
@@ -42,7 +49,7 @@ impl Watched {
                 cells.push((lit + self.noise * normal).clamp(0.0, 255.0) as f32);
             }
         }
-        self.now_ms += EVERY_MS;
+        self.now_ms += self.every_ms;
         self.gate.judge(self.now_ms, GreyFrame::from_cells(COLUMNS, cells))
     }
 
@@ -93,6 +100,16 @@ fn what_comes_is_seen_at_once_and_a_second_longer() {
     assert!(after[5..].iter().all(|verdict| verdict.look.is_none()), "{after:?}");
     // It leaves, which is as much of a change.
     assert_eq!(watched.judge(still).look, Some(Reason::Motion));
+}
+
+#[test]
+fn a_slow_camera_is_looked_at_three_times_more() {
+    let mut watched = Watched::new(1.0);
+    watched.every_ms = 1500;
+    let thing = |column: usize, row: usize| if column == 20 && (30..34).contains(&row) { 25.0 } else { 0.0 };
+    assert!(watched.judge(thing).moving);
+    let after: Vec<_> = (0..4).map(|_| watched.judge(thing).look).collect();
+    assert_eq!(after, [Some(Reason::Settling), Some(Reason::Settling), Some(Reason::Settling), None]);
 }
 
 #[test]
@@ -158,8 +175,8 @@ fn a_sensor_that_gets_noisier_is_learnt_again() {
 fn a_look_of_which_nothing_came_is_made_again() {
     let mut watched = Watched::new(1.0);
     watched.gate.forget_look();
-    assert_eq!(watched.judge(still).look, Some(Reason::Unknown));
-    assert_eq!(watched.judge(still).look, None, "what is known of the noise stayed");
+    assert_eq!(watched.judge(still), GateVerdict { look: Some(Reason::Due), moving: false });
+    assert_eq!(watched.judge(still).look, None);
 }
 
 #[test]
