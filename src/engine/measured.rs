@@ -2,6 +2,7 @@
 //! change between the two costs a pass over a tensor, so the count of multiply-adds does not tell.
 
 use super::{Engine, Input, Session};
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 /// No run of a form begins after this.
@@ -11,7 +12,7 @@ const LONG_RUN: Duration = Duration::from_millis(200);
 /// Most runs that count.
 const RUNS: usize = 15;
 
-/// Time of a frame on one thread, in both forms of a mixed graph.
+/// CPU time of a frame on one thread, in both forms of a mixed graph.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
     /// In INT8 with nodes in float between.
@@ -33,7 +34,8 @@ impl Measured {
     }
 }
 
-/// Time of a frame on one thread: the median of a few runs on a grey picture, of one run where that is long.
+/// CPU time of a frame on one thread, which other programs' load hardly changes: the median of a few runs on a grey
+/// picture, of one run where that is long.
 ///
 /// # Errors
 /// The engine's reason.
@@ -53,7 +55,7 @@ pub fn frame_time(engine: &Engine) -> Result<Duration, String> {
 }
 
 fn run(session: &mut Session) -> Result<Duration, String> {
-    let from = Instant::now();
+    let from = cpu_time();
     session.run(|input| {
         match input {
             Input::Codes { data, .. } => data.fill(GREY_CODE),
@@ -61,7 +63,13 @@ fn run(session: &mut Session) -> Result<Duration, String> {
         }
         Ok(())
     })?;
-    Ok(from.elapsed())
+    Ok(cpu_time().saturating_sub(from))
+}
+
+/// That this thread has used.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What the input is filled with: the arithmetic takes as long on any picture.
