@@ -51,6 +51,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             superseded_before: 0,
             times,
             verdict: Verdict::Detected(found),
+            moving: None,
         });
     }
     for (seq, score, raw) in &tap.kept {

@@ -115,6 +115,8 @@ pub enum Verdict {
     Damaged(String),
     /// The worker failed on it (a panic or an engine error).
     Failed(String),
+    /// Not looked at: it shows what the last frame showed that was.
+    Unchanged,
 }
 
 /// One frame's result.
@@ -142,6 +144,8 @@ pub struct Outcome {
     pub times: Times,
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether something in it moved since the last frame that was looked at; `None` where nobody asked.
+    pub moving: Option<bool>,
 }
 
 impl Outcome {
@@ -166,17 +170,18 @@ impl Outcome {
             superseded_before: 0,
             times: Times::default(),
             verdict,
+            moving: None,
             raw: Arc::new(raw),
             generation: 1,
         }
     }
 
-    /// The detections, best first; none where the frame was damaged or failed.
+    /// The detections, best first; none where the frame was damaged or failed, or was not looked at.
     #[must_use]
     pub fn detections(&self) -> Option<&[Detection]> {
         match &self.verdict {
             Verdict::Detected(found) => Some(found),
-            Verdict::Damaged(_) | Verdict::Failed(_) => None,
+            Verdict::Damaged(_) | Verdict::Failed(_) | Verdict::Unchanged => None,
         }
     }
 }

@@ -15,7 +15,7 @@ const CHANGES: u64 = 50;
 const WORKERS: usize = 2;
 
 fn stand_in(number: u64) -> Offer {
-    let build = || -> Result<Judge, _> { Ok(Box::new(|_: &_, _: &mut _| Ok((Vec::new(), (1, 1))))) };
+    let build = || -> Result<Judge, _> { Ok(Box::new(|_: &_, _, _: &mut _| Ok((Some(Vec::new()), (1, 1))))) };
     let ready = (0..WORKERS).map(|_| build().expect("a judge")).collect();
     Offer { number, ready, build: Arc::new(build) }
 }
@@ -30,7 +30,7 @@ fn run(
 ) -> Vec<u64> {
     let dispatcher = Arc::<Dispatcher>::default();
     let mut sequencer = Sequencer::default();
-    dispatcher.add(0);
+    dispatcher.add(0, None);
     sequencer.add(0);
     let (ends, _) = crossbeam_channel::unbounded();
     let workers = start_workers(WORKERS, slot, &dispatcher, &ends).expect("threads");
@@ -76,7 +76,7 @@ fn swaps_and_changes_of_other_cameras_lose_no_frame() {
             } else {
                 // Another camera goes and one comes; numbers are never used twice.
                 dispatcher.remove(1000 + change as usize);
-                dispatcher.add(1002 + change as usize);
+                dispatcher.add(1002 + change as usize, None);
             }
         }
     });

@@ -300,6 +300,9 @@ pub struct CameraHealth {
     pub fps_in: f64,
     /// Frames a second that were looked at since the last health message.
     pub fps_detect: f64,
+    /// Share of the frames since the last health message that were not looked at because nothing moved in them,
+    /// two places; null without `motion = true`, and where no frame came.
+    pub unchanged_share: Option<f64>,
     /// Frames since the start that were superseded by newer ones before a worker was free.
     pub dropped_stale: u64,
     /// Frames left out to keep to `max_fps` since the start.

@@ -38,15 +38,6 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-/// What a change of the settings did to the cameras.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct CameraChanges {
-    /// Numbers of cameras that are new or were restarted.
-    pub added: Vec<usize>,
-    /// Numbers that are not used any more.
-    pub removed: Vec<usize>,
-}
-
 impl Cameras {
     /// None yet. The end of each supervisor is told to `ends`.
     pub fn new(dispatcher: Arc<Dispatcher>, ends: Sender<EndNotice>) -> Self {
@@ -65,11 +56,12 @@ impl Cameras {
     }
 
     /// Stops cameras that the settings no longer have, or have with a change for which a camera is started anew,
-    /// and gives each that is to be started a number.
+    /// and gives each that is to be started a number. Returns the numbers that are not used any more, and what is to
+    /// be started.
     ///
     /// The new supervisors are started by [`Cameras::start_pending`] once everybody else knows the numbers.
-    pub fn change(&mut self, wanted: &BTreeMap<String, CameraSettings>) -> (CameraChanges, Vec<Pending>) {
-        let mut changes = CameraChanges::default();
+    pub fn change(&mut self, wanted: &BTreeMap<String, CameraSettings>) -> (Vec<usize>, Vec<Pending>) {
+        let mut removed = Vec::new();
         let mut leaving = BTreeMap::new();
         let old = std::mem::take(&mut self.running);
         for (id, camera) in old {
@@ -77,7 +69,7 @@ impl Cameras {
             if let Some(wanted) = same {
                 self.running.insert(id, Running { settings: wanted.clone(), ..camera });
             } else {
-                changes.removed.push(camera.number);
+                removed.push(camera.number);
                 drop(camera.stop);
                 leaving.insert(id, camera.thread);
             }
@@ -86,7 +78,6 @@ impl Cameras {
         for (id, settings) in wanted.iter().filter(|(id, _)| !self.running.contains_key(*id)) {
             let number = self.next_number;
             self.next_number += 1;
-            changes.added.push(number);
             // Two handles on one device would shut each other out, so the new supervisor waits for the old
             // one.
             pending.push(Pending {
@@ -96,7 +87,7 @@ impl Cameras {
                 after: leaving.remove(id),
             });
         }
-        (changes, pending)
+        (removed, pending)
     }
 
     /// Numbers of [`Cameras::numbers`] with those of cameras that are about to start.
@@ -147,9 +138,9 @@ impl Cameras {
 
 /// A camera that has a number and no supervisor yet.
 pub(super) struct Pending {
-    number: usize,
+    pub number: usize,
     id: String,
-    settings: CameraSettings,
+    pub settings: CameraSettings,
     after: Option<JoinHandle<()>>,
 }
 

@@ -32,7 +32,7 @@ pub use recorder::{RecorderError, pid_of};
 pub use reload::ReadSettings;
 
 use crate::detector::DetectError;
-use crate::pipeline::{Dispatcher, GenerationSlot, Offer, Sequencer, WorkerNews, start_workers};
+use crate::pipeline::{Dispatcher, GenerationSlot, MotionGate, Offer, Sequencer, WorkerNews, start_workers};
 use crate::publish::{PublishError, Publisher};
 use crate::scene::{Announced, Input, Ledger, NewSettings, Overrides, Remembered, Scene, StateFile};
 use crate::settings::Settings;
@@ -181,11 +181,11 @@ fn start(
     let slot = Arc::new(GenerationSlot::new(Offer::of(generation, count, share).map_err(session)?));
     let workers = start_workers(count, &slot, &dispatcher, &to_ends)?;
     let mut cameras = Cameras::new(Arc::clone(&dispatcher), to_ends);
-    let (changes, pending) = cameras.change(&settings.cameras);
+    let (_, pending) = cameras.change(&settings.cameras);
     let mut sequencer = Sequencer::default();
-    for &number in &changes.added {
-        dispatcher.add(number);
-        sequencer.add(number);
+    for camera in &pending {
+        dispatcher.add(camera.number, MotionGate::of(&camera.settings));
+        sequencer.add(camera.number);
     }
     let clock = Clock::new();
     let now = clock.now();

@@ -19,7 +19,9 @@ use super::{DaemonError, signals};
 use crate::contract::{Names, WorkerHealth};
 use crate::detector::Generation;
 use crate::health;
-use crate::pipeline::{Dispatcher, FrameTap, GenerationSlot, Sequencer, WorkerLimits, WorkerNews, Workers};
+use crate::pipeline::{
+    Dispatcher, FrameTap, GenerationSlot, MotionGate, Sequencer, WorkerLimits, WorkerNews, Workers,
+};
 use crate::publish::{Deadlines, LinkNews, LinkStatus, Publisher, PublisherOptions, Tls};
 use crate::scene::{
     CameraNews, Effect, Facts, GenerationFacts, HomeAssistantNews, Input, LONGEST_DELAY, LinkState,
@@ -143,6 +145,7 @@ impl Shell {
                 Effect::Tune(order) => self.tuning.obey(order),
                 Effect::Reload => self.begin_reload(),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
+                Effect::LookAgain { camera } => self.dispatcher.look_again(camera),
                 Effect::Limit { workers, share_percent } => {
                     self.dispatcher.limit(WorkerLimits { workers, share_percent })
                 }
@@ -253,14 +256,14 @@ impl Shell {
     fn take_settings(&mut self, reloaded: Reloaded) -> Turn {
         let waiting = self.started_with.diff(&reloaded.settings).restart_needed;
         let settings = in_force(&self.started_with, reloaded.settings, &waiting);
-        let (changes, pending) = self.cameras.change(&settings.cameras);
-        for number in changes.removed {
+        let (removed, pending) = self.cameras.change(&settings.cameras);
+        for number in removed {
             self.dispatcher.remove(number);
             self.sequencer.remove(number);
         }
-        for &number in &changes.added {
-            self.dispatcher.add(number);
-            self.sequencer.add(number);
+        for camera in &pending {
+            self.dispatcher.add(camera.number, MotionGate::of(&camera.settings));
+            self.sequencer.add(camera.number);
         }
         if !keeps_broker(&waiting) {
             self.tls = reloaded.tls;

@@ -100,11 +100,32 @@ impl Detector {
         min_score: f32,
         times: &mut Times,
     ) -> Result<Vec<Detection>, DetectError> {
+        self.decode(raw, times)?;
+        self.detect_decoded(min_score, times)
+    }
+
+    /// Decodes a frame, for [`Detector::picture`] and [`Detector::detect_decoded`].
+    ///
+    /// # Errors
+    /// [`DetectError::Damaged`].
+    pub fn decode(&mut self, raw: &RawFrame, times: &mut Times) -> Result<(), DetectError> {
         let start = Instant::now();
         image::decode_within(raw, &mut self.picture, self.picture_bytes)?;
         times.decode = start.elapsed();
+        Ok(())
+    }
+
+    /// As [`Detector::detect`], on the picture that was decoded last.
+    ///
+    /// # Errors
+    /// [`DetectError::Failed`].
+    pub fn detect_decoded(
+        &mut self,
+        min_score: f32,
+        times: &mut Times,
+    ) -> Result<Vec<Detection>, DetectError> {
         let (letterbox, picture, generation) = (&mut self.letterbox, &self.picture, &self.generation);
-        let mut filled = start;
+        let mut filled = Instant::now();
         let (placed, heads) = self
             .session
             .run(|input| {

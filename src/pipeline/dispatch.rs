@@ -4,6 +4,7 @@
 //! one condition serve everybody who waits: workers for a frame, workers that rest, and replays that go as
 //! fast as they are taken.
 
+use super::MotionGate;
 use crate::frame::{Flow, Frame, RawFrame};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ struct Slot {
     /// Whether frames are kept for the workers.
     enabled: bool,
     flow: Flow,
+    /// Says which of its frames are worth looking at; none: all.
+    gate: Option<MotionGate>,
 }
 
 /// What the workers are held to.
@@ -45,6 +48,8 @@ pub struct Taken {
     pub frame: Frame,
     /// Counts the camera's taken frames from 0.
     pub place: u64,
+    /// Says whether it is worth looking at; none: it is.
+    pub gate: Option<MotionGate>,
 }
 
 /// The slots of all cameras.
@@ -80,8 +85,9 @@ impl Dispatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes frames of the camera with this number from now on.
-    pub fn add(&self, camera: usize) {
+    /// Takes frames of the camera with this number from now on. `gate` says which of them are worth looking at; none:
+    /// all.
+    pub fn add(&self, camera: usize, gate: Option<MotionGate>) {
         let mut state = self.state();
         // A new camera waits its turn behind those that wait already.
         let served = state.ticket;
@@ -93,6 +99,7 @@ impl Dispatcher {
             taken: 0,
             enabled: true,
             flow: Flow::default(),
+            gate,
         };
         state.cameras.insert(camera, slot);
     }
@@ -110,8 +117,17 @@ impl Dispatcher {
             if !on {
                 slot.waiting = None;
             }
+            // What it showed before is not told any more.
+            slot.gate.iter().for_each(MotionGate::forget_look);
         }
         self.changed.notify_all();
+    }
+
+    /// The camera's next frame is looked at, whether or not anything moved in it.
+    pub fn look_again(&self, camera: usize) {
+        if let Some(slot) = self.state().cameras.get(&camera) {
+            slot.gate.iter().for_each(MotionGate::forget_look);
+        }
     }
 
     /// Holds the workers to these limits.
@@ -218,7 +234,7 @@ impl State {
         frame.superseded_before = std::mem::take(&mut slot.superseded);
         let place = slot.taken;
         slot.taken += 1;
-        Some(Taken { frame, place })
+        Some(Taken { frame, place, gate: slot.gate.clone() })
     }
 }
 
@@ -229,7 +245,7 @@ mod tests {
 
     fn dispatcher(cameras: usize) -> Dispatcher {
         let dispatcher = Dispatcher::default();
-        (0..cameras).for_each(|camera| dispatcher.add(camera));
+        (0..cameras).for_each(|camera| dispatcher.add(camera, None));
         dispatcher
     }
 

@@ -2,17 +2,20 @@
 
 use crate::detection::{Detection, Times};
 use crate::detector::{DetectError, Detector, Generation};
-use crate::frame::RawFrame;
+use crate::frame::{Picture, RawFrame};
 use crate::settings::WorkerShare;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Detections of a frame, and the width and height of its picture.
-pub type Found = (Vec<Detection>, (u32, u32));
+/// Detections of a frame, none where it was not looked at, and the width and height of its picture.
+pub type Found = (Option<Vec<Detection>>, (u32, u32));
+
+/// Says of a decoded frame whether it is worth looking at.
+pub type IsWorth<'a> = &'a mut dyn FnMut(&Picture) -> bool;
 
 /// What judges frames on one worker: a session with its memory.
-pub type Judge = Box<dyn FnMut(&RawFrame, &mut Times) -> Result<Found, DetectError> + Send>;
+pub type Judge = Box<dyn FnMut(&RawFrame, IsWorth<'_>, &mut Times) -> Result<Found, DetectError> + Send>;
 
 /// A generation as the workers take it over.
 pub struct Offer {
@@ -41,9 +44,12 @@ impl Offer {
 fn judge_of(generation: &Arc<Generation>, share: WorkerShare) -> Result<Judge, DetectError> {
     let mut detector = Detector::new(generation, share.threads)?;
     detector.set_picture_bytes(share.picture_bytes);
-    Ok(Box::new(move |raw, times| {
-        let found = detector.detect(raw, 0.0, times)?;
-        Ok((found, (detector.picture().width, detector.picture().height)))
+    Ok(Box::new(move |raw, is_worth, times| {
+        detector.decode(raw, times)?;
+        let size = (detector.picture().width, detector.picture().height);
+        let found =
+            if is_worth(detector.picture()) { Some(detector.detect_decoded(0.0, times)?) } else { None };
+        Ok((found, size))
     }))
 }
 

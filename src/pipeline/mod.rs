@@ -6,12 +6,14 @@
 
 mod dispatch;
 mod generation_slot;
+mod motion_gate;
 mod sequence;
 mod tap;
 mod worker;
 
 pub use dispatch::{Dispatcher, Taken, WorkerLimits};
-pub use generation_slot::{Found, GenerationSlot, Judge, Offer};
+pub use generation_slot::{Found, GenerationSlot, IsWorth, Judge, Offer};
+pub use motion_gate::MotionGate;
 pub use sequence::Sequencer;
 pub use tap::FrameTap;
 pub use worker::{WorkerCounts, WorkerNews, Workers, start_workers};

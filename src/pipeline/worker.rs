@@ -1,9 +1,10 @@
 //! Worker threads: take, detect, hand over. A panic costs one frame.
 
 use super::generation_slot::Judge;
-use super::{Dispatcher, GenerationSlot, Taken};
+use super::{Dispatcher, GenerationSlot, Taken, motion_gate};
 use crate::detection::{Outcome, Times, Verdict};
 use crate::detector::DetectError;
+use crate::frame::Picture;
 use crate::thread::{self, EndNotice};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -126,16 +127,27 @@ impl Worker {
     fn work(&mut self, taken: Taken) -> Vec<WorkerNews> {
         let frame = taken.frame;
         let mut times = Times { queue: frame.captured.elapsed(), ..Times::default() };
+        let (generation, mut moving) = (self.generation, None);
+        let mut is_worth = |picture: &Picture| {
+            let Some(gate) = &taken.gate else { return true };
+            let verdict = gate.judge(picture, frame.captured, generation);
+            moving = motion_gate::moving(verdict);
+            verdict.look.is_some()
+        };
         let judged = catch_unwind(AssertUnwindSafe(|| match &mut self.judge {
-            Ok(judge) => judge(&frame.raw, &mut times),
+            Ok(judge) => judge(&frame.raw, &mut is_worth, &mut times),
             Err(error) => Err(DetectError::Failed(error.to_string())),
         }));
         let judged = judged.unwrap_or_else(|panic| Err(DetectError::Failed(thread::panic_text(&*panic))));
         let (verdict, (width, height)) = match judged {
-            Ok((found, size)) => (Verdict::Detected(found), size),
+            Ok((Some(found), size)) => (Verdict::Detected(found), size),
+            Ok((None, size)) => (Verdict::Unchanged, size),
             Err(DetectError::Damaged(error)) => (Verdict::Damaged(error.to_string()), (0, 0)),
             Err(error) => (Verdict::Failed(error.to_string()), (0, 0)),
         };
+        if let (Verdict::Failed(_), Some(gate)) = (&verdict, &taken.gate) {
+            gate.forget_look();
+        }
         let unfit = self.count_failure(&verdict);
         let outcome = Outcome {
             camera: frame.camera,
@@ -147,7 +159,8 @@ impl Worker {
             superseded_before: frame.superseded_before,
             times,
             verdict,
-            generation: self.generation,
+            moving,
+            generation,
             raw: frame.raw,
         };
         let outcome = WorkerNews::Outcome { place: taken.place, outcome: Box::new(outcome) };
@@ -175,13 +188,18 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::frame::{Encoding, RawFrame, Turn};
-    use crate::pipeline::{Offer, WorkerLimits};
+    use crate::motion::GateOptions;
+    use crate::pipeline::{IsWorth, MotionGate, Offer, WorkerLimits};
     use crossbeam_channel::unbounded;
     use std::time::{Duration, SystemTime};
 
     fn offer(number: u64, judge: fn(&RawFrame) -> Result<(), DetectError>) -> Offer {
         let build = move || -> Result<Judge, DetectError> {
-            Ok(Box::new(move |raw: &RawFrame, _: &mut Times| judge(raw).map(|()| (Vec::new(), (1, 1)))))
+            Ok(Box::new(move |raw: &RawFrame, is_worth: IsWorth<'_>, _: &mut Times| {
+                judge(raw)?;
+                let picture = Picture { width: 1, height: 1, rgb: vec![raw.data[0]; 3] };
+                Ok((is_worth(&picture).then(Vec::new), (1, 1)))
+            }))
         };
         Offer { number, ready: Vec::new(), build: Arc::new(build) }
     }
@@ -194,8 +212,12 @@ mod tests {
 
     impl Bench {
         fn new(count: usize, offer: Offer) -> Self {
+            Self::with_gate(count, offer, None)
+        }
+
+        fn with_gate(count: usize, offer: Offer, gate: Option<MotionGate>) -> Self {
             let (dispatcher, slot) = (Arc::<Dispatcher>::default(), Arc::new(GenerationSlot::new(offer)));
-            dispatcher.add(0);
+            dispatcher.add(0, gate);
             let (ends, _) = unbounded();
             let workers = start_workers(count, &slot, &dispatcher, &ends).expect("threads");
             Self { dispatcher, slot, workers }
@@ -242,6 +264,47 @@ mod tests {
             "{verdicts:?}"
         );
         assert_eq!(bench.workers.counted.restarts.load(Ordering::Relaxed), 1);
+        bench.end();
+    }
+
+    fn gate() -> Option<MotionGate> {
+        Some(MotionGate::new(GateOptions { threshold: 5.0, force_ms: 3_600_000 }))
+    }
+
+    /// Verdicts on frames of these bytes: `D` looked at, `-` not, `F` failed.
+    fn verdicts(bench: &Bench, bytes: &[u8]) -> String {
+        let letter = |byte: &u8| match bench.judged(*byte).verdict {
+            Verdict::Detected(_) => 'D',
+            Verdict::Unchanged => '-',
+            Verdict::Damaged(_) | Verdict::Failed(_) => 'F',
+        };
+        bytes.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn frames_in_which_nothing_changed_are_not_looked_at() {
+        let bench = Bench::with_gate(1, offer(1, |_| Ok(())), gate());
+        assert_eq!(verdicts(&bench, &[50; 12]), "DDDDDDDDD---", "the noise is learnt first");
+        assert_eq!(verdicts(&bench, &[50, 200, 200]), "-DD");
+        let bench = Bench::new(1, offer(1, |_| Ok(())));
+        assert_eq!(verdicts(&bench, &[50; 12]), "DDDDDDDDDDDD", "no gate");
+    }
+
+    #[test]
+    fn after_a_failure_a_swap_or_a_switch_the_next_frame_is_looked_at() {
+        let bench = Bench::with_gate(
+            1,
+            offer(1, |raw| if raw.data == [1] { Err(DetectError::Failed("no".into())) } else { Ok(()) }),
+            gate(),
+        );
+        assert_eq!(verdicts(&bench, &[50; 11]), "DDDDDDDDD--");
+        assert_eq!(verdicts(&bench, &[1, 50, 50]), "FD-");
+        bench.slot.put(offer(2, |_| Ok(())));
+        assert_eq!(verdicts(&bench, &[50, 50]), "D-");
+        bench.dispatcher.switch(0, true);
+        assert_eq!(verdicts(&bench, &[50, 50]), "D-");
+        bench.dispatcher.look_again(0);
+        assert_eq!(verdicts(&bench, &[50, 50]), "D-");
         bench.end();
     }
 

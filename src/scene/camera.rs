@@ -5,6 +5,7 @@ use super::counts::Counts;
 use super::detections::{self, Origin, Sender};
 use super::events::{Events, Scenery};
 use super::generations::{Generation, GenerationFacts};
+use super::motion::Motion;
 use super::overrides::InForce;
 use super::pictures::{LastFrame, Source};
 use super::progress::Progress;
@@ -76,6 +77,7 @@ pub(super) struct Camera {
     areas: Areas,
     events: Events,
     tally: Tally,
+    motion: Motion,
     last_sample: Option<Instant>,
     /// Whether the settings let its pictures leave the machine, and whether that was switched off.
     pictures: [bool; 2],
@@ -114,6 +116,7 @@ impl Camera {
             areas,
             events: Events::default(),
             tally: Tally::default(),
+            motion: Motion::new(off_delay),
             last_sample: None,
             pictures: [all.snapshots.enabled, in_force.snapshots],
             last_frame: None,
@@ -155,7 +158,8 @@ impl Camera {
     /// Every retained topic that tells what it shows.
     pub fn topics(&self) -> Vec<Topic> {
         let counts = self.view.told().iter().map(|name| Topic::count(&self.id, &name.slug));
-        counts.chain(self.areas.topics(&self.id)).collect()
+        let motion = self.has_gate().then(|| Topic::of_camera(Kind::Motion, &self.id));
+        counts.chain(self.areas.topics(&self.id)).chain(motion).collect()
     }
 
     /// Topics of counts in its zones and of totals of its lines.
@@ -245,9 +249,18 @@ impl Camera {
     pub fn take_outcome(&mut self, now: Now, outcome: &Outcome, effects: &mut Vec<Effect>) {
         self.progress.came(now.mono);
         self.tally.take_outcome(now, outcome);
+        if let (Some(moving), true) = (outcome.moving, self.enabled) {
+            if self.motion.see(moving, now.mono) {
+                self.publish_motion(effects);
+            }
+        }
         let camera = Arc::clone(&self.id);
         match &outcome.verdict {
             Verdict::Detected(_) => self.damage = Damage::default(),
+            Verdict::Unchanged => {
+                self.damage = Damage::default();
+                self.view.stand_still(outcome.captured);
+            }
             Verdict::Damaged(reason) => {
                 effects.push(Effect::Tell(Log::FrameDamaged { camera, reason: reason.clone() }));
                 self.take_damage(now, reason.clone());
@@ -256,6 +269,18 @@ impl Camera {
                 self.damage = Damage::default();
                 effects.push(Effect::Tell(Log::FrameFailed { camera, reason: reason.clone() }));
             }
+        }
+    }
+
+    /// Whether frames in which nothing moved are not looked at.
+    fn has_gate(&self) -> bool {
+        self.view.settings().motion
+    }
+
+    /// Has the next frame looked at, whatever moves in it.
+    pub fn look_again(&self, effects: &mut Vec<Effect>) {
+        if self.has_gate() {
+            effects.push(Effect::LookAgain { camera: self.number });
         }
     }
 
@@ -346,6 +371,10 @@ impl Camera {
         let changed = self.counts.see(&self.counted(&present), of.now.mono);
         self.publish_counts(&changed, effects);
         self.tell_objects(of, &changes, &present, effects);
+        if self.counts.is_falling() || self.view.misses_somebody() {
+            // Who is gone is decided by looking, not by a frame that repeats the last one.
+            self.look_again(effects);
+        }
         sightings
     }
 
@@ -453,6 +482,9 @@ impl Camera {
         }
         let changed = self.counts.pass_time(now.mono);
         self.publish_counts(&changed, effects);
+        if self.motion.pass_time(now.mono) {
+            self.publish_motion(effects);
+        }
         publish_texts(self.areas.pass_time(now.mono, &self.id), effects);
         let changes = self.view.pass_time(now.mono);
         self.end_objects(now, &changes);
@@ -464,7 +496,7 @@ impl Camera {
         let damage = self.damage.since.filter(|_| !self.damage.lasting).map(|since| since + self.timeout);
         let others =
             [self.counts.next_deadline(), self.areas.next_deadline(), self.view.next_deadline(), damage];
-        others.into_iter().chain([self.events.next_deadline()]).flatten().min()
+        others.into_iter().chain([self.events.next_deadline(), self.motion.next_deadline()]).flatten().min()
     }
 
     /// Whether a sign of life is overdue.
@@ -483,7 +515,7 @@ impl Camera {
 
     /// Id and figures for `bridge/health`; rates are over the time since the last call.
     pub fn report(&mut self, now: Now) -> (String, CameraHealth) {
-        (self.id.to_string(), self.tally.report(self.status(), now))
+        (self.id.to_string(), self.tally.report(self.status(), self.has_gate(), now))
     }
 
     pub fn publish_status(&self, effects: &mut Vec<Effect>) {
@@ -505,6 +537,12 @@ impl Camera {
         publish_texts(self.areas.totals(&self.id), effects);
     }
 
+    fn publish_motion(&self, effects: &mut Vec<Effect>) {
+        if let Some(on) = self.motion.shown() {
+            self.publish(Kind::Motion, on_off(on), effects);
+        }
+    }
+
     fn publish_counts(&self, changed: &[Arc<str>], effects: &mut Vec<Effect>) {
         for label in changed {
             if let Some(count) = self.counts.shown(label) {
@@ -524,6 +562,9 @@ impl Camera {
     pub fn stop(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self.counts.clear();
         self.publish_counts(&changed, effects);
+        if self.motion.end() {
+            self.publish_motion(effects);
+        }
         publish_texts(self.areas.clear(&self.id), effects);
         let changes = self.view.finish(EndReason::Shutdown);
         self.end_objects(now, &changes);

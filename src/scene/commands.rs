@@ -25,6 +25,7 @@ impl Scene {
             }
             Change::Threshold(value) => {
                 camera.set_threshold(value);
+                camera.look_again(effects);
                 self.overrides.change(
                     &id,
                     |kept| kept.threshold = Some(Threshold { value, setting }),

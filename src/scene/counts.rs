@@ -88,6 +88,11 @@ impl Counts {
         known.filter_map(|(label, count)| count.set(0).then(|| Arc::clone(label))).collect()
     }
 
+    /// Whether a count is about to fall: fewer were seen than it shows.
+    pub fn is_falling(&self) -> bool {
+        self.labels.values().any(|count| count.below.is_some())
+    }
+
     /// When the next count falls if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
         let falls =

@@ -18,6 +18,7 @@ mod feedback;
 pub(crate) mod fuzzing;
 mod generations;
 mod ledger;
+mod motion;
 mod overrides;
 mod pictures;
 mod progress;
@@ -226,6 +227,11 @@ pub enum Effect {
         camera: usize,
         /// Whether its frames are detected on.
         on: bool,
+    },
+    /// Look at the next frame of this camera, whether or not anything moved in it.
+    LookAgain {
+        /// The camera's number.
+        camera: usize,
     },
     /// Hold the workers to this.
     Limit {

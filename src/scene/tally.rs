@@ -22,6 +22,9 @@ pub(super) struct Tally {
     earlier: Flow,
     superseded: u64,
     detected: u64,
+    /// Frames since the last report that were looked at, and that were not since nothing moved.
+    looked: u64,
+    unchanged: u64,
     decode_errors: u64,
     failed: u64,
     last_frame: Option<SystemTime>,
@@ -40,8 +43,10 @@ impl Tally {
         match outcome.verdict {
             Verdict::Damaged(_) => self.decode_errors += 1,
             Verdict::Failed(_) => self.failed += 1,
+            Verdict::Unchanged => self.unchanged += 1,
             Verdict::Detected(_) => {
                 self.detected += 1;
+                self.looked += 1;
                 self.last_frame = Some(outcome.captured_wall);
                 let age = now.mono.saturating_duration_since(outcome.captured);
                 for (window, value) in [(&mut self.infer, outcome.times.inference), (&mut self.age, age)] {
@@ -74,17 +79,21 @@ impl Tally {
         more
     }
 
-    /// This camera's part of `bridge/health`; rates are over the time since the last call.
-    pub fn report(&mut self, status: Availability, now: Now) -> CameraHealth {
+    /// This camera's part of `bridge/health`; rates are over the time since the last call. `has_gate`: frames may not be
+    /// looked at.
+    pub fn report(&mut self, status: Availability, has_gate: bool, now: Now) -> CameraHealth {
         let frames_in = self.earlier.given + self.flow.given;
         let last = self.reported.replace((now.mono, frames_in, self.detected));
         let (since, frames_then, detected_then) = last.unwrap_or((now.mono, 0, 0));
         let seconds = now.mono.saturating_duration_since(since).as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds, 1) } else { 0.0 };
+        let (looked, unchanged) = (std::mem::take(&mut self.looked), std::mem::take(&mut self.unchanged));
+        let unchanged_share = unchanged as f64 / (looked + unchanged).max(1) as f64;
         CameraHealth {
             status,
             fps_in: rate(frames_in.saturating_sub(frames_then)),
             fps_detect: rate(self.detected - detected_then),
+            unchanged_share: (has_gate && looked + unchanged > 0).then(|| rounded(unchanged_share, 2)),
             dropped_stale: self.superseded,
             dropped_paced: self.earlier.paced + self.flow.paced,
             decode_errors: self.decode_errors + self.damaged,

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod events;
+mod motion;
 mod pictures;
 mod requests;
 mod tuning;

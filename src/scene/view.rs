@@ -258,6 +258,19 @@ impl View {
         self.tracker.tracks().filter(is_there)
     }
 
+    /// A frame was captured in which nothing moved since the last one that was looked at.
+    pub fn stand_still(&mut self, captured: Instant) {
+        self.last_frame = self.last_frame.max(self.clock(captured));
+        self.tracker.stand_still(self.last_frame);
+    }
+
+    /// Whether an object that is taken to be there was not seen in the last frame.
+    pub fn misses_somebody(&self) -> bool {
+        self.tracker
+            .tracks()
+            .any(|track| track.state == State::Present && track.last_seen_ms < self.last_frame)
+    }
+
     /// Another threshold: what is there must reach it.
     pub fn doubt(&mut self) {
         self.tracker.doubt();

@@ -98,6 +98,30 @@ section! {
             unit: "seconds",
             takes_effect: AtOnce,
         }
+        /// Look only at frames in which something moved, or the light changed, since the last one that was looked
+        /// at, and at one every motion_force_s: a still scene costs a fraction of the work. `<cam>/motion` says
+        /// whether something moves.
+        motion: bool {
+            value: ValueType::Switch,
+            default: "false",
+            unit: "",
+            takes_effect: RestartsCamera,
+        }
+        /// How far a change must rise above the sensor's noise, which is learnt, to count as motion: standard
+        /// deviations. Less finds fainter things and looks at more frames.
+        motion_threshold: f32 {
+            value: ValueType::Number { min: 3.0, max: 50.0 },
+            default: "5.0",
+            unit: "standard deviations",
+            takes_effect: RestartsCamera,
+        }
+        /// With motion = true a frame is looked at no later than this after the last one.
+        motion_force_s: f32 {
+            value: ValueType::Number { min: 0.5, max: 600.0 },
+            default: "5.0",
+            unit: "seconds",
+            takes_effect: RestartsCamera,
+        }
     }
     besides {
         /// What is asked of single labels, by label.

@@ -93,8 +93,9 @@ pub const PICTURES: &str = "[cameras.album]\nkind = \"replay\"\npath = \"example
 /// Settings in a folder of their own, for the broker on `port`.
 pub fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
     let path = folder.join("retinad.toml");
+    // Without Home Assistant's messages, which name every other topic: `make ha-test` is for them.
     let text = format!(
-        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\nmax_rate = 60\n{more}",
+        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\nmax_rate = 60\nhomeassistant.enabled = false\n{more}",
         folder.join("state").display()
     );
     std::fs::write(&path, text).expect("written");

@@ -127,7 +127,7 @@ fn text_schema(kind: Kind) -> Value {
         }
         // The words of its birth and will are Home Assistant's defaults.
         Kind::HomeAssistantStatus => words(&[Availability::Online, Availability::Offline]),
-        Kind::DetectState | Kind::SnapshotsState => {
+        Kind::DetectState | Kind::SnapshotsState | Kind::Motion => {
             json!({"type": "string", "enum": [on_off(true), on_off(false)]})
         }
         Kind::DetectSet | Kind::SnapshotsSet => {

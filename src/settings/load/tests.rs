@@ -59,7 +59,8 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
     let error = refused("[cameras.a]\nkind = \"replay\"\npath = \"p\"\nfsp = 1\n", &[]);
     let has = "a camera of kind \"replay\" has kind, path, fps, repeat, max_fps, timeout_s, rotate, flip, \
-               labels, off_score, min_hits, max_age_s, stationary_max_age_s, and below it [cameras.<id>.rules.<label>], [cameras.<id>.zones.<zone>], \
+               labels, off_score, min_hits, max_age_s, stationary_max_age_s, motion, motion_threshold, motion_force_s, \
+               and below it [cameras.<id>.rules.<label>], [cameras.<id>.zones.<zone>], \
                [cameras.<id>.lines.<line>], [cameras.<id>.masks.<mask>]";
     assert_eq!(error, format!("r.toml:4: unknown key cameras.a.fsp; {has}"));
 }
