@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_disk_that_never_answers_holds_back_a_bounded_number() {
         let (mut ledger, mut world) = (Ledger::default(), World::default());
-        for object in 0..5000 {
+        for object in 0..800 {
             ledger.add(event(object, EventType::Start, 1), None);
             ledger.add(event(object, EventType::End, 2), None);
             world.write(&mut ledger);
