@@ -55,12 +55,17 @@ fn rights_that_are_missing_are_named() {
         ("topic readwrite retinad/n/+", format!("publishing to {topics}/album/status (NotAuthorized)")),
         ("topic readwrite retinad/n/+", format!("publishing to {topics}/bridge/info (NotAuthorized)")),
         (
-            "topic readwrite retinad/n/#\ntopic deny retinad/n/bridge/info",
+            "topic readwrite retinad/n/#\ntopic write homeassistant/device/+/config\ntopic deny retinad/n/bridge/info",
             format!("does not grant retinad-n: publishing to {topics}/bridge/info (NotAuthorized)\n"),
         ),
         (
-            "topic readwrite retinad/n/#\ntopic deny retinad/n/+/detections",
+            "topic readwrite retinad/n/#\ntopic write homeassistant/device/+/config\ntopic deny retinad/n/+/detections",
             format!("does not grant retinad-n: publishing to {topics}/album/detections (NotAuthorized)\n"),
+        ),
+        (
+            "topic readwrite retinad/n/#",
+            "does not grant retinad-n: publishing to homeassistant/device/retinad_n/config (NotAuthorized)\n"
+                .into(),
         ),
     ] {
         let folder = folder();

@@ -203,9 +203,15 @@ fn check_broker(settings: &Settings, failed: &mut Failures) -> Result<(), Failur
                 found.refused.join(", ")
             );
             let tree = format!("{}/{}/#", options.base, options.node);
-            let next = format!(
+            let mut next = format!(
                 "let this user read and write there, in Mosquitto's acl_file: topic readwrite {tree}"
             );
+            if options.hears_home_assistant {
+                let prefix = &options.home_assistant;
+                next += &format!(
+                    ", topic write {prefix}/device/+/config (or mqtt.homeassistant.enabled = false)"
+                );
+            }
             failed.add("broker", Exit::Unreachable, "", &words, &next);
             say_what_was_not_tried(&found);
         }

@@ -7,6 +7,7 @@
 use super::clients::{CLEAR_PASSWORD, says_password_in_clear};
 use super::connection::{Connection, Event, Failure, Next, Target};
 use super::wire::{Message, Version, Welcome};
+use crate::contract::discovery;
 use crate::contract::{Kind, Topic};
 use crate::publish::{PublishError, PublisherOptions};
 use crate::verb::Verb;
@@ -98,7 +99,8 @@ impl PublisherOptions {
     fn others(&self) -> Vec<String> {
         let statuses = self.statuses();
         let topics = Topic::of_each_kind_sent(self.cameras.first());
-        let named = topics.iter().map(|topic| self.names().full(topic));
+        let device = self.hears_home_assistant.then(|| Topic::device(&discovery::node_id(&self.node)));
+        let named = topics.iter().chain(&device).map(|topic| self.names().full(topic));
         named.filter(|topic| !statuses.contains(topic)).collect()
     }
 }
