@@ -384,7 +384,7 @@ fn camera_components(camera: &Of, facts: &CameraFacts<'_>) -> Vec<(String, Compo
             .with("name", "Object")
             .with("event_types", EVENT_TYPES.to_vec())
             .with("stat_t", facts.full(Kind::Events));
-        all.push(("events".to_owned(), events));
+        all.push(("events".to_owned(), of_node_alone(events, facts.names)));
     }
     let sum = (facts.full(Kind::All), Arc::from("all"), ["Any object", "Objects"].map(str::to_owned));
     let labels = facts.labels.iter().map(|(label, slug)| {
@@ -407,7 +407,7 @@ fn camera_components(camera: &Of, facts: &CameraFacts<'_>) -> Vec<(String, Compo
 }
 
 /// Available while the node is: with detection off the camera is `disabled`, and a switch that is unavailable
-/// can never be switched on again.
+/// can never be switched on again; and the ends of objects are told when their camera goes.
 fn of_node_alone(component: Component, names: &Names) -> Component {
     let available = serde_json::json!([{"t": names.full(&Topic::of_node(Kind::Status))}]);
     component.with("avty", available)

@@ -118,7 +118,7 @@ class Checks:
     async def objects_fire_events(self):
         async def fired(kind, **wanted):
             attributes = (await self.home.state(EVENTS))["attributes"]
-            return attributes["event_type"] == kind and wanted.items() <= attributes.items() and attributes
+            return attributes.get("event_type") == kind and wanted.items() <= attributes.items() and attributes
 
         switch = "switch.pi_porch_front_detect"
         await self.home.call("switch.turn_off", switch)

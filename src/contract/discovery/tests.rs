@@ -107,9 +107,9 @@ fn root_device_origin_and_availability_have_only_keys_that_home_assistant_knows(
 }
 
 #[test]
-fn switch_and_threshold_hang_on_the_node_alone() {
+fn switch_threshold_and_events_hang_on_the_node_alone() {
     let (front, _) = device_of("n", "front", &[], &[]);
-    for key in ["detect", "threshold"] {
+    for key in ["detect", "threshold", "events"] {
         assert_eq!(front.cmps[key].rest["avty"], json!([{"t": "retinad/n/status"}]));
     }
     assert_eq!(front.avty.len(), 2);
