@@ -42,7 +42,7 @@ automation:
       path: retinad/person-at-the-door.yaml
       input:
         person: binary_sensor.pi_porch_front_person
-        pause: 12
+        pause: 120
 """
 
 
