@@ -45,7 +45,6 @@ pi-test: setup
 
 # With a real Home Assistant and Mosquitto in a Debian root of their own (target/ha-root, the first time two minutes and 1.2 GB), as root; four
 # minutes. Says what it skips, and why, where root, mmdebstrap or the network is missing. HA_CHECKS="label camera" make ha-test for some.
-ha-test: TEST_PACKAGES := mmdebstrap
 ha-test: setup
 	cargo build --release
 	$(SUDO) tests/ha/run.sh $(HA_CHECKS) || { code=$$?; [ $$code = 2 ] || exit $$code; }

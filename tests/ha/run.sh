@@ -4,13 +4,13 @@
 # nothing reaches the network.
 #   tests/ha/run.sh                 all checks
 #   tests/ha/run.sh labels camera   those whose names hold one of these words, and what they stand on
-# HA_ROOT is the root (target/ha-root), OUT the folder for logs (target/ha-test), RETINAD the program.
+# HA_ROOT is the root (target/ha-root), RETINAD the program; logs are in target/ha-test.
 # Exit code: 0 all passed, 1 some failed, 2 skipped because something is missing here.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 export HA_ROOT=${HA_ROOT:-$PWD/target/ha-root}
-OUT=${OUT:-$PWD/target/ha-test}
+OUT=$PWD/target/ha-test
 RETINAD=${RETINAD:-$PWD/target/release/retinad}
 MODEL=${MODEL:-$PWD/models/retinad-m-320-int8.onnx}
 

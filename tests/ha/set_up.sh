@@ -21,18 +21,25 @@ stamp=$HA_ROOT/opt/ha/.installed-$HA_VERSION
 [ ! -e "$stamp" ] || exit 0
 
 [ "$(id -u)" = 0 ] || skip "a root of its own is made and entered as root; run it as root, or with sudo"
-command -v mmdebstrap >/dev/null || skip "mmdebstrap is missing; install it with: apt-get install mmdebstrap"
+command -v mmdebstrap >/dev/null ||
+    { echo "installing: mmdebstrap"; apt-get update -qq && apt-get install -y -qq --no-install-recommends mmdebstrap; } ||
+    skip "mmdebstrap is missing and cannot be installed; try: apt-get install mmdebstrap"
 # Debian comes from where this machine's own packages come from.
 MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)}
 [ -n "$MIRROR" ] || skip "apt names no source of Debian packages; name one: make ha-test MIRROR=http://deb.debian.org/debian"
 
 if [ ! -x "$HA_ROOT/usr/bin/$PYTHON" ]; then
     echo "ha-test: Debian $SUITE in $HA_ROOT"
-    rm -rf "$HA_ROOT"
+    # Only what an earlier run began here is thrown away.
+    [ ! -e "$HA_ROOT.begun" ] || rm -rf "$HA_ROOT"
+    [ -z "$(ls -A "$HA_ROOT" 2>/dev/null)" ] || skip "$HA_ROOT holds something else; name another folder in HA_ROOT"
+    mkdir -p "$(dirname "$HA_ROOT")"
+    touch "$HA_ROOT.begun"
     # The list of a suite that is not released yet may be older than it says it may be.
     mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
         --include="$PYTHON,$PYTHON-venv,ca-certificates,iproute2,mosquitto" "$SUITE" "$HA_ROOT" "$MIRROR" ||
         skip "Debian $SUITE cannot be had from $MIRROR (is there a network?)"
+    rm "$HA_ROOT.begun"
 fi
 
 # The root believes the authorities that this machine believes, and asks the same name servers.
