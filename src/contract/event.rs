@@ -141,21 +141,6 @@ impl ObjectEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thousand_zones_of_the_longest_name_fit() {
-        let zones: Vec<String> = (0..1000).map(|i| format!("{i:032}")).collect();
-        let event = ObjectEvent { zones: zones.clone(), entered_zones: zones, ..ObjectEvent::of_nothing() };
-        let bytes = event.encode_fitting();
-        assert!(bytes.len() <= Kind::Events.spec().max_bytes);
-        let read: ObjectEvent = serde_json::from_slice(&bytes).expect("JSON");
-        assert!(read.zones.len() > 30 && read.entered_zones.len() > 30);
-    }
-}
-
-#[cfg(test)]
 impl ObjectEvent {
     /// An event of no object in particular, for tests to fill in.
     pub(crate) fn of_nothing() -> Self {
@@ -186,5 +171,20 @@ impl ObjectEvent {
             snapshot: None,
             seq: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_zones_of_the_longest_name_fit() {
+        let zones: Vec<String> = (0..1000).map(|i| format!("{i:032}")).collect();
+        let event = ObjectEvent { zones: zones.clone(), entered_zones: zones, ..ObjectEvent::of_nothing() };
+        let bytes = event.encode_fitting();
+        assert!(bytes.len() <= Kind::Events.spec().max_bytes);
+        let read: ObjectEvent = serde_json::from_slice(&bytes).expect("JSON");
+        assert!(read.zones.len() > 30 && read.entered_zones.len() > 30);
     }
 }

@@ -44,14 +44,16 @@ pub fn snapshot_jpeg(
 ) -> Result<Option<Vec<u8>>, DecodeError> {
     let mut picture = Picture::default();
     decode(raw, &mut picture)?;
+    if let SnapshotOf::Frame(marks) = of {
+        draw_boxes(&mut picture, marks);
+    }
+    // After the boxes, which would tell who stands there.
     hidden.iter().for_each(|area| black_out(&mut picture, area));
-    let mut picture = match of {
-        SnapshotOf::Object(bbox) => shrunk(cut_out(&picture, *bbox), limits.longest_side),
-        SnapshotOf::Frame(marks) => {
-            draw_boxes(&mut picture, marks);
-            shrunk(picture, limits.longest_side)
-        }
+    let shown = match of {
+        SnapshotOf::Object(bbox) => cut_out(&picture, *bbox),
+        SnapshotOf::Frame(_) => picture,
     };
+    let mut picture = shrunk(shown, limits.longest_side);
     let mut quality = limits.quality.clamp(1, 100);
     loop {
         let jpeg = encode_jpeg_as(&picture, quality)?;
@@ -126,7 +128,8 @@ mod tests {
     #[test]
     fn what_is_hidden_is_black_in_both_forms() {
         let all = Polygon::new(&[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).expect("an area");
-        for of in [SnapshotOf::Object([100.0, 100.0, 200.0, 200.0]), SnapshotOf::Frame(Vec::new())] {
+        let mark = Mark { bbox: [50.0, 50.0, 90.0, 90.0], colour: [255; 3], text: "cat 0.62".into() };
+        for of in [SnapshotOf::Object([100.0, 100.0, 200.0, 200.0]), SnapshotOf::Frame(vec![mark])] {
             let picture = shown(&coffee(), std::slice::from_ref(&all), &of, LIMITS);
             assert!(picture.rgb.iter().all(|&code| code < 8));
         }
