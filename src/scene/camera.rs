@@ -249,10 +249,9 @@ impl Camera {
     pub fn take_outcome(&mut self, now: Now, outcome: &Outcome, effects: &mut Vec<Effect>) {
         self.progress.came(now.mono);
         self.tally.take_outcome(now, outcome);
-        if let (Some(moving), true) = (outcome.moving, self.enabled) {
-            if self.motion.see(moving, now.mono) {
-                self.publish_motion(effects);
-            }
+        let moving = outcome.moving.filter(|_| self.enabled);
+        if moving.is_some_and(|moving| self.motion.see(moving, now.mono)) {
+            self.publish_motion(effects);
         }
         let camera = Arc::clone(&self.id);
         match &outcome.verdict {
