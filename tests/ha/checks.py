@@ -114,8 +114,8 @@ class Checks:
             await self.home.call("number.set_value", number, value=0.5)
             await self.home.shows(person, "on")
         await asyncio.sleep(1)
-        told = await self.home.messages()
-        assert told == ["Somebody is at the door."], told
+        told = await self.home.messages()  # there are some of its own
+        assert told.count("Somebody is at the door.") == 1, told
 
     async def detection_is_switched_off_and_on_again(self):
         switch = "switch.pi_porch_front_detect"
