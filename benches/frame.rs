@@ -11,7 +11,7 @@ use retinad::model::{Head, ModelFile};
 use retinad::publish::Outbox;
 use retinad::retinanet::anchors::{Level, anchors};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
-use retinad::scene::{Effect, GenerationFacts, Identity, NewSettings, Now, Overrides, Scene};
+use retinad::scene::{Effect, GenerationFacts, Identity, NewSettings, Now, Remembered, Scene};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -142,7 +142,7 @@ fn publishing(labels: &[String]) -> Publishing {
         NewSettings { settings, numbers: [("front".to_owned(), 0)].into(), restart_required: Vec::new() };
     let generation = GenerationFacts { number: 1, labels: labels.to_vec(), ..GenerationFacts::default() };
     let scene =
-        Scene::new(now(), Identity::default(), new, generation, Overrides::default(), &mut Vec::new());
+        Scene::new(now(), Identity::default(), new, generation, Remembered::default(), &mut Vec::new());
     let mut outbox = Outbox::new(Topic::of_node(Kind::Status));
     outbox.connect();
     while outbox.take().is_some() {}
