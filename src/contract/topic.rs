@@ -371,7 +371,7 @@ impl Names {
     }
 
     /// From `/homeassistant/...` of a pattern, or of a topic, to where it stands on the broker.
-    fn from_root(&self, spelled: &str) -> String {
+    fn rooted(&self, spelled: &str) -> String {
         let below = spelled.trim_start_matches('/').strip_prefix(HOME_ASSISTANT).unwrap_or_default();
         format!("{}{below}", self.home_assistant)
     }
@@ -380,7 +380,7 @@ impl Names {
     #[must_use]
     pub fn full(&self, topic: &Topic) -> String {
         if topic.spec().pattern.starts_with('/') {
-            self.from_root(&topic.to_string())
+            self.rooted(&topic.to_string())
         } else {
             format!("{}/{topic}", self.prefix)
         }
@@ -409,11 +409,7 @@ impl Names {
             .map(|level| if level.starts_with('<') { "+" } else { level })
             .collect();
         let relative = levels.join("/");
-        if relative.starts_with('/') {
-            self.from_root(&relative)
-        } else {
-            format!("{}/{relative}", self.prefix)
-        }
+        if relative.starts_with('/') { self.rooted(&relative) } else { format!("{}/{relative}", self.prefix) }
     }
 
     /// A subscription to everything of this node.

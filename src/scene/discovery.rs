@@ -348,7 +348,7 @@ impl Scene {
                 labels: &labels,
                 places: &camera.places(),
                 events: Kind::Events.spec().built,
-                pictures: Kind::LabelSnapshot.spec().built,
+                pictures: self.settings.snapshots.enabled,
             });
             if left_out > 0 {
                 effects.push(Effect::Tell(Log::EntitiesLeftOut { camera: Arc::clone(&camera.id), left_out }));

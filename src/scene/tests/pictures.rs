@@ -30,9 +30,9 @@ fn an_event_waits_for_its_picture_and_names_it() {
     assert_eq!(order.of, PictureOf::Object([0.0, 2.0, 2.0, 6.0]));
     assert_eq!((order.quality, order.longest_side, order.most_bytes), (80, 1280, 100 << 10));
     let number = order.number;
-    assert_eq!(house.at(150, Input::Written(1000)).iter().filter(|e| is_event(e)).count(), 0, "it waits");
+    assert_eq!(house.at(150, Input::Written(1000)).iter().filter(is_event).count(), 0, "it waits");
     let picture = Input::Picture(number, Ok(vec![7; 9]));
-    assert_eq!(house.at(200, picture).iter().filter(|e| is_event(e)).count(), 1);
+    assert_eq!(house.at(200, picture).iter().filter(is_event).count(), 1);
 }
 
 fn is_event(effect: &&Effect) -> bool {

@@ -7,14 +7,13 @@
 //! union) overlaps with where it was in the last frame that the gate had looked at, or if it was not there: so whatever a
 //! detector would find in the frame, what is told then lacks it or has it in another place. `MOTION.md` has a run.
 
-#[path = "motion_scenes.rs"]
-mod motion_scenes;
+mod scenes;
 
-use motion_scenes::{Material, Placed, Plan, Scene, Switch, overlap};
 use retinad::detection::Times;
 use retinad::detector::{Detector, Generation};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
 use retinad::motion::{Gate, GateOptions, GreyFrame};
+use scenes::{Material, Placed, Plan, Scene, Switch, overlap};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -119,7 +118,7 @@ fn saved(
     let (mut all, mut gated, mut looked) = (Duration::ZERO, Duration::ZERO, 0);
     for number in 0..plan.frames {
         let (frame, _) = scene.frame(number);
-        let data = motion_scenes::jpeg(&frame, QUALITY);
+        let data = scenes::jpeg(&frame, QUALITY);
         let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
         let from = cpu();
         detector.detect(&raw, 0.0, &mut Times::default()).expect("detects");
