@@ -25,7 +25,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Like [`write`], but leaves it to the system when the disk is written to: what is written often costs a card
+/// Like [`write()`], but leaves it to the system when the disk is written to: what is written often costs a card
 /// little, and a process that is killed loses nothing. A power cut may lose the last seconds; whoever reads sees
 /// the old file, the new one, or one that is cut short.
 ///
