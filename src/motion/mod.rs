@@ -2,8 +2,8 @@
 //!
 //! A [`Gate`] belongs to one camera. It compares each frame, as a small grey one ([`GreyFrame`]), with the frame
 //! that was last looked at, not with the one before: what moves slowly adds up until it is seen, and what is told of
-//! the scene is what that frame showed. A change counts where it exceeds the noise of its place ([`noise`]),
-//! after a change of light of the whole picture was taken out ([`light`]). Whatever is unsure is looked at, and
+//! the scene is what that frame showed. A change counts where it exceeds the noise of its place (`noise.rs`),
+//! after a change of light of the whole picture was taken out (`light.rs`). Whatever is unsure is looked at, and
 //! every few seconds a frame is looked at in any case.
 //!
 //! Pure: the time comes in milliseconds, and nothing here knows of detectors or cameras.
