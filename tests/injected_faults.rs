@@ -69,7 +69,7 @@ fn assert_state_is_whole(state: &Path, what: &str) {
         let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
         match name.as_str() {
             "lock" => {}
-            "overrides.json" | "retained.json" => {
+            "overrides.json" | "retained.json" | "events.json" | "homeassistant.json" => {
                 let whole = serde_json::from_str::<serde_json::Value>(&text);
                 assert!(whole.is_ok(), "{what}: {name} is {text:?}");
             }
