@@ -5,7 +5,7 @@ mod mosquitto;
 mod program;
 
 use mosquitto::{Broker, Listener};
-use program::{Daemon, PICTURES, ROOT, config, folder, output, retinad};
+use program::{Daemon, PICTURES, ROOT, config, folder, output, retinad, with_home_assistant};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -72,9 +72,7 @@ fn rights_that_are_missing_are_named() {
         let acl = folder.path().join("acl");
         std::fs::write(&acl, format!("{rights}\n")).expect("written");
         let Some(broker) = Broker::start(&format!("acl_file {}", acl.display())) else { return };
-        let path = config(folder.path(), broker.port, PICTURES);
-        let text = std::fs::read_to_string(&path).expect("settings");
-        std::fs::write(&path, text.replace("homeassistant.enabled = false\n", "")).expect("written");
+        let path = with_home_assistant(config(folder.path(), broker.port, PICTURES));
         let (code, said) = checked(&path);
         assert!(said.contains(&wanted), "{rights}: {said}");
         assert!(

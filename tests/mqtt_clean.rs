@@ -5,7 +5,7 @@ mod mosquitto;
 mod program;
 
 use mosquitto::{Broker, Listener};
-use program::{Daemon, PICTURES, config, folder, output};
+use program::{Daemon, PICTURES, config, folder, output, with_home_assistant};
 use std::path::Path;
 
 fn clean(config: &Path, more: &[&str]) -> (Option<i32>, String) {
@@ -18,7 +18,7 @@ fn clean(config: &Path, more: &[&str]) -> (Option<i32>, String) {
 fn a_node_leaves_nothing_and_the_others_keep_theirs() {
     let Some(broker) = Broker::start("") else { return };
     let folder = folder();
-    let config = config(folder.path(), broker.port, PICTURES);
+    let config = with_home_assistant(config(folder.path(), broker.port, PICTURES));
     let listener = Listener::start(broker.port);
     let daemon = Daemon::start(&config);
     listener.until("retinad/n/album/person 1", 30);

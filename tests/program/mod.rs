@@ -102,6 +102,13 @@ pub fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
     path
 }
 
+/// Settings as [`config`] writes them, with Home Assistant's messages.
+pub fn with_home_assistant(config: PathBuf) -> PathBuf {
+    let text = std::fs::read_to_string(&config).expect("settings");
+    std::fs::write(&config, text.replace("homeassistant.enabled = false\n", "")).expect("written");
+    config
+}
+
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
