@@ -5,7 +5,7 @@ use super::retained::RetainedTopics;
 use crate::contract::{Incoming, Kind, Names, Response, Topic};
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::samples::Sample;
-use crate::scene::fuzzing::overrides;
+use crate::scene::fuzzing::{announced, ledger, overrides};
 use crate::scene::{
     Effect, Errand, GenerationFacts, Identity, Input, Labelling, NewSettings, Remembered, Scene,
 };
@@ -17,9 +17,15 @@ pub fn state_files(bytes: &[u8]) {
     let Some((&which, text)) = bytes.split_first() else { return };
     // What is no text is refused before anybody parses it.
     let Ok(text) = std::str::from_utf8(text) else { return };
-    if which % 2 == 0 {
-        return overrides(text);
+    match which % 4 {
+        0 => overrides(text),
+        1 => retained_topics(text),
+        2 => ledger(text),
+        _ => announced(text),
     }
+}
+
+fn retained_topics(text: &str) {
     match RetainedTopics::parse(text) {
         Ok(mut topics) => {
             let update = topics.update(&BTreeSet::new(), &BTreeSet::new());

@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// Most objects that are written down. Where there are more, a broker has been away for long: of those whose
 /// start did not leave either, nobody knows.
 const MOST_WRITTEN: usize = 256;
+/// Bytes by which the end of an object may be longer than what was written of it.
+const ROOM_FOR_AN_END: usize = 256;
 /// Most messages that wait for the disk; what is above goes out unwritten.
 const MOST_WAITING: usize = 1000;
 
@@ -75,7 +77,14 @@ impl Ledger {
     /// What is wrong with the file.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let written: Written = serde_json::from_str(text)?;
-        let known = written.objects.into_iter().filter(|entry| is_id(&entry.event.camera));
+        // Names become topics, and a message must fit its own: this program writes no others.
+        let is_ours = |entry: &Entry| {
+            // Zones are left out where there is no room for them.
+            let least = ObjectEvent { zones: Vec::new(), entered_zones: Vec::new(), ..entry.event.clone() };
+            let fits = least.encode_fitting().len() <= Kind::Events.spec().max_bytes - ROOM_FOR_AN_END;
+            is_id(&entry.event.camera) && fits
+        };
+        let known = written.objects.into_iter().filter(is_ours);
         let entries = known.filter_map(|entry| Some((parse_ulid(&entry.event.id)?, entry)));
         Ok(Self { entries: entries.take(MOST_WRITTEN).collect(), ..Self::default() })
     }
