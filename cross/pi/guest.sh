@@ -145,6 +145,9 @@ max_fps = 0.5
 device = "/dev/video9"
 fps = 5.0
 max_fps = 0.5
+
+[snapshots]
+enabled = true
 X
 cp /etc/retinad/retinad.toml good.toml
 # The udev example, with the test driver's place instead of a USB socket.
@@ -193,6 +196,10 @@ frames() { saw '^0 retinad/pi/usb/detections .*"height":480.*"width":640' || saw
 check "frames of the test driver (YUYV)" within 60 frames
 check "a person in the known picture (MJPEG)" within 60 saw '^0 retinad/pi/known/detections .*"label":"person"'
 check "counts" within 30 saw '^. retinad/pi/known/person 1$'
+pictured='"event_type":"start".*"label":"person".*"snapshot":"retinad/pi/known/person/snapshot"'
+check "an event, after its picture" within 60 saw "^0 retinad/pi/known/events .*$pictured"
+asks_for_picture() { timeout 60 retinad request snapshot '{"camera": "known"}' 2>&1 | grep -q '"bytes":' ; }
+check "a picture on request" asks_for_picture
 sleep 5
 topics=$(retained | cut -d' ' -f1)
 note_topics() { note="$(wc -l <<< "$topics") topics"; within 12 right; }
