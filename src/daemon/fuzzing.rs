@@ -20,7 +20,7 @@ pub fn state_files(bytes: &[u8]) {
     match which % 4 {
         0 => overrides(text),
         1 => retained_topics(text),
-        2 => ledger(text),
+        2 => ledger(Clock::new().now(), text),
         _ => announced(text),
     }
 }

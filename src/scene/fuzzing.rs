@@ -3,7 +3,6 @@
 use super::overrides::Overrides;
 use super::{Announced, Effect, Ledger, Now};
 use crate::contract::THRESHOLD;
-use std::time::{Duration, Instant, SystemTime};
 
 /// The text of `overrides.json`: what is written of it is read as the same.
 pub fn overrides(text: &str) {
@@ -25,7 +24,7 @@ pub fn overrides(text: &str) {
 
 /// The text of `events.json`: what is written of it is read as the same, and what is told because of it fits its
 /// topics.
-pub fn ledger(text: &str) {
+pub fn ledger(now: Now, text: &str) {
     let mut read = match Ledger::parse(text) {
         Ok(read) => read,
         Err(error) => return assert_eq!(error.to_string().lines().count(), 1, "{error}"),
@@ -33,8 +32,7 @@ pub fn ledger(text: &str) {
     let written = read.encode();
     let again = Ledger::parse(std::str::from_utf8(&written).expect("JSON")).expect("what we wrote");
     assert_eq!(again.encode(), written);
-    let (mono, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
-    read.close_what_was_left(Now { mono, wall, boot: Duration::ZERO, synced: false });
+    read.close_what_was_left(now);
     let mut effects = Vec::new();
     read.write(&mut effects);
     read.take_written(u64::MAX, &mut effects);
