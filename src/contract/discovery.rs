@@ -199,8 +199,6 @@ pub struct CameraFacts<'a> {
     pub labels: &'a [(String, Arc<str>)],
     /// Topics of counts in zones and of totals of lines.
     pub places: &'a [Topic],
-    /// Whether events of objects are published.
-    pub events: bool,
     /// Whether pictures of objects are published.
     pub pictures: bool,
 }
@@ -378,14 +376,12 @@ fn camera_components(camera: &Of, facts: &CameraFacts<'_>) -> Vec<(String, Compo
         ("threshold".to_owned(), threshold_component(camera, facts)),
         ("latency".to_owned(), latency_component(camera, facts)),
     ];
-    if facts.events {
-        let events = camera
-            .entity("event", "events", "events")
-            .with("name", "Object")
-            .with("event_types", EVENT_TYPES.to_vec())
-            .with("stat_t", facts.full(Kind::Events));
-        all.push(("events".to_owned(), of_node_alone(events, facts.names)));
-    }
+    let events = camera
+        .entity("event", "events", "events")
+        .with("name", "Object")
+        .with("event_types", EVENT_TYPES.to_vec())
+        .with("stat_t", facts.full(Kind::Events));
+    all.push(("events".to_owned(), of_node_alone(events, facts.names)));
     let sum = (facts.full(Kind::All), Arc::from("all"), ["Any object", "Objects"].map(str::to_owned));
     let labels = facts.labels.iter().map(|(label, slug)| {
         let topic = facts.names.full(&Topic::count(facts.camera, slug));

@@ -347,7 +347,6 @@ impl Scene {
                 model: &self.generations.current().facts.name,
                 labels: &labels,
                 places: &camera.places(),
-                events: Kind::Events.spec().built,
                 pictures: self.settings.snapshots.enabled,
             });
             if left_out > 0 {

@@ -3,6 +3,7 @@
 //! Making one takes longer than the scene may: it orders a picture under a number, and goes on when that comes
 //! back. An event waits for its picture in the ledger, so that the picture is sent before it.
 
+use super::camera::Camera;
 use super::requests::Ticket;
 use super::{Effect, Now, Scene};
 use crate::contract::{Changed, Code, Data, EventType, Kind, ObjectEvent, Refusal, SnapshotSent, Topic};
@@ -130,9 +131,12 @@ impl Pictures {
 impl Scene {
     /// Takes the events of a camera: those that are to have a picture wait for it.
     pub(super) fn take_events(&mut self, now: Now, number: usize, effects: &mut Vec<Effect>) {
+        let events = self.cameras.get_mut(&number).map(Camera::take_events).unwrap_or_default();
+        if events.is_empty() {
+            return;
+        }
         let names = self.names();
-        let Some(camera) = self.cameras.get_mut(&number) else { return };
-        let events = camera.take_events();
+        let Some(camera) = self.cameras.get(&number) else { return };
         for mut event in events {
             let source = camera.picture_source(&self.settings.snapshots);
             let slug = camera.told().iter().find(|name| name.label == event.label).map(|name| &name.slug);

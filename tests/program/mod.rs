@@ -95,7 +95,8 @@ pub fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
     let path = folder.join("retinad.toml");
     // Without Home Assistant's messages, which name every other topic: `make ha-test` is for them.
     let text = format!(
-        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\nmax_rate = 60\nhomeassistant.enabled = false\n{more}",
+        "node = \"n\"\nstate_dir = \"{}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\ndetections = \"always\"\n\
+         max_rate = 60\nhomeassistant.enabled = false\n{more}",
         folder.join("state").display()
     );
     std::fs::write(&path, text).expect("written");

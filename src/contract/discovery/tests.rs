@@ -14,16 +14,8 @@ fn labels(labels: &[&str]) -> Vec<(String, Arc<str>)> {
 /// The device of `camera` on `node`, and how much was left out.
 fn device_of(node: &str, camera: &str, labels: &[(String, Arc<str>)], places: &[Topic]) -> (Device, usize) {
     let (names, camera) = (Names::new("retinad", node), Arc::from(camera));
-    let facts = CameraFacts {
-        node,
-        names: &names,
-        camera: &camera,
-        model: "m",
-        labels,
-        places,
-        events: true,
-        pictures: true,
-    };
+    let facts =
+        CameraFacts { node, names: &names, camera: &camera, model: "m", labels, places, pictures: true };
     camera_device(&facts)
 }
 

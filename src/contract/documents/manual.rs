@@ -38,7 +38,6 @@ fn discovery_example() -> String {
         model: "retinad-m-320-int8",
         labels: &[("person".to_owned(), Arc::from("person"))],
         places: &[],
-        events: Kind::Events.spec().built,
         pictures: Kind::LabelSnapshot.spec().built,
     });
     assert_eq!(left_out, 0);

@@ -1,7 +1,7 @@
 //! Asks a daemon for something over the broker, as `retinad request` does, and waits for its answer.
 
 use super::connection::Failure;
-use super::rehearsal::Client;
+use super::rehearsal::{Client, as_command};
 use crate::contract::{Kind, Topic};
 use crate::publish::{PublishError, PublisherOptions};
 use serde_json::{Map, Value};
@@ -42,15 +42,7 @@ pub fn request(
     verb: &Arc<str>,
     fields: Map<String, Value>,
 ) -> Result<Answer, PublishError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(ask(options, verb, fields));
-    // A name that is still being looked up is not waited for.
-    runtime.shutdown_background();
-    result.map_err(|failure| PublishError::Refused {
-        host: options.host.clone(),
-        port: options.port,
-        reason: failure.to_string(),
-    })
+    as_command(options, ask(options, verb, fields))
 }
 
 async fn ask(

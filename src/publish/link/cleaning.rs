@@ -5,7 +5,7 @@
 //! lets us read.
 
 use super::connection::Failure;
-use super::rehearsal::Client;
+use super::rehearsal::{Client, as_command};
 use crate::contract::discovery;
 use crate::contract::{Kind, Topic};
 use crate::publish::{PublishError, PublisherOptions};
@@ -50,15 +50,7 @@ pub enum Cleaned {
 /// # Errors
 /// [`PublishError::Refused`] with the broker's, or the network's, word.
 pub fn clean(options: &PublisherOptions, leftovers: Leftovers) -> Result<Cleaned, PublishError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(clean_as_client(options, leftovers));
-    // A name that is still being looked up is not waited for.
-    runtime.shutdown_background();
-    result.map_err(|failure| PublishError::Refused {
-        host: options.host.clone(),
-        port: options.port,
-        reason: failure.to_string(),
-    })
+    as_command(options, clean_as_client(options, leftovers))
 }
 
 async fn clean_as_client(options: &PublisherOptions, leftovers: Leftovers) -> Result<Cleaned, Failure> {

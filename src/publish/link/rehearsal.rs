@@ -47,8 +47,19 @@ pub struct Rehearsal {
 /// # Errors
 /// [`PublishError::Refused`] with the broker's, or the network's, word.
 pub fn rehearse(options: &PublisherOptions, daemon_runs: bool) -> Result<Rehearsal, PublishError> {
+    as_command(options, rehearse_twice(options, daemon_runs))
+}
+
+/// Does a command's work at the broker of these options, on this thread.
+///
+/// # Errors
+/// [`PublishError::Refused`] with the broker's, or the network's, word.
+pub(super) fn as_command<T>(
+    options: &PublisherOptions,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(rehearse_twice(options, daemon_runs));
+    let result = runtime.block_on(work);
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     result.map_err(|failure| PublishError::Refused {

@@ -44,15 +44,8 @@ impl House {
     /// The scene of a daemon that is started anew with what this one kept.
     fn restarted(&self, cameras: &[&str]) -> Self {
         let kept = Announced::parse(std::str::from_utf8(&self.scene.announced().encode()).expect("text"));
-        let (mut effects, start) = (Vec::new(), Instant::now());
-        let remembered = Remembered { announced: kept.expect("reads its own"), ..Remembered::default() };
-        let identity = Identity { node: "n".into(), ..Identity::default() };
-        let facts = generation(1, &["person", "cat", ""]);
-        let new = numbered(settings(cameras), 0);
-        let scene = Scene::new(now_at(start, 0), identity, new, facts, remembered, &mut effects);
-        let mut house = Self { scene, start, ms: 0, effects, published: BTreeMap::new() };
-        house.collect();
-        house
+        let announced = kept.expect("reads its own");
+        Self::keeping(cameras, Remembered { announced, ..Remembered::default() })
     }
 }
 
