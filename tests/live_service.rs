@@ -46,6 +46,17 @@ impl Service {
         std::fs::read_to_string(self.folder.path().join("log")).expect("the log")
     }
 
+    /// Waits until the log holds `text`, and gives the log. The program writes it from a thread of its own, so
+    /// a line may reach the file after what was told of the same moment.
+    fn logged(&self, text: &str, seconds: u64) -> String {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        while !self.log().contains(text) {
+            assert!(Instant::now() < until, "no {text:?} in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.log()
+    }
+
     /// The next line that it tells.
     fn told(&mut self, until: Instant) -> Option<String> {
         let mut datagram = [0; 4096];
@@ -136,7 +147,7 @@ const PICTURES: &str =
 fn ready_status_reload_and_stop_are_told() {
     let mut service = Service::start(PICTURES);
     service.until("READY=1", 30);
-    assert!(service.log().contains("<6>started"), "ready only after the start: {}", service.log());
+    service.logged("<6>started", 5);
     service.until("WATCHDOG=1", 5);
     let mut status = service.until("STATUS=", 10);
     while status.starts_with("STATUS=0.0") {
@@ -157,7 +168,8 @@ fn lines_for_the_journal_have_priorities_and_neither_time_nor_colour() {
     let mut service = Service::start(PICTURES);
     service.until("READY=1", 30);
     service.until("WATCHDOG=1", 5);
-    let log = service.log();
+    service.logged("<6>camera gives frames camera=\"album\"", 5);
+    let log = service.logged("<4>broker not reachable", 5);
     for line in log.lines() {
         let text = line
             .strip_prefix("<6>")
@@ -165,10 +177,6 @@ fn lines_for_the_journal_have_priorities_and_neither_time_nor_colour() {
             .unwrap_or_else(|| panic!("no priority: {line}"));
         assert!(text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.contains('\u{1b}'), "{line}");
     }
-    assert!(
-        log.contains("<6>camera gives frames camera=\"album\"") && log.contains("<4>broker not reachable"),
-        "{log}"
-    );
 }
 
 #[test]
@@ -203,7 +211,7 @@ fn the_watchdog_is_not_fed_while_a_frame_never_comes_out() {
     while let Some(told) = service.told(silent_until) {
         assert!(!told.contains("WATCHDOG=1"), "fed while a worker hangs: {:?}", service.seen);
     }
-    assert!(service.log().contains("<3>frames are taken and do not come out"), "{}", service.log());
+    service.logged("<3>frames are taken and do not come out", 5);
     drop(stopped);
     service.until("WATCHDOG=1", 5);
 }
