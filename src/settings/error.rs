@@ -107,6 +107,16 @@ pub enum SettingsError {
         /// Dotted name of the section.
         key: String,
     },
+    /// More of a kind than a daemon can serve.
+    #[error("{place}: {group} are more than {most}, which is the most that are allowed")]
+    TooMany {
+        /// Where the first one too many stands.
+        place: Place,
+        /// Dotted name of the group, as `cameras` or `cameras.front.zones`.
+        group: String,
+        /// Most of them.
+        most: usize,
+    },
     /// The key is of another kind of camera.
     #[error(
         "{place}: {key} belongs to cameras of kind {}, but this one has kind = \"{}\" ({kind_place})",

@@ -251,6 +251,13 @@ pub(super) fn named(name: &str) -> Option<&'static Named> {
     NAMED.iter().find(|named| named.name == name)
 }
 
+/// Most cameras of a daemon: each is a thread or two and the newest frame in memory.
+pub(super) const MOST_CAMERAS: usize = 64;
+
+/// Most zones, most lines and most masks of a camera: each object is compared with each of them in each frame, and
+/// each zone has a retained topic for every label.
+pub(super) const MOST_NAMED: usize = 64;
+
 /// Words of the contract of MQTT that no zone, line or mask may have as its name, and no label as its topic: they
 /// mean something else below a camera.
 pub const TAKEN_NAMES: [&str; 13] = [

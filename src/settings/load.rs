@@ -3,10 +3,10 @@
 use super::camera::CameraKind;
 use super::entries::{self, Entry, Given, Lines};
 use super::error::Place;
-use super::keys::{self, CAMERA_KIND, CAMERAS, Key, Named, SECTIONS};
+use super::keys::{self, CAMERA_KIND, CAMERAS, Key, NameRule, Named, SECTIONS};
 use super::{MqttSettings, Settings, SettingsError, Source, file};
 use config::{Map, Value, ValueKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
@@ -204,6 +204,7 @@ struct Camera {
 impl Cameras {
     fn new(layers: &[Vec<Entry<'_>>]) -> Result<Self, SettingsError> {
         let mut cameras = BTreeMap::new();
+        let mut groups = Groups::default();
         for entry in layers.iter().flatten() {
             let id = match (&entry.path[..], &entry.given) {
                 ([section, id], Given::Section) | ([section, id, _, ..], _) if section == CAMERAS => id,
@@ -221,6 +222,7 @@ impl Cameras {
                 kind_place: Place::Default,
             });
             check_name(id, entry)?;
+            groups.check(entry)?;
             if entry.path.len() == 3 && entry.path[2] == CAMERA_KIND.name {
                 camera.kind = kind(entry)?;
                 camera.kind_place = entry.place.clone();
@@ -242,6 +244,33 @@ impl Cameras {
             layer.insert(&path, Value::new(None, camera.kind.as_str()));
         }
         layer
+    }
+}
+
+/// Names that stand in the settings so far, by the dotted name of their group: cameras, and a camera's zones, lines
+/// and masks. Rules are as many at most as the model has labels.
+#[derive(Default)]
+struct Groups<'a>(BTreeMap<String, BTreeSet<&'a str>>);
+
+impl<'a> Groups<'a> {
+    /// Refuses an entry that names one more than a group may have.
+    fn check(&mut self, entry: &'a Entry<'_>) -> Result<(), SettingsError> {
+        // Names stand at every second place: `cameras.front.zones.drive`.
+        for at in (1..entry.path.len().min(4)).step_by(2) {
+            let group = entry.path[..at].join(".");
+            let is_group = at == 1
+                || keys::named(&entry.path[at - 1]).is_some_and(|named| named.names == NameRule::Free);
+            let most = if at == 1 { keys::MOST_CAMERAS } else { keys::MOST_NAMED };
+            if !is_group {
+                continue;
+            }
+            let names = self.0.entry(group.clone()).or_default();
+            names.insert(&entry.path[at]);
+            if names.len() > most {
+                return Err(SettingsError::TooMany { place: entry.place.clone(), group, most });
+            }
+        }
+        Ok(())
     }
 }
 
