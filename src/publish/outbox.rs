@@ -16,7 +16,7 @@
 //! them. Retained topics that are to vanish are kept by the full name that they have on the broker.
 
 use crate::contract::{Class, Dropped, EventKey, EventType, Kind, Topic, Way};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Most QoS 1 messages sent and not yet acknowledged.
 const MAX_IN_FLIGHT: usize = 20;
@@ -225,14 +225,12 @@ impl Outbox {
         if let Some(update) = self.events.iter().position(|event| is(event, EventType::Update)) {
             return self.drop_event(update);
         }
-        let end_of = |start: &Event| {
-            let object = start.key.map(|key| key.object);
-            self.events
-                .iter()
-                .position(|event| is(event, EventType::End) && event.key.map(|key| key.object) == object)
+        let of = |wanted| {
+            let places = self.events.iter().enumerate().filter(move |(_, event)| is(event, wanted));
+            places.filter_map(|(place, event)| Some((event.key?.object, place)))
         };
-        let mut starts = self.events.iter().enumerate().filter(|(_, event)| is(event, EventType::Start));
-        match starts.find_map(|(start, event)| Some((start, end_of(event)?))) {
+        let ends: HashMap<u128, usize> = of(EventType::End).collect();
+        match of(EventType::Start).find_map(|(object, start)| Some((start, *ends.get(&object)?))) {
             Some((start, end)) => {
                 self.drop_event(start.max(end));
                 self.drop_event(start.min(end));
