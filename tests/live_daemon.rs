@@ -88,13 +88,22 @@ fn the_embedded_broker_serves_watch() {
     let folder = folder();
     let port = mosquitto::free_port();
     let path = folder.path().join("retinad.toml");
-    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 5\n")).expect("written");
+    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 5\nmin_hits = 1\n")).expect("written");
     let daemon = Daemon::start(&path);
     let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("person") && out.contains("cat"), "{out}");
     assert!(out.contains(&format!("connected to 127.0.0.1:{port}")), "{out}");
     assert!(out.contains(" is online") && out.contains("album      is online"), "{out}");
+    // Each picture of the folder is another scene, so that objects come and go.
+    let events = ["watch", "--events", "--config", &path.display().to_string(), "--count", "12"];
+    let (code, out, error) = output(&events);
+    assert_eq!(code, Some(0), "{error}");
+    let event = |words: &str| out.lines().any(|line| line.contains("album") && line.contains(words));
+    assert!(event(" appears (0") && event(" is gone after "), "{out}");
+    let (code, out, error) = output(&[&events[..4], &["--json", "--count", "1"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{error}"));
+    assert_eq!((code, json["node"].is_string(), json["id"].is_string()), (Some(0), true, true), "{out}");
     daemon.terminate();
 }
 

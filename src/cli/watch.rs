@@ -1,12 +1,15 @@
-//! `retinad watch`: detections as they arrive over MQTT, one readable line each.
+//! `retinad watch`: detections or events as they arrive over MQTT, one readable line each.
 
 use super::exit::Failure;
 use super::print::{complain, say};
-use crate::contract::{Detections, Health, Kind, Names, Topic, parse_of_any_node};
+use crate::contract::{
+    Detections, EndReason, EventType, Health, Kind, Names, ObjectEvent, Topic, parse_of_any_node,
+};
 use crate::daemon;
 use crate::publish::{Heard, SubscribeOptions, subscribe};
 use crate::settings::Settings;
 use clap::Args;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
 /// Arguments of `retinad watch`.
@@ -15,6 +18,9 @@ pub struct WatchArguments {
     /// Only this node; without it all nodes on the broker
     #[arg(long)]
     node: Option<String>,
+    /// What happens to objects, instead of what each frame shows: they appear, come to rest, leave
+    #[arg(long)]
+    events: bool,
     /// Print each message as it came, one JSON object a line
     #[arg(long)]
     json: bool,
@@ -23,15 +29,16 @@ pub struct WatchArguments {
     count: Option<u64>,
 }
 
-/// Prints detections, and who is online, until Ctrl-C.
+/// Prints detections or events, and who is online, until Ctrl-C.
 pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Failure> {
     let credentials = daemon::credentials(settings)?;
     let names = Names::new(&settings.mqtt.base, arguments.node.as_deref().unwrap_or("+"));
+    let wanted = if arguments.events { Kind::Events } else { Kind::Detections };
     // Programs that read the JSON lines want nothing else.
-    let kinds: &[Kind] = if arguments.json {
-        &[Kind::Detections]
-    } else {
-        &[Kind::Detections, Kind::Status, Kind::CameraStatus, Kind::Health]
+    let kinds = match (arguments.json, arguments.events) {
+        (true, _) => vec![wanted],
+        (false, true) => vec![wanted, Kind::Status, Kind::CameraStatus],
+        (false, false) => vec![wanted, Kind::Status, Kind::CameraStatus, Kind::Health],
     };
     let options = SubscribeOptions {
         host: daemon::broker_host(settings),
@@ -43,7 +50,7 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
     let mut left = arguments.count.unwrap_or(u64::MAX);
     let mut seen = Seen::default();
     if !arguments.json {
-        print_header();
+        print_header(arguments.events);
     }
     subscribe(&options, |heard| {
         match heard {
@@ -56,6 +63,10 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
                     }
                     left = left.saturating_sub(1);
                 }
+                Some((_, topic)) if topic.kind() == Kind::Events => {
+                    print_event(&topic, payload, arguments.json);
+                    left = left.saturating_sub(1);
+                }
                 Some((node, topic)) if topic.kind() == Kind::Health => seen.print_best_below(node, payload),
                 Some((node, topic)) => print_status(node, &topic, payload),
                 None => {}
@@ -66,14 +77,10 @@ pub fn watch(settings: &Settings, arguments: &WatchArguments) -> Result<(), Fail
     .map_err(Failure::from)
 }
 
-fn print_header() {
-    say!(
-        "{:<8}  {:<10} {:<14} score   {:<26} capture to MQTT",
-        "UTC",
-        "camera",
-        "label",
-        "box x1,y1,x2,y2 in pixels"
-    );
+fn print_header(events: bool) {
+    let (box_px, time) = ("box x1,y1,x2,y2 in pixels", "capture to MQTT");
+    let rest = if events { "what happened".into() } else { format!("{box_px:<26} {time}") };
+    say!("{:<8}  {:<10} {:<14} score   {rest}", "UTC", "camera", "label");
 }
 
 /// Which node or camera is online, offline or disabled: what a person looks for where no detections come.
@@ -114,26 +121,68 @@ impl Seen {
 
 /// Prints the message, and gives it back where it is one.
 fn print_detections(topic: &Topic, payload: &[u8], json: bool) -> Option<Detections> {
-    match serde_json::from_slice::<Detections>(payload) {
-        Ok(message) => {
-            if json {
-                say!("{}", String::from_utf8_lossy(payload));
-            } else {
-                print_lines(&message);
-            }
-            Some(message)
-        }
-        Err(error) => {
-            complain(format_args!("retinad: {topic}: not a message of detections: {error}"));
-            None
-        }
+    let message = read(topic, payload, "a message of detections")?;
+    if json {
+        say!("{}", String::from_utf8_lossy(payload));
+    } else {
+        print_lines(&message);
     }
+    Some(message)
+}
+
+/// Reads the payload as `what`, and says so where it is not.
+fn read<T: DeserializeOwned>(topic: &Topic, payload: &[u8], what: &str) -> Option<T> {
+    let said = |error| complain(format_args!("retinad: {topic}: not {what}: {error}"));
+    serde_json::from_slice(payload).map_err(said).ok()
+}
+
+/// Prints the event.
+fn print_event(topic: &Topic, payload: &[u8], json: bool) {
+    let Some(event) = read::<ObjectEvent>(topic, payload, "an event") else { return };
+    if json {
+        return say!("{}", String::from_utf8_lossy(payload));
+    }
+    let (clock, camera, label) = (time_of_day(&event.time), &event.camera, &event.label);
+    say!(
+        "{clock}  {camera:<10} {label:<14} {:>5.2}   {} ({})",
+        event.top_score,
+        what_happened(&event),
+        event.id
+    );
+}
+
+/// What the event tells, in words.
+fn what_happened(event: &ObjectEvent) -> String {
+    let place = match event.zones.as_slice() {
+        [] => String::new(),
+        zones => format!(" in {}", zones.join(", ")),
+    };
+    match event.event_type {
+        EventType::Start => format!("appears{place}"),
+        EventType::Update if event.stationary => format!("stays where it is{place}"),
+        EventType::Update => format!("is there{place}"),
+        EventType::End => format!("{} after {:.1} s", reason(event.end_reason), event.duration_s),
+    }
+}
+
+fn reason(reason: Option<EndReason>) -> &'static str {
+    match reason {
+        Some(EndReason::Gone) | None => "is gone",
+        Some(EndReason::CameraOffline) => "is seen no more, its camera being offline,",
+        Some(EndReason::Disabled) => "is seen no more, detection being off,",
+        Some(EndReason::Shutdown) => "is seen no more, the daemon having ended,",
+        Some(EndReason::Restart) => "was seen last before the daemon started again,",
+    }
+}
+
+/// The time of day within `2026-11-26T08:15:00.000Z`.
+fn time_of_day(time: &str) -> &str {
+    time.get(11..19).unwrap_or("?")
 }
 
 /// One line a detection: time, camera, label, score, box, time for the frame.
 fn print_lines(message: &Detections) {
-    // The time of day within `2026-11-26T08:15:00.000Z`.
-    let clock = message.captured_at.get(11..19).unwrap_or("?");
+    let clock = time_of_day(&message.captured_at);
     let (camera, total) = (&message.camera, message.latency_ms.total);
     if message.detections.is_empty() {
         say!("{clock}  {camera:<10} nothing                                         {total:>6.0} ms");
