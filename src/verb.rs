@@ -32,76 +32,52 @@ pub struct VerbSpec {
     pub data_out: &'static str,
     /// Whether `mqtt.allow` lists it by default.
     pub allowed: bool,
-    /// Whether this version has it; the others are the plan, so that nobody takes their names.
-    pub built: bool,
 }
 
 /// Every verb, in the order of the enum and of the documents.
 pub const VERBS: [VerbSpec; 12] = [
-    built(Verb::Info, "info", true, "none", "what the topic of this name holds"),
-    built(Verb::Health, "health", true, "none", "what the topic of this name holds, at most 5 s old"),
-    built(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
-    built(
+    row(Verb::Info, "info", true, "none", "what the topic of this name holds"),
+    row(Verb::Health, "health", true, "none", "what the topic of this name holds, at most 5 s old"),
+    row(Verb::Snapshot, "snapshot", true, "`camera`", "`topic`, `bytes`, `seq`"),
+    row(
         Verb::Feedback,
         "feedback",
         true,
         "`event`, or `camera` and `seq`; `verdict`; by verdict `label`, `box`",
         "`sample`, `stored`",
     ),
-    built(
+    row(
         Verb::SamplesList,
         "samples/list",
         false,
         "`limit` (20; at most 50), `after`",
         "`samples`, `total`, `next`",
     ),
-    built(Verb::SamplesDelete, "samples/delete", false, "`ids`, or `all` with `confirm`", "`deleted`"),
-    built(Verb::TuneStart, "tune/start", false, "`max_minutes`, `dry_run`", "`job`"),
-    built(Verb::TuneCancel, "tune/cancel", false, "none", "`job`"),
-    built(Verb::ModelActivate, "model/activate", false, "`generation`", "`generation`, `previous`"),
-    built(Verb::Rollback, "rollback", false, "`generation`", "`generation`, `previous`"),
-    built(Verb::Reload, "reload", false, "none", "`restart_required`"),
-    planned(Verb::Restart, "restart", false, "none", "nothing"),
+    row(Verb::SamplesDelete, "samples/delete", false, "`ids`, or `all` with `confirm`", "`deleted`"),
+    row(Verb::TuneStart, "tune/start", false, "`max_minutes`, `dry_run`", "`job`"),
+    row(Verb::TuneCancel, "tune/cancel", false, "none", "`job`"),
+    row(Verb::ModelActivate, "model/activate", false, "`generation`", "`generation`, `previous`"),
+    row(Verb::Rollback, "rollback", false, "`generation`", "`generation`, `previous`"),
+    row(Verb::Reload, "reload", false, "none", "`restart_required`"),
+    row(Verb::Restart, "restart", false, "none", "`restarting`"),
 ];
 
-const fn built(
+const fn row(
     verb: Verb,
     name: &'static str,
     allowed: bool,
     data_in: &'static str,
     data_out: &'static str,
 ) -> VerbSpec {
-    VerbSpec { verb, name, data_in, data_out, allowed, built: true }
+    VerbSpec { verb, name, data_in, data_out, allowed }
 }
 
-const fn planned(
-    verb: Verb,
-    name: &'static str,
-    allowed: bool,
-    data_in: &'static str,
-    data_out: &'static str,
-) -> VerbSpec {
-    VerbSpec { verb, name, data_in, data_out, allowed, built: false }
-}
-
-const BUILT: usize = {
-    let (mut count, mut row) = (0, 0);
+/// The name of every verb.
+pub const NAMES: [&str; VERBS.len()] = {
+    let mut names = [""; VERBS.len()];
+    let mut row = 0;
     while row < VERBS.len() {
-        count += VERBS[row].built as usize;
-        row += 1;
-    }
-    count
-};
-
-/// Names of the verbs that this version has.
-pub const NAMES: [&str; BUILT] = {
-    let mut names = [""; BUILT];
-    let (mut found, mut row) = (0, 0);
-    while row < VERBS.len() {
-        if VERBS[row].built {
-            names[found] = VERBS[row].name;
-            found += 1;
-        }
+        names[row] = VERBS[row].name;
         row += 1;
     }
     names
@@ -115,10 +91,10 @@ impl Verb {
         &VERBS[self as usize]
     }
 
-    /// The verb with this name, if this version has it.
+    /// The verb with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        VERBS.iter().find(|spec| spec.built && spec.name == name).map(|spec| spec.verb)
+        VERBS.iter().find(|spec| spec.name == name).map(|spec| spec.verb)
     }
 }
 
@@ -127,19 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_lists_the_verbs_in_the_order_of_the_enum_and_has_those_that_are_built() {
+    fn the_table_lists_the_verbs_in_the_order_of_the_enum() {
         for (i, spec) in VERBS.iter().enumerate() {
             assert_eq!(spec.verb as usize, i, "{spec:?}");
-            assert_eq!(Verb::named(spec.name), spec.built.then_some(spec.verb));
-            assert_eq!(NAMES.contains(&spec.name), spec.built);
+            assert_eq!(Verb::named(spec.name), Some(spec.verb));
         }
         assert_eq!(Verb::named("samples"), None);
     }
 
     #[test]
     fn the_default_of_the_settings_is_that_of_the_table() {
-        let wanted: Vec<&str> =
-            VERBS.iter().filter(|spec| spec.allowed && spec.built).map(|spec| spec.name).collect();
+        let wanted: Vec<&str> = VERBS.iter().filter(|spec| spec.allowed).map(|spec| spec.name).collect();
         assert_eq!(crate::settings::MqttSettings::default().allow, wanted);
     }
 }

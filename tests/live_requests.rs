@@ -136,7 +136,7 @@ fn bad_requests_are_answered_in_words_and_the_daemon_goes_on() {
         ("feedback", r#"{"transaction":"t","camera":"album","seq":"1","verdict":"correct"}"#, "bad_field"),
         ("feedback", r#"{"transaction":"t","camera":"album","seq":0,"verdict":"correct"}"#, "samples_off"),
         ("samples/list", r#"{"transaction":"t"}"#, "forbidden"),
-        ("restart", r#"{"transaction":"t"}"#, "unknown_verb"),
+        ("restart", r#"{"transaction":"t"}"#, "forbidden"),
         ("no/such", r#"{"transaction":"t"}"#, "unknown_verb"),
     ] {
         assert_eq!(it.code(verb, payload, "t"), code, "{verb} {payload}");
@@ -186,6 +186,26 @@ fn a_reload_by_request_takes_settings_and_tells_when_they_are_bad() {
     it.ask("reload", r#"{"transaction":"b"}"#);
     it.listener.until("album/threshold/state 0.70", 10);
     assert_eq!(it.answer_to("reload", "b")["data"]["restart_required"], false);
+    it.daemon.terminate();
+}
+
+#[test]
+fn a_restart_by_request_is_refused_with_bad_settings_and_else_comes_back_as_the_same_process() {
+    let folder = folder();
+    let allowed = format!("allow = [\"restart\"]\n{PICTURES}fps = 2\n[detector]\nworkers = 1\n");
+    let Some(it) = Scenario::start(folder.path(), &allowed) else { return };
+    it.listener.until("retinad/n/status online", 60);
+    let path = folder.path().join("retinad.toml");
+    let text = std::fs::read_to_string(&path).expect("settings");
+    std::fs::write(&path, format!("{text}model = \"absent.onnx\"\n")).expect("written");
+    assert_eq!(it.code("restart", r#"{"transaction":"a"}"#, "a"), "internal");
+    it.daemon.logged("model not changed", 5);
+    std::fs::write(&path, text.replace("workers = 1", "workers = 2")).expect("written");
+    assert_eq!(it.answer("restart", r#"{"transaction":"b"}"#, "b")["data"]["restarting"], true);
+    it.listener.until("retinad/n/status offline", 10);
+    let info = it.listener.until("retinad/n/bridge/info ", 60).pop().expect("a line");
+    assert!(info.contains("\"restart_required\":[]"), "{info}");
+    assert_eq!(it.daemon.log().matches("workers=2").count(), 1, "{}", it.daemon.log());
     it.daemon.terminate();
 }
 

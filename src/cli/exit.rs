@@ -1,7 +1,7 @@
 //! How a command ends: one exit code for each kind of failure, taken from the kind of the error and never
 //! from its words.
 //!
-//! systemd starts the service again on every code but 78 (`systemd/retinad.service`), so 78 is only for
+//! systemd starts the service again on every code but 0 and 78 (`systemd/retinad.service`), so 78 is only for
 //! what a restart cannot mend. The numbers above 64 are those of sysexits(3).
 
 use crate::daemon::{DaemonError, RecorderError};
@@ -27,6 +27,8 @@ pub enum Exit {
     Refused = 71,
     /// A child's program cannot be started: what a shell says of it.
     NotStarted = 127,
+    /// Nothing failed: somebody asked for a restart, which is systemd's part (`RestartForceExitStatus`).
+    Again = 75,
     /// Settings, model or password cannot be used, which a restart cannot mend.
     Unusable = 78,
 }

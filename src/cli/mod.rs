@@ -25,6 +25,7 @@ use crate::settings::{self, Settings};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use exit::{Exit, Failure};
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,10 +47,9 @@ enum Command {
     #[command(after_help = "Example: retinad run --config /etc/retinad/retinad.toml\n\n\
             SIGHUP reloads the settings, SIGTERM ends within 2 s.")]
     Run(RunArguments),
-    /// Print detections as they arrive over MQTT
-    #[command(
-        after_help = "Examples:\n  retinad watch\n  retinad watch --config config/demo.toml --json --count 10"
-    )]
+    /// Print detections or events as they arrive over MQTT
+    #[command(after_help = "Examples:\n  retinad watch\n  retinad watch --events\n\
+            \x20 retinad watch --config config/demo.toml --json --count 10")]
     Watch(watch::WatchArguments),
     /// Detect in pictures and print one JSON line each
     #[command(after_help = "Examples:\n\
@@ -207,7 +207,10 @@ fn carry_out(
             let settings = load(&model)?;
             let chosen = daemon::load_model(&settings, FIRST_GENERATION)?;
             let arguments = named_again(config, model.model.clone());
-            Ok(daemon::run(&settings, chosen, Arc::new(move || load(&model)), once, arguments)?)
+            match daemon::run(&settings, chosen, Arc::new(move || load(&model)), once, arguments)? {
+                daemon::Ending::Stop => Ok(()),
+                daemon::Ending::Restart => Err(start_again()),
+            }
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
         Command::Detect(arguments) => detect::detect(&load(&arguments.model)?, &arguments),
@@ -230,6 +233,18 @@ fn carry_out(
         Command::Man(arguments) => manual::man(Arguments::command(), &arguments),
         Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
     }
+}
+
+/// Starts this program again as it was started: by systemd where it runs as a service, which reads the passwords
+/// anew, else in place of this process. Gives the code by which systemd is asked, or why there is no other.
+fn start_again() -> Failure {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        return Failure::new(Exit::Again, "");
+    }
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let error = std::process::Command::new(&program).args(words).exec();
+    Failure::new(Exit::NotStarted, format!("{}: cannot be started again: {error}", program.display()))
 }
 
 /// The arguments that name the same settings and model to another `retinad`.

@@ -33,8 +33,8 @@ pub use request::{
     TuneStart,
 };
 pub use response::{
-    Activated, Code, Data, Deleted, Job, Labelled, Refusal, Reloaded, Response, ResponseStatus, SampleInfo,
-    SamplesPage, SnapshotSent,
+    Activated, Code, Data, Deleted, Job, Labelled, Refusal, Reloaded, Response, ResponseStatus, Restarting,
+    SampleInfo, SamplesPage, SnapshotSent,
 };
 pub use slug::{RESERVED_CAMERAS, RESERVED_LABELS, label_slugs, slug};
 pub use text::{

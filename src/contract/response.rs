@@ -127,6 +127,8 @@ pub enum Data {
     Activated(Activated),
     /// Of `reload`.
     Reloaded(Reloaded),
+    /// Of `restart`.
+    Restarting(Restarting),
 }
 
 /// A picture was sent just before this answer.
@@ -210,6 +212,13 @@ pub struct Activated {
 pub struct Reloaded {
     /// Whether some wait for a restart: `bridge/info` names them.
     pub restart_required: bool,
+}
+
+/// The daemon ends now and is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarting {
+    /// True.
+    pub restarting: bool,
 }
 
 impl SamplesPage {

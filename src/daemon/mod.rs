@@ -121,7 +121,16 @@ mod signals {
     pub const TERM: i32 = signal_hook::consts::SIGTERM;
 }
 
-/// Runs until SIGTERM or SIGINT, or with `once` until every replay is over. `read_settings` reads them anew
+/// Why the daemon ended, where nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal, or every replay was over.
+    Stop,
+    /// Somebody asked that it be started again.
+    Restart,
+}
+
+/// Runs until SIGTERM, SIGINT or a request to restart, or with `once` until every replay is over. `read_settings` reads them anew
 /// on SIGHUP; `arguments` name settings and model on the command line of a `retinad` that is started.
 ///
 /// # Errors
@@ -132,7 +141,7 @@ pub fn run(
     read_settings: ReadSettings,
     once: bool,
     arguments: Vec<OsString>,
-) -> Result<(), DaemonError> {
+) -> Result<Ending, DaemonError> {
     if settings.cameras.is_empty() {
         return Err(DaemonError::NoCamera);
     }
@@ -234,7 +243,7 @@ fn start(
         ends,
         once,
         link: Default::default(),
-        reloading: false,
+        reloading: None,
     };
     // Nothing of this ends a daemon that begins.
     let _ = shell.look_at_machine();

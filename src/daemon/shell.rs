@@ -15,7 +15,7 @@ use super::service::Service;
 use super::swap::{Swap, Swapped};
 use super::tuning::Tuning;
 use super::watchdog::Watchdog;
-use super::{DaemonError, signals};
+use super::{DaemonError, Ending, signals};
 use crate::contract::{Names, WorkerHealth};
 use crate::detector::Generation;
 use crate::health;
@@ -74,20 +74,27 @@ pub(super) struct Shell {
     /// The daemon ends once every replay is over.
     pub once: bool,
     pub link: LinkStatus,
-    /// systemd was told that a reload is under way.
-    pub reloading: bool,
+    /// The reload that is under way, of which systemd was told.
+    pub reloading: Option<ReloadUnderWay>,
+}
+
+/// What has come of a reload so far.
+#[derive(Default)]
+pub(super) struct ReloadUnderWay {
+    /// The settings, or the model that they name, cannot be used.
+    failed: bool,
 }
 
 /// Whether the loop goes on.
-type Turn = ControlFlow<Result<(), DaemonError>>;
+type Turn = ControlFlow<Result<Ending, DaemonError>>;
 
 impl Shell {
-    /// Until a signal, the end of every replay where that was asked for, or a failure that a restart may
-    /// mend.
+    /// Until a signal, a request to restart, the end of every replay where that was asked for, or a failure that
+    /// a restart may mend.
     ///
     /// # Errors
     /// [`DaemonError`].
-    pub fn run(&mut self) -> Result<(), DaemonError> {
+    pub fn run(&mut self) -> Result<Ending, DaemonError> {
         let clock = tick(TICK);
         loop {
             let deadline = self.scene.next_deadline().map_or_else(never, at);
@@ -144,6 +151,7 @@ impl Shell {
                 Effect::Run(ticket, errand) => self.recorder.run(ticket, errand),
                 Effect::Tune(order) => self.tuning.obey(order),
                 Effect::Reload => self.begin_reload(),
+                Effect::Restart => return ControlFlow::Break(Ok(Ending::Restart)),
                 Effect::Switch { camera, on } => self.dispatcher.switch(camera, on),
                 Effect::LookAgain { camera } => self.dispatcher.look_again(camera),
                 Effect::Limit { workers, share_percent } => {
@@ -186,7 +194,7 @@ impl Shell {
         self.handle(Input::Camera(number, news))?;
         self.show_status(true);
         if self.once && self.scene.all_ended() {
-            return ControlFlow::Break(Ok(()));
+            return ControlFlow::Break(Ok(Ending::Stop));
         }
         ControlFlow::Continue(())
     }
@@ -223,7 +231,7 @@ impl Shell {
 
     fn take_signal(&mut self, number: i32) -> Turn {
         if number != signals::HUP {
-            return ControlFlow::Break(Ok(()));
+            return ControlFlow::Break(Ok(Ending::Stop));
         }
         self.begin_reload();
         ControlFlow::Continue(())
@@ -231,24 +239,22 @@ impl Shell {
 
     fn begin_reload(&mut self) {
         self.service.reloading();
-        self.reloading = true;
+        self.reloading.get_or_insert_default();
         self.reload.begin();
     }
 
     fn take_reload(&mut self, result: Result<Reloaded, super::reload::ReloadError>) -> Turn {
-        let taken = result.is_ok();
         let turn = match result {
             Ok(reloaded) => self.take_settings(reloaded),
             Err(error) => {
                 tracing::error!(%error, "settings not reloaded; the old ones stay");
+                self.note_failure();
                 ControlFlow::Continue(())
             }
         };
         self.reload.done();
-        self.tell_reloaded();
         turn?;
-        // Otherwise they are being read again, for somebody who asked meanwhile.
-        if self.reload.is_idle() { self.handle(Input::Reloaded(taken)) } else { ControlFlow::Continue(()) }
+        self.tell_reloaded()
     }
 
     /// Puts new settings in force: what runs is compared with what is wanted, and only the difference is
@@ -300,6 +306,7 @@ impl Shell {
             Swapped::Same(stored) => self.handle(Input::Stored(stored)),
             Swapped::Failed(error) => {
                 tracing::error!(%error, "model not changed; the one in use stays");
+                self.note_failure();
                 ControlFlow::Continue(())
             }
             Swapped::Ready { generation, stored, offer } => {
@@ -314,16 +321,26 @@ impl Shell {
                 turn
             }
         };
-        self.tell_reloaded();
-        turn
+        turn?;
+        self.tell_reloaded()
     }
 
-    /// Tells systemd that a reload is over once settings and model are both in force, or refused.
-    fn tell_reloaded(&mut self) {
-        if self.reloading && self.reload.is_idle() && self.swap.is_idle() {
-            self.reloading = false;
-            self.service.reloaded();
+    /// A reload that is under way does not put in force what it was to.
+    fn note_failure(&mut self) {
+        if let Some(reload) = &mut self.reloading {
+            reload.failed = true;
         }
+    }
+
+    /// Tells systemd and whoever asked that a reload is over, once settings and model are both in force or
+    /// refused. While they are being read again, for somebody who asked meanwhile, it is not.
+    fn tell_reloaded(&mut self) -> Turn {
+        if !self.reload.is_idle() || !self.swap.is_idle() {
+            return ControlFlow::Continue(());
+        }
+        let Some(reload) = self.reloading.take() else { return ControlFlow::Continue(()) };
+        self.service.reloaded();
+        self.handle(Input::Reloaded(!reload.failed))
     }
 
     fn look_at_link(&mut self) -> Turn {

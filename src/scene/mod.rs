@@ -111,7 +111,7 @@ pub enum Input<'a> {
     Done(Ticket, Result<Data, Refusal>),
     /// What is heard of a tuning that was started.
     Tune(TuneNews),
-    /// What came of reading the settings again: whether they were taken.
+    /// What came of reading the settings again: whether they and their model were taken.
     Reloaded(bool),
     /// Other settings are in force from now on.
     Settings(Box<NewSettings>),
@@ -221,6 +221,8 @@ pub enum Effect {
     Tune(TuneOrder),
     /// Read the settings again, and say what came of it.
     Reload,
+    /// End, and be started again.
+    Restart,
     /// Let the camera's frames reach the workers, or not.
     Switch {
         /// The camera's number.

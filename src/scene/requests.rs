@@ -10,8 +10,8 @@ use super::recent::{MOST_FRAMES, Told};
 use super::sampling::NewSample;
 use super::{Effect, Now, Scene};
 use crate::contract::{
-    Code, Data, Feedback, FeedbackOf, Incoming, Kind, Refusal, Reloaded, Request, Response, SamplesDelete,
-    SamplesList, Topic, Transaction, TuneStart, ulid_text,
+    Code, Data, Feedback, FeedbackOf, Incoming, Kind, Refusal, Reloaded, Request, Response, Restarting,
+    SamplesDelete, SamplesList, Topic, Transaction, TuneStart, ulid_text,
 };
 use crate::one_line::one_line;
 use crate::samples::{Opinion, SampleId};
@@ -81,6 +81,8 @@ enum Reply {
     Now(Data),
     AfterErrand(Errand),
     AfterReload,
+    /// The settings are read first, because a daemon that cannot use them would not come back.
+    BeforeRestart,
     /// When the picture of this camera is made.
     AfterPicture(String),
     AfterStart(TuneStart),
@@ -91,7 +93,18 @@ struct Pending {
     verb: Arc<str>,
     transaction: Option<Transaction>,
     since: Instant,
-    after_reload: bool,
+    awaits: Awaits,
+}
+
+/// What a request under way waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    /// What its ticket names.
+    Ticket,
+    /// The settings, which are read anew.
+    Reload,
+    /// The settings, and then the daemon ends to be started again.
+    Restart,
 }
 
 /// An answer that was sent.
@@ -134,19 +147,23 @@ impl Scene {
         match self.reply(now, request, effects) {
             Ok(Reply::Now(data)) => self.requests.answer(now, verb, transaction, Ok(data), effects),
             Ok(Reply::AfterErrand(errand)) => {
-                let ticket = self.requests.open(now, verb, transaction, false);
+                let ticket = self.requests.open(now, verb, transaction, Awaits::Ticket);
                 effects.push(Effect::Run(ticket, errand));
             }
             Ok(Reply::AfterPicture(camera)) => {
-                let ticket = self.requests.open(now, verb, transaction, false);
+                let ticket = self.requests.open(now, verb, transaction, Awaits::Ticket);
                 self.order_picture(ticket, &camera, effects);
             }
             Ok(Reply::AfterReload) => {
-                self.requests.open(now, verb, transaction, true);
+                self.requests.open(now, verb, transaction, Awaits::Reload);
+                effects.push(Effect::Reload);
+            }
+            Ok(Reply::BeforeRestart) => {
+                self.requests.open(now, verb, transaction, Awaits::Restart);
                 effects.push(Effect::Reload);
             }
             Ok(Reply::AfterStart(start)) => {
-                let ticket = self.requests.open(now, verb, transaction, false);
+                let ticket = self.requests.open(now, verb, transaction, Awaits::Ticket);
                 self.start_tuning(ticket, &start, effects);
             }
             Err(refusal) => self.requests.answer(now, verb, transaction, Err(refusal), effects),
@@ -173,6 +190,7 @@ impl Scene {
                 Ok(Reply::AfterErrand(Errand::RollBack { base, generation }))
             }
             Request::Reload => Ok(Reply::AfterReload),
+            Request::Restart => Ok(Reply::BeforeRestart),
         }
     }
 
@@ -238,15 +256,27 @@ impl Scene {
 
     /// Answers those who asked for the settings to be read.
     pub(super) fn take_reloaded(&mut self, now: Now, taken: bool, effects: &mut Vec<Effect>) {
-        let result = if taken {
-            Ok(Data::Reloaded(Reloaded { restart_required: self.report.restart_required() }))
-        } else {
-            let words = "the settings cannot be used and the old ones stay; the log says why";
-            Err(Refusal::new(Code::Internal, words.into()))
+        let restart_required = self.report.restart_required();
+        let answer = |awaits| match awaits {
+            Awaits::Ticket => None,
+            _ if !taken => {
+                let words =
+                    "the settings or the model cannot be used and what was in use stays; the log says why";
+                Some(Err(Refusal::new(Code::Internal, words.into())))
+            }
+            Awaits::Reload => Some(Ok(Data::Reloaded(Reloaded { restart_required }))),
+            Awaits::Restart => Some(Ok(Data::Restarting(Restarting { restarting: true }))),
         };
-        let waiting = self.requests.pending.iter().filter(|(_, pending)| pending.after_reload);
-        for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
-            self.requests.finish(now, ticket, result.clone(), effects);
+        let waiting = self.requests.pending.iter();
+        let answers = waiting.filter_map(|(ticket, pending)| Some((*ticket, answer(pending.awaits)?)));
+        let mut restart = false;
+        for (ticket, result) in answers.collect::<Vec<_>>() {
+            restart |= matches!(result, Ok(Data::Restarting(_)));
+            self.requests.finish(now, ticket, result, effects);
+        }
+        if restart {
+            // The last one: nothing behind it is carried out.
+            effects.push(Effect::Restart);
         }
     }
 }
@@ -274,16 +304,10 @@ impl Requests {
         }
     }
 
-    fn open(
-        &mut self,
-        now: Now,
-        verb: Arc<str>,
-        transaction: Option<Transaction>,
-        after_reload: bool,
-    ) -> Ticket {
+    fn open(&mut self, now: Now, verb: Arc<str>, transaction: Option<Transaction>, awaits: Awaits) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.pending.insert(ticket, Pending { verb, transaction, since: now.mono, after_reload });
+        self.pending.insert(ticket, Pending { verb, transaction, since: now.mono, awaits });
         ticket
     }
 

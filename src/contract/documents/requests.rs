@@ -3,8 +3,8 @@
 use super::files::read;
 use super::manual::MANUAL;
 use crate::contract::{
-    Activated, Deleted, FeedbackVerdict, Incoming, Job, Kind, Labelled, Reloaded, Response, SamplesPage,
-    SnapshotSent, Topic, Transaction,
+    Activated, Deleted, FeedbackVerdict, Incoming, Job, Kind, Labelled, Reloaded, Response, Restarting,
+    SamplesPage, SnapshotSent, Topic, Transaction,
 };
 use crate::verb::{VERBS, VerbSpec};
 use schemars::JsonSchema;
@@ -69,16 +69,14 @@ pub(super) struct AnyRequest {
     generation: Option<u64>,
 }
 
-/// The table of verbs: first what is built, then the plan.
+/// The table of verbs.
 pub(super) fn verb_table() -> String {
     let mut table =
         String::from("| verb | allowed by default | fields | `data` of the answer |\n|---|---|---|---|\n");
-    let (built, planned): (Vec<&VerbSpec>, Vec<&VerbSpec>) = VERBS.iter().partition(|spec| spec.built);
-    for spec in built.into_iter().chain(planned) {
-        let mark = if spec.built { "" } else { " (planned)" };
+    for spec in &VERBS {
         let allowed = if spec.allowed { "yes" } else { "no" };
         let VerbSpec { name, data_in, data_out, .. } = spec;
-        writeln!(table, "| `{name}`{mark} | {allowed} | {data_in} | {data_out} |")
+        writeln!(table, "| `{name}` | {allowed} | {data_in} | {data_out} |")
             .expect("a String takes everything");
     }
     table
@@ -92,8 +90,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_field_of_the_table_of_verbs_is_described() {
     let schema = super::schemas::schema_of("request");
-    let mut used: Vec<&str> =
-        VERBS.iter().filter(|spec| spec.built).flat_map(|spec| quoted(spec.data_in)).collect();
+    let mut used: Vec<&str> = VERBS.iter().flat_map(|spec| quoted(spec.data_in)).collect();
     used.push("transaction");
     let described = schema["properties"].as_object().expect("fields");
     for name in &used {
@@ -125,10 +122,11 @@ fn the_answers_of_the_manual_are_what_the_types_read_and_write() {
     check_answer::<Job>("tune/start");
     check_answer::<Activated>("model/activate");
     check_answer::<Reloaded>("reload");
+    check_answer::<Restarting>("restart");
 }
 
 #[test]
-fn every_verb_that_is_built_is_shown_and_what_is_shown_is_well_formed() {
+fn every_verb_is_shown_and_what_is_shown_is_well_formed() {
     let manual = read(MANUAL);
     let mut shown = Vec::new();
     for (full, message) in super::examples::commands(&manual) {
@@ -143,7 +141,7 @@ fn every_verb_that_is_built_is_shown_and_what_is_shown_is_well_formed() {
         }
         shown.push(Arc::clone(verb));
     }
-    for spec in VERBS.iter().filter(|spec| spec.built) {
+    for spec in &VERBS {
         assert!(shown.iter().any(|verb| **verb == *spec.name), "{MANUAL} shows no request of {}", spec.name);
     }
 }

@@ -97,12 +97,13 @@ fn info_and_health_are_answered_by_default_and_nothing_that_acts_is() {
         "model/activate",
         "rollback",
         "reload",
+        "restart",
     ] {
         // What it says is not even looked at.
         let (code, message) = house.refusal(30, verb, r#"{"x":1}"#);
         assert_eq!((code, message.contains("mqtt.allow")), (Code::Forbidden, true), "{message}");
     }
-    for verb in ["restart", "samples", "nobody/knows"] {
+    for verb in ["samples", "nobody/knows"] {
         assert_eq!(house.refusal(40, verb, "{}").0, Code::UnknownVerb, "{verb}");
         assert_eq!(house.refusal(40, verb, "{").0, Code::UnknownVerb, "{verb}");
     }
@@ -372,4 +373,23 @@ fn a_reload_is_answered_when_the_settings_are_in_force_or_refused() {
     house.ask(5, "reload", "{}");
     house.at(6, Input::Reloaded(false));
     assert_eq!(house.answered("reload").expect("an answer").error.expect("why").code, Code::Internal);
+}
+
+#[test]
+fn a_restart_comes_after_its_answer_and_only_with_settings_that_can_be_used() {
+    let mut house = House::open();
+    assert_eq!(house.ask(0, "restart", r#"{"transaction":1}"#), None);
+    assert!(house.effects.contains(&Effect::Reload));
+    house.at(1, Input::Reloaded(false));
+    assert_eq!(house.answered("restart").expect("an answer").error.expect("why").code, Code::Internal);
+    assert!(!house.effects.contains(&Effect::Restart));
+    house.ask(2, "restart", r#"{"transaction":2}"#);
+    house.ask(3, "reload", r#"{"transaction":3}"#);
+    house.at(4, Input::Reloaded(true));
+    assert_eq!(house.answered("restart").expect("an answer").data.expect("data")["restarting"], true);
+    assert!(house.answered("reload").is_some(), "whoever asked at the same time has an answer");
+    assert_eq!(house.effects.last(), Some(&Effect::Restart));
+    house.ask(5, "reload", r#"{"transaction":4}"#);
+    house.at(6, Input::Reloaded(true));
+    assert!(!house.effects.contains(&Effect::Restart), "once");
 }
