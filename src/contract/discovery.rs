@@ -20,6 +20,7 @@ const MAX_SHOWN: usize = 64;
 const EMPTY_REQUEST: &str = "{}";
 /// Words of `event_type` on `<cam>/events`.
 const EVENT_TYPES: [&str; 3] = ["start", "update", "end"];
+const JPEG: &str = "image/jpeg";
 const ORIGIN: &str = "retinad";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -199,8 +200,10 @@ pub struct CameraFacts<'a> {
     pub labels: &'a [(String, Arc<str>)],
     /// Topics of counts in zones and of totals of lines.
     pub places: &'a [Topic],
-    /// Whether pictures of objects are published.
+    /// Whether pictures are published.
     pub pictures: bool,
+    /// Verbs that may be asked for: there is no button that would be refused.
+    pub allow: &'a [String],
 }
 
 /// What discovery calls the node's device.
@@ -316,8 +319,12 @@ fn model_component(node: &Of, facts: &NodeFacts<'_>) -> Component {
 
 impl NodeFacts<'_> {
     fn allows(&self, verb: Verb) -> bool {
-        self.allow.iter().any(|name| name == verb.spec().name)
+        is_among(self.allow, verb)
     }
+}
+
+fn is_among(allow: &[String], verb: Verb) -> bool {
+    allow.iter().any(|name| name == verb.spec().name)
 }
 
 /// The device of a camera, and how many of its entities found no room in the message; 0 but for models of
@@ -382,6 +389,12 @@ fn camera_components(camera: &Of, facts: &CameraFacts<'_>) -> Vec<(String, Compo
         .with("event_types", EVENT_TYPES.to_vec())
         .with("stat_t", facts.full(Kind::Events));
     all.push(("events".to_owned(), of_node_alone(events, facts.names)));
+    if facts.pictures {
+        all.push(("snapshots".to_owned(), snapshots_component(camera, facts)));
+        if is_among(facts.allow, Verb::Snapshot) {
+            all.extend(snapshot_components(camera, facts));
+        }
+    }
     let sum = (facts.full(Kind::All), Arc::from("all"), ["Any object", "Objects"].map(str::to_owned));
     let labels = facts.labels.iter().map(|(label, slug)| {
         let topic = facts.names.full(&Topic::count(facts.camera, slug));
@@ -416,6 +429,34 @@ fn detect_component(camera: &Of, facts: &CameraFacts<'_>) -> Component {
         .with("cmd_t", facts.full(Kind::DetectSet))
         .with("stat_t", facts.full(Kind::DetectState));
     of_node_alone(switch, facts.names)
+}
+
+/// Whether pictures leave the machine; it is there only where the settings let them.
+fn snapshots_component(camera: &Of, facts: &CameraFacts<'_>) -> Component {
+    let switch = camera
+        .entity("switch", "snapshots", "snapshots")
+        .with("name", "Pictures")
+        .with("ent_cat", "config")
+        .with("cmd_t", facts.full(Kind::SnapshotsSet))
+        .with("stat_t", facts.full(Kind::SnapshotsState));
+    of_node_alone(switch, facts.names)
+}
+
+/// The camera's whole picture, and the button that asks for a new one. No label is called `snapshot`.
+fn snapshot_components(camera: &Of, facts: &CameraFacts<'_>) -> [(String, Component); 2] {
+    let image = camera
+        .entity("image", "snapshot", "snapshot")
+        .with("name", "Picture")
+        .with("content_type", JPEG)
+        .with("image_topic", facts.full(Kind::Snapshot));
+    // An id holds nothing that JSON would escape.
+    let asks = format!("{{\"camera\": \"{}\"}}", facts.camera);
+    let button = camera
+        .entity("button", "take_snapshot", "take_snapshot")
+        .with("name", "Take picture")
+        .with("cmd_t", request(facts.names, Verb::Snapshot))
+        .with("pl_prs", asks);
+    [("snapshot".to_owned(), image), ("take_snapshot".to_owned(), button)]
 }
 
 fn threshold_component(camera: &Of, facts: &CameraFacts<'_>) -> Component {
@@ -466,7 +507,7 @@ fn picture_component(
     let image = camera
         .entity("image", &key, slug)
         .with("name", shown(label))
-        .with("content_type", "image/jpeg")
+        .with("content_type", JPEG)
         .with("image_topic", topic);
     (key, image)
 }

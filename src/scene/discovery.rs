@@ -348,6 +348,7 @@ impl Scene {
                 labels: &labels,
                 places: &camera.places(),
                 pictures: self.settings.snapshots.enabled,
+                allow: &self.settings.mqtt.allow,
             });
             if left_out > 0 {
                 effects.push(Effect::Tell(Log::EntitiesLeftOut { camera: Arc::clone(&camera.id), left_out }));

@@ -11,12 +11,22 @@ fn labels(labels: &[&str]) -> Vec<(String, Arc<str>)> {
     owned.into_iter().zip(slugs).collect()
 }
 
-/// The device of `camera` on `node`, and how much was left out.
+/// The device of `camera` on `node` where pictures are published and everything may be asked for, and how much
+/// was left out.
 fn device_of(node: &str, camera: &str, labels: &[(String, Arc<str>)], places: &[Topic]) -> (Device, usize) {
     let (names, camera) = (Names::new("retinad", node), Arc::from(camera));
-    let facts =
-        CameraFacts { node, names: &names, camera: &camera, model: "m", labels, places, pictures: true };
-    camera_device(&facts)
+    let allow = crate::verb::NAMES.map(str::to_owned);
+    let (names, camera) = (&names, &camera);
+    camera_device(&CameraFacts {
+        node,
+        names,
+        camera,
+        model: "m",
+        labels,
+        places,
+        pictures: true,
+        allow: &allow,
+    })
 }
 
 fn entity_ids(device: &Device) -> Vec<&str> {
@@ -35,8 +45,10 @@ fn the_promised_entities_are_announced_under_their_ids() {
             "binary_sensor.pi_porch_front_all",
             "binary_sensor.pi_porch_front_person",
             "binary_sensor.pi_porch_front_traffic_light",
+            "button.pi_porch_front_take_snapshot",
             "event.pi_porch_front_events",
             "image.pi_porch_front_person",
+            "image.pi_porch_front_snapshot",
             "image.pi_porch_front_traffic_light",
             "number.pi_porch_front_threshold",
             "sensor.pi_porch_front_all_count",
@@ -44,6 +56,7 @@ fn the_promised_entities_are_announced_under_their_ids() {
             "sensor.pi_porch_front_person_count",
             "sensor.pi_porch_front_traffic_light_count",
             "switch.pi_porch_front_detect",
+            "switch.pi_porch_front_snapshots",
         ]
     );
     assert_eq!(
@@ -99,9 +112,42 @@ fn root_device_origin_and_availability_have_only_keys_that_home_assistant_knows(
 }
 
 #[test]
-fn switch_threshold_and_events_hang_on_the_node_alone() {
+fn pictures_have_entities_only_where_they_may_leave_the_machine_and_be_asked_for() {
+    let (names, camera, labels) = (names(), Arc::from("front"), labels(&["person"]));
+    let of_pictures = |pictures: bool, allow: &[String]| -> Vec<String> {
+        let (device, _) = camera_device(&CameraFacts {
+            node: "pi-porch",
+            names: &names,
+            camera: &camera,
+            model: "m",
+            labels: &labels,
+            places: &[],
+            pictures,
+            allow,
+        });
+        let is_of_pictures = |key: &&String| key.contains("snapshot") || key.contains("image");
+        device.cmps.keys().filter(is_of_pictures).cloned().collect()
+    };
+    let snapshot = ["snapshot".to_owned()];
+    assert_eq!(of_pictures(false, &snapshot), [""; 0]);
+    assert_eq!(of_pictures(true, &[]), ["person_image", "snapshots"]);
+    assert_eq!(of_pictures(true, &snapshot), ["person_image", "snapshot", "snapshots", "take_snapshot"]);
+}
+
+/// What the button sends is read as a request is.
+#[test]
+fn the_button_for_a_picture_asks_for_its_camera() {
+    let (front, _) = device_of("n", "front-door", &[], &[]);
+    let button = &front.cmps["take_snapshot"].rest;
+    assert_eq!(button["cmd_t"], "retinad/n/bridge/request/snapshot");
+    let asked: Value = serde_json::from_str(button["pl_prs"].as_str().expect("text")).expect("JSON");
+    assert_eq!(asked, json!({"camera": "front-door"}));
+}
+
+#[test]
+fn switches_threshold_and_events_hang_on_the_node_alone() {
     let (front, _) = device_of("n", "front", &[], &[]);
-    for key in ["detect", "threshold", "events"] {
+    for key in ["detect", "snapshots", "threshold", "events"] {
         assert_eq!(front.cmps[key].rest["avty"], json!([{"t": "retinad/n/status"}]));
     }
     assert_eq!(front.avty.len(), 2);

@@ -9,6 +9,7 @@ use super::requests::verb_table;
 use super::schemas::{json_rows, schema_of};
 use crate::contract::discovery::{CameraFacts, camera_device};
 use crate::contract::{CommandError, Form, Kind, Names, Problem, Spec, TOPICS, Way};
+use crate::verb::Verb;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -38,7 +39,8 @@ fn discovery_example() -> String {
         model: "retinad-m-320-int8",
         labels: &[("person".to_owned(), Arc::from("person"))],
         places: &[],
-        pictures: Kind::LabelSnapshot.spec().built,
+        pictures: true,
+        allow: &[Verb::Snapshot.spec().name.to_owned()],
     });
     assert_eq!(left_out, 0);
     let mut value = serde_json::to_value(&device).expect("plain data becomes JSON");
