@@ -27,6 +27,7 @@ pub mod verb;
 pub mod contract;
 pub mod image;
 pub mod kernels;
+pub mod metrics;
 pub mod model;
 pub mod motion;
 // Floor 2: a runnable session; the arithmetic of RetinaNet; frames that are kept to learn from; tuned models;

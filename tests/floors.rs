@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 41] = [
+const FLOORS: [(&str, u8); 42] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 41] = [
     ("detector", 3),
     ("engine", 2),
     ("generations", 2),
+    ("metrics", 2),
     ("retinanet", 2),
     ("samples", 2),
     ("tracking", 2),

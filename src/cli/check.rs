@@ -39,6 +39,7 @@ pub fn check(settings: &Settings, arguments: &CheckArguments) -> Result<(), Fail
     let mut failed = Failures::default();
     check_cameras(settings, arguments.draw.as_deref(), &mut failed);
     check_broker(settings, &mut failed)?;
+    check_metrics(settings, &mut failed);
     check_state_folder(settings, &mut failed);
     check_machine();
     if arguments.settings {
@@ -256,6 +257,27 @@ fn check_own_broker(settings: &Settings, failed: &mut Failures) {
             let next = "a broker that runs there: set mqtt.host = \"127.0.0.1\"; else set another mqtt.port; \
                         a retinad that runs holds it, too";
             failed.add("broker", Exit::Refused, "", &words, next);
+        }
+    }
+}
+
+/// Whether metrics could be told, where the settings want them.
+fn check_metrics(settings: &Settings, failed: &mut Failures) {
+    let address = settings.metrics.listen;
+    if !settings.metrics.enabled {
+        return;
+    }
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => {
+            print::result("metrics", true, &format!("`retinad run` tells them at http://{address}/metrics"))
+        }
+        Err(_) if daemon::runs_here(settings) => {
+            let words = format!("the retinad that runs tells them at http://{address}/metrics");
+            print::result("metrics", true, &words);
+        }
+        Err(error) => {
+            let next = "choose a free port in metrics.listen; a retinad that runs holds it, too";
+            failed.add("metrics", Exit::Refused, "", &format!("{address} is not free: {error}"), next);
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod fuzzing;
 mod identity;
 mod journal;
 mod leftovers;
+mod metrics;
 mod models;
 mod photographer;
 mod rate;
@@ -40,6 +41,7 @@ use crate::zones::LabelError;
 use cameras::Cameras;
 use clock::Clock;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use metrics::Metrics;
 use photographer::Photographer;
 use rate::{DetectedFrames, Rate};
 use recorder::Recorder;
@@ -235,6 +237,7 @@ fn start(
             share,
         ),
         tuning: Tuning::new(arguments),
+        metrics: Metrics::default(),
         reload: Reload::new(read_settings),
         service: Service::new(now.mono),
         watchdog: Watchdog::new(now.mono),
@@ -248,6 +251,7 @@ fn start(
     // Nothing of this ends a daemon that begins.
     let _ = shell.look_at_machine();
     shell.keep_retained_topics();
+    shell.follow_metrics(&settings.metrics);
     for camera in pending {
         shell.cameras.start_pending(camera)?;
     }

@@ -6,6 +6,7 @@ use super::cameras::Cameras;
 use super::clock::Clock;
 use super::identity::broker_host;
 use super::journal;
+use super::metrics::Metrics;
 use super::photographer::Photographer;
 use super::rate::Rate;
 use super::recorder::Recorder;
@@ -28,7 +29,7 @@ use crate::scene::{
     NewSettings, Scene, StateFile, Stored,
 };
 use crate::secret::Secret;
-use crate::settings::Settings;
+use crate::settings::{MetricsSettings, Settings};
 use crate::thread::EndNotice;
 use crossbeam_channel::{Receiver, RecvError, at, never, select, tick};
 use std::collections::BTreeSet;
@@ -63,6 +64,7 @@ pub(super) struct Shell {
     pub slot: Arc<GenerationSlot>,
     pub swap: Swap,
     pub tuning: Tuning,
+    pub metrics: Metrics,
     pub reload: Reload,
     pub service: Service,
     pub rate: Rate,
@@ -284,14 +286,22 @@ impl Shell {
             tracing::warn!(keys = waiting.join(" "), "settings reloaded; these keys need a restart");
         }
         let numbers = self.cameras.numbers_with(&pending);
+        let metrics = settings.metrics.clone();
         self.handle(Input::Settings(Box::new(NewSettings { settings, numbers, restart_required: waiting })))?;
         for camera in pending {
             if let Err(error) = self.cameras.start_pending(camera) {
                 return ControlFlow::Break(Err(error.into()));
             }
         }
+        self.follow_metrics(&metrics);
         self.keep_retained_topics();
         ControlFlow::Continue(())
+    }
+
+    /// Starts, moves or stops what tells metrics.
+    pub fn follow_metrics(&mut self, settings: &MetricsSettings) {
+        let (scene, now) = (&self.scene, self.clock.now());
+        self.metrics.follow(settings, || scene.figures(now));
     }
 
     /// Another process tuned a model, or went back to an earlier one.
@@ -379,6 +389,7 @@ impl Shell {
             self.service.alive();
         }
         self.show_status(false);
+        self.metrics.put(|| self.scene.figures(now));
         ControlFlow::Continue(())
     }
 

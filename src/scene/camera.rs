@@ -18,6 +18,7 @@ use crate::contract::{
 use crate::detection::{Detection, Outcome, Verdict};
 use crate::frame::Flow;
 use crate::geometry::Polygon;
+use crate::metrics::{CameraFigures, LabelFigures};
 use crate::settings::{CameraSettings, MqttSettings, Settings, SnapshotsSettings};
 use crate::tracking::{Changes, EndReason, Track, TrackId};
 use crate::zones::foot;
@@ -438,7 +439,9 @@ impl Camera {
 
     /// Events that are to be sent, in order.
     pub fn take_events(&mut self) -> Vec<ObjectEvent> {
-        self.events.take_outgoing()
+        let events = self.events.take_outgoing();
+        events.iter().for_each(|event| self.tally.take_event(event));
+        events
     }
 
     /// Number under which the pipeline knows it; another one after each start.
@@ -515,6 +518,31 @@ impl Camera {
     /// Id and figures for `bridge/health`; rates are over the time since the last call.
     pub fn report(&mut self, now: Now) -> (String, CameraHealth) {
         (self.id.to_string(), self.tally.report(self.status(), self.has_gate(), now))
+    }
+
+    /// Figures for metrics, all since the start.
+    pub fn figures(&self) -> CameraFigures {
+        let started = self.tally.started();
+        let told = self.view.told().iter().map(|name| LabelFigures {
+            label: name.label.clone(),
+            objects: self.counts.shown(&name.slug),
+            started: started.get(&name.label).copied().unwrap_or(0),
+        });
+        // A counter that vanished would be a hole in a chart.
+        let is_told = |label: &String| self.view.told().iter().any(|name| name.label == *label);
+        let before = started
+            .iter()
+            .filter(|(label, _)| !is_told(label))
+            .map(|(label, started)| LabelFigures { label: label.clone(), objects: None, started: *started });
+        CameraFigures {
+            id: Arc::clone(&self.id),
+            status: self.status(),
+            moving: self.motion.shown().filter(|_| self.has_gate()),
+            counters: self.tally.counters(),
+            times: self.tally.times().clone(),
+            last_frame: self.tally.last_frame(),
+            labels: told.chain(before).collect(),
+        }
     }
 
     pub fn publish_status(&self, effects: &mut Vec<Effect>) {

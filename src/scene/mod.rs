@@ -14,6 +14,7 @@ mod detections;
 mod discovery;
 mod events;
 mod feedback;
+mod figures;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod generations;

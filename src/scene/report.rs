@@ -1,11 +1,12 @@
 //! `bridge/info` and `bridge/health`: what the node says of itself, and when.
 
-use super::{Effect, LinkState, Log, Now};
+use super::{Effect, GenerationFacts, LinkState, Log, Now};
 use crate::contract::{
     Availability, CameraHealth, CameraInfo, Health, HealthState, Host, Info, Kind, Limits, Machine,
     ModelInfo, Overridden, Problem, SCHEMA_VERSION, Topic, WorkerHealth, rfc3339,
 };
 use crate::frame::Flow;
+use crate::metrics::{CameraFigures, Figures};
 use crate::settings::{CameraSettings, DetectorSettings, Settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,18 +139,12 @@ impl Report {
         cameras: Vec<(String, CameraHealth)>,
     ) -> Effect {
         (self.last_health, self.changed) = (Some(now.mono), false);
-        let failed =
-            !cameras.is_empty() && cameras.iter().all(|(_, camera)| camera.status == Availability::Offline);
-        let state = match (failed, problems.is_empty()) {
-            (true, _) => HealthState::Failed,
-            (false, true) => HealthState::Ok,
-            (false, false) => HealthState::Degraded,
-        };
+        let state = state(&problems, cameras.iter().map(|(_, camera)| camera.status));
         let health = Health {
             v: SCHEMA_VERSION,
             time: rfc3339(now.wall),
             clock_synced: now.synced,
-            uptime_s: now.mono.saturating_duration_since(self.started_mono).as_secs(),
+            uptime_s: self.uptime(now).as_secs(),
             state,
             problems: problems.iter().map(ToString::to_string).collect(),
             machine: self.facts.machine.clone(),
@@ -161,6 +156,36 @@ impl Report {
         let bytes = serde_json::to_vec(&health).unwrap_or_default();
         self.told = Some(Box::new(health));
         Effect::Publish(Topic::of_node(Kind::Health), bytes)
+    }
+
+    fn uptime(&self, now: Now) -> Duration {
+        now.mono.saturating_duration_since(self.started_mono)
+    }
+
+    /// The same as metrics.
+    pub fn figures(
+        &self,
+        now: Now,
+        node: &str,
+        judge: &GenerationFacts,
+        problems: Vec<Problem>,
+        cameras: Vec<CameraFigures>,
+    ) -> Figures {
+        Figures {
+            node: node.to_owned(),
+            model: judge.name.clone(),
+            model_sha256: judge.short_sha256(),
+            generation: judge.number,
+            uptime: self.uptime(now),
+            clock_synced: now.synced,
+            state: state(&problems, cameras.iter().map(|camera| camera.status)),
+            problems,
+            machine: self.facts.machine.clone(),
+            workers: self.facts.workers,
+            connected: self.link.connected,
+            mqtt: self.link.counted,
+            cameras,
+        }
     }
 
     /// The last health message, unless it is so old that another one may be made.
@@ -204,6 +229,17 @@ impl Report {
             overrides,
             restart_required: self.restart_required.clone(),
         }
+    }
+}
+
+/// How the node is on the whole.
+fn state(problems: &[Problem], mut cameras: impl ExactSizeIterator<Item = Availability>) -> HealthState {
+    if cameras.len() > 0 && cameras.all(|status| status == Availability::Offline) {
+        HealthState::Failed
+    } else if problems.is_empty() {
+        HealthState::Ok
+    } else {
+        HealthState::Degraded
     }
 }
 

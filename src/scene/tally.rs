@@ -1,10 +1,11 @@
-//! What is counted of one camera, for `bridge/health`.
+//! What is counted of one camera, for `bridge/health` and for metrics.
 
 use super::Now;
-use crate::contract::{Availability, CameraHealth, milliseconds, rfc3339, rounded};
+use crate::contract::{Availability, CameraHealth, EventType, ObjectEvent, milliseconds, rfc3339, rounded};
 use crate::detection::{Outcome, Verdict};
 use crate::frame::Flow;
-use std::collections::VecDeque;
+use crate::metrics::{Counters, FrameTimes};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Frames whose times are kept for percentiles.
@@ -22,8 +23,7 @@ pub(super) struct Tally {
     earlier: Flow,
     superseded: u64,
     detected: u64,
-    /// Frames since the last report that were looked at, and that were not since nothing moved.
-    looked: u64,
+    /// Frames that were not looked at since nothing moved.
     unchanged: u64,
     decode_errors: u64,
     failed: u64,
@@ -32,8 +32,13 @@ pub(super) struct Tally {
     best_below: Option<f32>,
     infer: VecDeque<Duration>,
     age: VecDeque<Duration>,
-    /// When the last report was made, and the frames that had come and been detected on then.
-    reported: Option<(Instant, u64, u64)>,
+    times: FrameTimes,
+    /// Events that were told: starts, updates, ends.
+    events: [u64; 3],
+    /// Objects that started, by label.
+    started: BTreeMap<String, u64>,
+    /// When the last report was made, and what was counted then.
+    reported: Option<(Instant, Counters)>,
 }
 
 impl Tally {
@@ -46,7 +51,6 @@ impl Tally {
             Verdict::Unchanged => self.unchanged += 1,
             Verdict::Detected(_) => {
                 self.detected += 1;
-                self.looked += 1;
                 self.last_frame = Some(outcome.captured_wall);
                 let age = now.mono.saturating_duration_since(outcome.captured);
                 for (window, value) in [(&mut self.infer, outcome.times.inference), (&mut self.age, age)] {
@@ -55,6 +59,9 @@ impl Tally {
                     }
                     window.push_back(value);
                 }
+                self.times.age.take(age);
+                self.times.inference.take(outcome.times.inference);
+                self.times.queue.take(outcome.times.queue);
             }
         }
     }
@@ -62,6 +69,19 @@ impl Tally {
     /// Takes the best score of a frame that was not above the threshold.
     pub fn take_below(&mut self, score: f32) {
         self.best_below = Some(self.best_below.map_or(score, |best| best.max(score)));
+    }
+
+    /// Takes a message about an object.
+    pub fn take_event(&mut self, event: &ObjectEvent) {
+        let place = match event.event_type {
+            EventType::Start => {
+                *self.started.entry(event.label.clone()).or_default() += 1;
+                0
+            }
+            EventType::Update => 1,
+            EventType::End => 2,
+        };
+        self.events[place] += 1;
     }
 
     /// Takes how many frames the supervisor has counted; returns whether more came since the last time.
@@ -79,26 +99,57 @@ impl Tally {
         more
     }
 
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            frames: self.earlier.given + self.flow.given,
+            looked_at: self.detected,
+            unchanged: self.unchanged,
+            stale: self.superseded,
+            paced: self.earlier.paced + self.flow.paced,
+            damaged: self.decode_errors + self.damaged,
+            failed: self.failed,
+            reopens: self.reopens,
+            events: self.events,
+        }
+    }
+
+    /// How long frames took since the start.
+    pub fn times(&self) -> &FrameTimes {
+        &self.times
+    }
+
+    /// When the last frame that was looked at was taken.
+    pub fn last_frame(&self) -> Option<SystemTime> {
+        self.last_frame
+    }
+
+    /// Objects that started, by label.
+    pub fn started(&self) -> &BTreeMap<String, u64> {
+        &self.started
+    }
+
     /// This camera's part of `bridge/health`; rates are over the time since the last call. `has_gate`: frames may not be
     /// looked at.
     pub fn report(&mut self, status: Availability, has_gate: bool, now: Now) -> CameraHealth {
-        let frames_in = self.earlier.given + self.flow.given;
-        let last = self.reported.replace((now.mono, frames_in, self.detected));
-        let (since, frames_then, detected_then) = last.unwrap_or((now.mono, 0, 0));
+        let counters = self.counters();
+        let last = self.reported.replace((now.mono, counters));
+        let (since, then) = last.unwrap_or((now.mono, Counters::default()));
         let seconds = now.mono.saturating_duration_since(since).as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds, 1) } else { 0.0 };
-        let (looked, unchanged) = (std::mem::take(&mut self.looked), std::mem::take(&mut self.unchanged));
-        let unchanged_share = unchanged as f64 / (looked + unchanged).max(1) as f64;
+        let (looked_at, unchanged) =
+            (counters.looked_at - then.looked_at, counters.unchanged - then.unchanged);
+        let unchanged_share = unchanged as f64 / (looked_at + unchanged).max(1) as f64;
         CameraHealth {
             status,
-            fps_in: rate(frames_in.saturating_sub(frames_then)),
-            fps_detect: rate(self.detected - detected_then),
-            unchanged_share: (has_gate && looked + unchanged > 0).then(|| rounded(unchanged_share, 2)),
-            dropped_stale: self.superseded,
-            dropped_paced: self.earlier.paced + self.flow.paced,
-            decode_errors: self.decode_errors + self.damaged,
-            failed: self.failed,
-            reopens: self.reopens,
+            fps_in: rate(counters.frames.saturating_sub(then.frames)),
+            fps_detect: rate(looked_at),
+            unchanged_share: (has_gate && looked_at + unchanged > 0).then(|| rounded(unchanged_share, 2)),
+            dropped_stale: counters.stale,
+            dropped_paced: counters.paced,
+            decode_errors: counters.damaged,
+            failed: counters.failed,
+            reopens: counters.reopens,
             best_below: self.best_below.take().map(|score| rounded(f64::from(score), 3)),
             age_ms_p50: percentile(&self.age, 0.5),
             age_ms_p95: percentile(&self.age, 0.95),

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod events;
+mod figures;
 mod motion;
 mod pictures;
 mod requests;

@@ -2,8 +2,8 @@
 
 use super::keys::{CAMERA_KIND, CAMERAS, Key, TakesEffect};
 use super::{
-    CameraSettings, DetectorSettings, HealthSettings, MqttSettings, SamplesSettings, Settings,
-    SnapshotsSettings, Source, TuneSettings,
+    CameraSettings, DetectorSettings, HealthSettings, MetricsSettings, MqttSettings, SamplesSettings,
+    Settings, SnapshotsSettings, Source, TuneSettings,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,18 @@ impl Settings {
     #[must_use]
     pub fn diff(&self, new: &Self) -> SettingsDiff {
         // The fields are named without `..`, so that a section added later cannot be forgotten here.
-        let Self { node: _, state_dir: _, detector, mqtt, health, samples, snapshots, tune, cameras } = self;
+        let Self {
+            node: _,
+            state_dir: _,
+            detector,
+            mqtt,
+            health,
+            metrics,
+            samples,
+            snapshots,
+            tune,
+            cameras,
+        } = self;
         let mut diff = SettingsDiff::default();
         let embedded = mqtt.host.is_empty() || new.mqtt.host.is_empty();
         diff.add("", self.changed_keys(new), embedded);
@@ -47,6 +58,7 @@ impl Settings {
         let home_assistant = mqtt.homeassistant.changed_keys(&new.mqtt.homeassistant);
         diff.add("mqtt.homeassistant.", home_assistant, embedded);
         diff.add("health.", HealthSettings::changed_keys(health, &new.health), embedded);
+        diff.add("metrics.", MetricsSettings::changed_keys(metrics, &new.metrics), embedded);
         diff.add("samples.", SamplesSettings::changed_keys(samples, &new.samples), embedded);
         diff.add("snapshots.", SnapshotsSettings::changed_keys(snapshots, &new.snapshots), embedded);
         diff.add("tune.", TuneSettings::changed_keys(tune, &new.tune), embedded);
@@ -149,6 +161,7 @@ mod tests {
     fn other_value(key: &Key) -> String {
         match &key.value {
             ValueType::Text(TextRule::AddressOrEmpty) => "\"http://other/\"".into(),
+            ValueType::Text(TextRule::Loopback) => "\"[::1]:9465\"".into(),
             ValueType::Text(_) | ValueType::Path | ValueType::GivenPath => "\"other\"".into(),
             ValueType::Word(words) => {
                 let other =

@@ -105,7 +105,7 @@ pub struct Section {
 }
 
 /// The sections that are not cameras, in the order of the documents.
-pub const SECTIONS: [Section; 8] = [
+pub const SECTIONS: [Section; 9] = [
     Section { name: "", about: super::Settings::ABOUT, keys: super::Settings::KEYS },
     Section { name: "detector", about: super::DetectorSettings::ABOUT, keys: super::DetectorSettings::KEYS },
     Section { name: "mqtt", about: super::MqttSettings::ABOUT, keys: super::MqttSettings::KEYS },
@@ -115,6 +115,7 @@ pub const SECTIONS: [Section; 8] = [
         keys: super::HomeAssistantSettings::KEYS,
     },
     Section { name: "health", about: super::HealthSettings::ABOUT, keys: super::HealthSettings::KEYS },
+    Section { name: "metrics", about: super::MetricsSettings::ABOUT, keys: super::MetricsSettings::KEYS },
     Section { name: "samples", about: super::SamplesSettings::ABOUT, keys: super::SamplesSettings::KEYS },
     Section {
         name: "snapshots",

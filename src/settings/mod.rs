@@ -27,6 +27,7 @@ mod file;
 pub(crate) mod fuzzing;
 pub mod keys;
 mod load;
+mod metrics;
 mod mqtt;
 mod samples;
 mod shapes;
@@ -43,6 +44,7 @@ pub use diff::SettingsDiff;
 pub use entries::environment;
 pub use error::{Place, SettingsError};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX, load};
+pub use metrics::MetricsSettings;
 pub use mqtt::{DetectionsMode, HealthSettings, HomeAssistantSettings, MqttSettings};
 pub use samples::SamplesSettings;
 pub use shapes::{Hidden, LineSettings, MaskSettings, RuleSettings, ZoneSettings};
@@ -81,6 +83,8 @@ section! {
         mqtt: MqttSettings,
         /// Health messages.
         health: HealthSettings,
+        /// Metrics for Prometheus.
+        metrics: MetricsSettings,
         /// Frames that are kept to learn from.
         samples: SamplesSettings,
         /// Pictures that are published.

@@ -7,6 +7,7 @@ use crate::geometry::{Line, MOST_POINTS, Point, Polygon, ShapeError};
 use crate::secret;
 use config::ValueKind;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use toml::de::DeValue;
 
 /// The values that a key allows.
@@ -79,6 +80,8 @@ pub enum TextRule {
     UserName,
     /// An address that HTTP can be spoken to, or empty. It may hold a password, so no error shows it.
     AddressOrEmpty,
+    /// An address and port that only this machine can reach.
+    Loopback,
 }
 
 impl TextRule {
@@ -100,6 +103,10 @@ impl TextRule {
                 let filled = || secret::masked_placeholders(text);
                 text.is_empty()
                     || secret::check_placeholders(text).is_ok() && HttpAddress::parse(&filled()).is_ok()
+            }
+            Self::Loopback => {
+                let is_ours = |address: SocketAddr| address.ip().is_loopback() && address.port() != 0;
+                text.parse().is_ok_and(is_ours)
             }
         }
     }
@@ -126,6 +133,10 @@ impl TextRule {
                 "an http:// or https:// address, in whose password `/` is written %2F, `#` %23, `?` %3F, `@` %40, \
                  or {secret:NAME}; for RTSP use `command` with ffmpeg"
             }
+            Self::Loopback => {
+                "an IP address of this machine alone, 127.0.0.1 or [::1], and a port from 1 to 65535, such as \
+                 127.0.0.1:9464; what leaves the machine goes through a proxy with a password (docs/metrics.md)"
+            }
         }
     }
 
@@ -144,6 +155,7 @@ impl TextRule {
             Self::HostOrEmpty => Some("^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9]{1,15})?)?$"),
             Self::UserName => Some("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,1024}$"),
             Self::AddressOrEmpty => Some("^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
+            Self::Loopback => Some("^(127\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}|\\[[0:]+1\\]):[0-9]{1,5}$"),
         }
     }
 }

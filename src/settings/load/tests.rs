@@ -84,7 +84,7 @@ fn unknown_keys_and_sections_are_named_with_their_line() {
     let has = "[detector] has model, workers, threads, picture_memory, min_score, cpu_quota";
     assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
     let error = refused("nod = 1\n", &[]);
-    let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [samples], \
+    let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [metrics], [samples], \
                [snapshots], [tune], [cameras.<id>]";
     assert_eq!(error, format!("r.toml:1: unknown key nod; {has}"));
     assert!(refused("\n[detectr]\nworkers = 1\n", &[]).starts_with("r.toml:2: unknown key detectr; "));
@@ -165,6 +165,10 @@ fn a_value_of_another_type_is_refused_as_it_was_written() {
         ("[detector]\nmin_score = 1979-05-27\n", "detector.min_score = 1979-05-27 is not allowed"),
         ("[mqtt]\nusername = 5\n", "r.toml:2: mqtt.username = <not shown> is not allowed: a text"),
         ("[health]\ninterval_s = 9\n", "health.interval_s = 9 is not allowed: 10 to 3600 seconds"),
+        (
+            "[metrics]\nlisten = 9464\n",
+            "metrics.listen = 9464 is not allowed: an IP address of this machine alone",
+        ),
         ("[mqtt]\ndetections = \"some\"\n", "is not allowed: \"always\", \"non_empty\", \"off\""),
         ("[mqtt]\nbase = \"a/b/c/d\"\n", "1 to 3 levels"),
         ("node = \"A\"\n", "lower-case letters"),
@@ -690,5 +694,40 @@ fn a_section_without_keys_is_there() {
     ] {
         let error = refused(&text, &[]);
         assert!(error.starts_with(says), "{error}");
+    }
+}
+
+#[test]
+fn metrics_are_read_on_this_machine_alone() {
+    for fine in ["127.0.0.1:9464", "127.1.2.3:1", "[::1]:65535"] {
+        let settings = with_file(&format!("[metrics]\nlisten = \"{fine}\"\n"), &[]).expect(fine);
+        assert_eq!(settings.metrics.listen.to_string(), fine);
+        assert!(!settings.metrics.enabled);
+    }
+    let others = [
+        "0.0.0.0:9464",
+        "[::]:9464",
+        "192.168.1.5:9464",
+        "[fe80::1]:9464",
+        "[::ffff:127.0.0.1]:9464",
+        "localhost:9464",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        ":9464",
+        "9464",
+        "::1:9464",
+        "[::1]",
+        "",
+        " 127.0.0.1:9464",
+        "http://127.0.0.1:9464/metrics",
+    ];
+    for other in others {
+        let error = refused(&format!("[metrics]\nenabled = true\nlisten = \"{other}\"\n"), &[]);
+        assert!(
+            error.starts_with("r.toml:3: metrics.listen = ") && error.contains("127.0.0.1:9464"),
+            "{error}"
+        );
     }
 }
