@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh Debian machine: `make demo` shows the daemon at work, `make test` checks it.
 # Both say what they install.
-.PHONY: demo test cross deb pi-test ha-test tune-demo bench bench-peers bench-arm resnet fuzz deny setup rust
+.PHONY: demo test cross deb pi-test ha-test node-red-test tune-demo bench bench-peers bench-arm resnet fuzz deny setup rust
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -48,6 +48,16 @@ pi-test: setup
 ha-test: setup
 	cargo build --release
 	$(SUDO) tests/ha/run.sh $(HA_CHECKS) || { code=$$?; [ $$code = 2 ] || exit $$code; }
+
+# The flow of docs/node-red in a real Node-RED (target/node-red, by npm; 20 s), beside Mosquitto and the daemon. Says SKIPPED where node or npm is missing.
+NODE_RED := node-red@4.1.15
+node-red-test: TEST_PACKAGES := mosquitto mosquitto-clients python3
+node-red-test: setup
+	cargo build --release --bin retinad
+	@if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 18)'; then \
+	  echo "SKIPPED: Node-RED needs Node.js 18 or newer, with npm (apt-get install nodejs npm)"; else \
+	  test -x target/node-red/node_modules/.bin/node-red || npm install --prefix target/node-red --no-audit --no-fund --silent $(NODE_RED); \
+	  python3 tests/node_red/check.py target/node-red/node_modules/.bin/node-red target/release/retinad; fi
 
 # From samples to a better model in use, with the daemon running: on training pictures where they are beside this folder (in ../shared/data), else on
 # a made-up site. NEW=bowl make tune-demo learns another class there.

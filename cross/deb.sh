@@ -59,6 +59,7 @@ tree() {
     install -D -m 644 docs/{mqtt,home-assistant,cameras,zones,learning,metrics,troubleshooting}.md docs/metrics-alerts.yml SECURITY.md -t "$doc"
     install -D -m 644 docs/blueprints/*.yaml -t "$doc/blueprints"
     install -D -m 644 docs/grafana/*.json -t "$doc/grafana"
+    install -D -m 644 docs/node-red/*.json -t "$doc/node-red"
     install -D -m 644 schemas/retinad.schema.json -t "$doc/schemas"
     install -D -m 644 schemas/mqtt/v1/*.json -t "$doc/schemas/mqtt/v1"
     "${run[@]}" man "$tree/usr/share/man/man1"
