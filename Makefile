@@ -21,11 +21,13 @@ demo: setup
 	cargo build --release
 	examples/demo.sh
 
-test: TEST_PACKAGES := mosquitto mosquitto-clients strace curl ffmpeg openssl
+test: TEST_PACKAGES := mosquitto mosquitto-clients strace curl ffmpeg openssl jq python3-venv
 test: setup
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --quiet
+	{ python3 -m venv target/recipes && target/recipes/bin/pip install --quiet 'paho-mqtt>=2' 'aiomqtt>=2'; } \
+	|| echo "test: the libraries of docs/recipes.md cannot be had; its programs in Python are skipped"
 	cargo test --release
 	cross/kernels.sh
 	cross/detect.sh
@@ -46,7 +48,7 @@ pi-test: setup
 # With a real Home Assistant and Mosquitto in a Debian root of their own (target/ha-root, the first time two minutes and 1.2 GB), as root; four
 # minutes. Says what it skips, and why, where root, mmdebstrap or the network is missing. HA_CHECKS="label camera" make ha-test for some.
 ha-test: setup
-	cargo build --release
+	cargo build --release --bin retinad --example make_site
 	$(SUDO) tests/ha/run.sh $(HA_CHECKS) || { code=$$?; [ $$code = 2 ] || exit $$code; }
 
 # The flow of docs/node-red in a real Node-RED (target/node-red, by npm; 20 s), beside Mosquitto and the daemon. Says SKIPPED where node or npm is missing.

@@ -56,7 +56,7 @@ tree() {
     install -D -m 644 config/*.toml systemd/pi-camera.conf packaging/70-retinad-cameras.rules -t "$doc/examples"
     install -D -m 644 examples/pictures/* -t "$doc/examples/pictures"
     install -D -m 644 README.md models/retinad-*.md -t "$doc"
-    install -D -m 644 docs/{mqtt,home-assistant,cameras,zones,learning,metrics,troubleshooting}.md docs/metrics-alerts.yml SECURITY.md -t "$doc"
+    install -D -m 644 docs/{mqtt,recipes,home-assistant,cameras,zones,learning,metrics,troubleshooting}.md docs/metrics-alerts.yml SECURITY.md -t "$doc"
     install -D -m 644 docs/blueprints/*.yaml -t "$doc/blueprints"
     install -D -m 644 docs/grafana/*.json -t "$doc/grafana"
     install -D -m 644 docs/node-red/*.json -t "$doc/node-red"
