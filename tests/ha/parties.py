@@ -13,11 +13,12 @@ import subprocess
 import time
 
 import aiohttp
+import aiohttp.web
 import paho.mqtt.client as paho
 
 HERE = pathlib.Path(__file__).parent
 OUT = pathlib.Path("/out")
-BROKER_PORT, HOME_PORT = 1883, 8123
+BROKER_PORT, HOME_PORT, PUSH_PORT = 1883, 8123, 8200
 HOME = f"http://127.0.0.1:{HOME_PORT}"
 NODE = "pi-porch"
 # Each user's password is its name.
@@ -36,13 +37,9 @@ logger:
   default: warning
   logs:
     homeassistant.components.mqtt: info
-automation:
-  - alias: At the door
-    use_blueprint:
-      path: retinad/person-at-the-door.yaml
-      input:
-        person: binary_sensor.pi_porch_front_person
-        pause: 120
+automation: !include automations.yaml
+frontend:
+mobile_app:
 """
 
 
@@ -136,12 +133,17 @@ host = "127.0.0.1"
 port = {BROKER_PORT}
 username = "{NODE}"
 password_file = "/out/password"
-allow = ["info", "health", "feedback", "rollback", "tune/start", "model/activate"]
+allow = ["info", "health", "snapshot", "feedback", "rollback", "tune/start", "model/activate"]
 off_delay_s = 0.5
 [mqtt.homeassistant]
 enabled = {{enabled}}
 [health]
 interval_s = 10
+[snapshots]
+enabled = {{pictures}}
+[tune]
+activate = false
+passes = 4
 """
     CAMERA = """\
 [cameras.{name}]
@@ -149,6 +151,8 @@ kind = "replay"
 path = "/opt/ha-test/pictures"
 fps = 1.0
 repeat = true
+max_age_s = 1.5
+stationary_max_age_s = 1.5
 labels = {labels}
 """
 
@@ -159,9 +163,10 @@ labels = {labels}
         password.touch(0o600)
         password.write_text(NODE)
 
-    def set(self, enabled=True, **cameras):
+    def set(self, enabled=True, pictures=True, **cameras):
         """Writes the settings: the labels to tell of each camera."""
-        text = self.SETTINGS.format(enabled="true" if enabled else "false")
+        switches = {"enabled": enabled, "pictures": pictures}
+        text = self.SETTINGS.format(**{key: "true" if on else "false" for key, on in switches.items()})
         for name, labels in cameras.items():
             text += self.CAMERA.format(name=name, labels=json.dumps(labels))
         self.settings.write_text(text)
@@ -187,6 +192,7 @@ class Client:
 
     def __init__(self, name="onlooker", user="homeassistant"):
         self.received, self.kept = [], []
+        self.log = (OUT / f"{name}.log").open("a")
         self.mqtt = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name)
         self.mqtt.username_pw_set(user, user)
         self.mqtt.on_connect = lambda client, *_: client.subscribe([("retinad/#", 1), ("homeassistant/#", 1)])
@@ -199,6 +205,8 @@ class Client:
         await until("the onlooker is connected", self.mqtt.is_connected)
 
     def _take(self, _client, _data, message):
+        words = message.payload[:200] if len(message.payload) < 4096 else f"{len(message.payload)} bytes"
+        print(f"{time.strftime('%X')} {message.topic} {words}", file=self.log, flush=True)
         if message.retain:
             self.kept.append(message.topic)
         else:
@@ -211,10 +219,13 @@ class Client:
         """Waits until this is said; what was said last."""
 
         def found():
-            values = [value for name, value in self.received if name == topic]
-            return [value for value in values if payload is None or value == payload]
+            return [value for value in self.all(topic) if payload is None or value == payload]
 
         return (await until(f"{topic} = {payload}", found, seconds))[-1]
+
+    def all(self, topic):
+        """What was said on the topic, the last at the end."""
+        return [value for name, value in self.received if name == topic]
 
     def end(self):
         self.mqtt.disconnect()
@@ -238,6 +249,7 @@ class HomeAssistant(Program):
         self.folder = OUT / "home-assistant"
         (self.folder / ".storage").mkdir(parents=True)
         (self.folder / "configuration.yaml").write_text(HOME_SETTINGS)
+        (self.folder / "automations.yaml").write_text("[]\n")
         blueprints = self.folder / "blueprints" / "automation" / "retinad"
         blueprints.mkdir(parents=True)
         shutil.copy(HERE / "person-at-the-door.yaml", blueprints)
@@ -345,6 +357,24 @@ class HomeAssistant(Program):
         answer = await self.rest("POST", f"{flows}/{flow['flow_id']}", given)
         assert answer["type"] == "create_entry", answer
 
+    async def picture(self, entity):
+        """What the entity shows, as a browser with a login gets it; nothing before the first picture."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with self.session.get(f"{HOME}/api/image_proxy/{entity}", headers=headers) as reply:
+            return await reply.read() if reply.status == 200 else None
+
+    async def fetch(self, path):
+        """What anybody gets who knows the path."""
+        async with self.session.get(HOME + path) as reply:
+            assert reply.status == 200, (path, reply.status)
+            return await reply.read()
+
+    async def automate(self, name, blueprint, **given):
+        """Makes an automation of a blueprint, as its dialogue does."""
+        body = {"alias": name, "use_blueprint": {"path": blueprint, "input": given}}
+        answer = await self.rest("POST", f"/api/config/automation/config/{name}", body)
+        assert answer == {"result": "ok"}, answer
+
     async def call(self, service, entity, **data):
         domain, name = service.split(".")
         return await self.rest("POST", f"/api/services/{domain}/{name}", {"entity_id": entity, **data})
@@ -399,3 +429,41 @@ class HomeAssistant(Program):
                 if words not in (self.usual or ()):
                     found.append(words)
         return found
+
+
+class Phone:
+    """A phone with the Home Assistant app; it takes the messages that are pushed to it."""
+
+    def __init__(self, home):
+        self.home, self.messages, self.runner = home, [], None
+
+    async def start(self):
+        """Makes itself known, as the app does after the login; its device's id."""
+        app = aiohttp.web.Application()
+        app.router.add_post("/push", self._take)
+        self.runner = aiohttp.web.AppRunner(app)
+        await self.runner.setup()
+        await aiohttp.web.TCPSite(self.runner, "127.0.0.1", PUSH_PORT).start()
+        about = {
+            "device_id": "phone", "app_id": "retinad.test", "app_name": "Test", "app_version": "1",
+            "device_name": "Anna's phone", "manufacturer": "Test", "model": "Test", "os_name": "Test",
+            "os_version": "1", "supports_encryption": False,
+            "app_data": {"push_token": "token", "push_url": f"http://127.0.0.1:{PUSH_PORT}/push"},
+        }  # fmt: skip
+        await self.home.rest("POST", "/api/mobile_app/registrations", about)
+
+        async def known():
+            devices = await self.home.ask("config/device_registry/list")
+            return [device["id"] for device in devices if ["mobile_app", "phone"] in device["identifiers"]]
+
+        [device] = await until("the phone is known", known)
+        return device
+
+    async def _take(self, request):
+        self.messages.append(await request.json())
+        limits = {"resetsAt": "2100-01-01T00:00:00.000Z", "successful": 1, "errors": 0, "maximum": 500}
+        return aiohttp.web.json_response({"rateLimits": limits}, status=201)
+
+    async def end(self):
+        if self.runner:
+            await self.runner.cleanup()
