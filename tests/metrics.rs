@@ -147,8 +147,10 @@ fn the_numbers_are_those_of_health() {
     daemon.logged("metrics can be read by HTTP", 20);
     daemon.logged("replay is over", 60);
     // Once nothing is at work any more, the next message is of the same numbers as every later one.
-    let is_settled =
-        |health: &Value| health["cameras"]["album"]["status"] == "offline" && health["workers"]["busy"] == 0;
+    let is_settled = |health: &Value| {
+        let camera = &health["cameras"]["album"];
+        camera["status"] == "offline" && !camera["last_frame"].is_null() && health["workers"]["busy"] == 0
+    };
     while !is_settled(&health(&listener)) {}
     let (mut health, mut text) = (health(&listener), String::new());
     wait_for(10, "metrics of a time after the health message", || {

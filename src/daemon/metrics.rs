@@ -17,7 +17,9 @@ impl Metrics {
         if settings.enabled && self.server.is_none() {
             match Server::start(figures()) {
                 Ok(server) => self.server = Some(server),
-                Err(error) => tracing::warn!(%error, "metrics cannot be read: no thread for them"),
+                Err(error) => {
+                    tracing::warn!(%error, "metrics cannot be read: no thread for them");
+                }
             }
         }
         if let Some(server) = &self.server {

@@ -8,12 +8,12 @@
 //! The text is written by our own few lines because the kept crate for it (`prometheus-client`) writes OpenMetrics,
 //! which is another format, and wants to own the counters, which are the scene's.
 
-#[cfg(test)]
-mod documents;
 mod figures;
 mod histogram;
 mod server;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use figures::{CameraFigures, Counters, Figures, FrameTimes, LabelFigures};

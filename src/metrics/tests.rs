@@ -33,7 +33,7 @@ fn the_document_has_every_metric_as_the_table_has_it() {
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(&path, wanted).expect("written");
     } else {
-        let how = format!("{WRITE}=1 cargo test --release --lib metrics::documents");
+        let how = format!("{WRITE}=1 cargo test --release --lib metrics::tests");
         assert!(text == wanted, "{DOCUMENT} differs from the table; write it anew with: {how}");
     }
 }
