@@ -506,7 +506,7 @@ fn picture_component(
     let topic = facts.names.full(&Topic::label_snapshot(facts.camera, slug));
     let image = camera
         .entity("image", &key, slug)
-        .with("name", shown(label))
+        .with("name", format!("{} picture", shown(label)))
         .with("content_type", JPEG)
         .with("image_topic", topic);
     (key, image)

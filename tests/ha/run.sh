@@ -42,7 +42,7 @@ cp tests/ha/*.py "$HA_ROOT/opt/ha-test/"
 cp "$RETINAD" "$HA_ROOT/opt/ha-test/retinad"
 cp "$MODEL" "$HA_ROOT/opt/ha-test/model.onnx"
 cp "${MODEL%.onnx}.reference" "$HA_ROOT/opt/ha-test/model.reference"
-"$MAKE_SITE" "$HA_ROOT/opt/ha-test" 60 1 > "$OUT/make_site.log"
+"$MAKE_SITE" "$HA_ROOT/opt/ha-test" 40 1 > "$OUT/make_site.log"
 cp examples/pictures/astronaut.jpg "$HA_ROOT/opt/ha-test/pictures/"
 # With the access list that users are told to take.
 cp docs/mqtt.md docs/blueprints/*.yaml "$HA_ROOT/opt/ha-test/"

@@ -15,9 +15,9 @@ DEBUG_PORT = 9222
 FRONT, NODE_DEVICE = f"retinad_{NODE}_front", f"retinad_{NODE}"
 # Name of the file, path of the page, width and height of the window.
 PAGES = (
-    ("device-camera", "/config/devices/device/{" + FRONT + "}", 1000, 1000),
+    ("device-camera", "/config/devices/device/{" + FRONT + "}", 1000, 1260),
     ("device-node", "/config/devices/device/{" + NODE_DEVICE + "}", 1000, 700),
-    ("dashboard", "/front-door/0", 1000, 560),
+    ("dashboard", "/front-door/0", 1400, 520),
 )
 # What docs/home-assistant.md tells to put on a dashboard.
 DASHBOARD = {
