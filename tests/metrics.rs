@@ -5,7 +5,7 @@ mod mosquitto;
 mod program;
 
 use mosquitto::{Broker, Listener, free_port, wait_for};
-use program::{Daemon, PICTURES, ROOT, config, folder};
+use program::{Daemon, PICTURES, ROOT, config, folder, output};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -401,4 +401,21 @@ fn a_reload_switches_moves_and_ends_it() {
     assert!(daemon.log().contains("metrics.listen"), "{}", daemon.log());
     assert!(listens(second), "bad settings change nothing");
     daemon.terminate();
+}
+
+#[test]
+fn check_says_where_metrics_can_be_read_and_what_is_in_the_way() {
+    let Some(broker) = Broker::start("") else { return };
+    let (folder, port) = (folder(), free_port());
+    let path = config(folder.path(), broker.port, &(metrics(port) + PICTURES)).display().to_string();
+    let check = || {
+        let (code, said, _) = output(&["check", "--config", &path]);
+        let line = said.lines().find(|line| line.starts_with("metrics")).unwrap_or_else(|| panic!("{said}"));
+        (code, line.to_owned())
+    };
+    let (code, line) = check();
+    assert!(code == Some(0) && line.contains(&format!("http://127.0.0.1:{port}/metrics")), "{line}");
+    let _taken = TcpListener::bind(("127.0.0.1", port)).expect("free");
+    let (code, line) = check();
+    assert!(code != Some(0) && line.contains(&format!("127.0.0.1:{port} is not free")), "{code:?} {line}");
 }
