@@ -14,13 +14,16 @@ impl Metrics {
     /// Starts, moves or stops the server. The daemon's work does not depend on it, so what fails costs a line in the
     /// log.
     pub fn follow(&mut self, settings: &MetricsSettings, figures: impl FnOnce() -> Figures) {
-        if settings.enabled && self.server.is_none() {
-            match Server::start(figures()) {
+        match &self.server {
+            // It may have listened nowhere for a while.
+            Some(server) if settings.enabled => server.put(figures()),
+            None if settings.enabled => match Server::start(figures()) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
                     tracing::warn!(%error, "metrics cannot be read: no thread for them");
                 }
-            }
+            },
+            _ => {}
         }
         if let Some(server) = &self.server {
             server.listen(settings.enabled.then_some(settings.listen));
