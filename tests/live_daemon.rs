@@ -88,14 +88,14 @@ fn the_embedded_broker_serves_watch() {
     let folder = folder();
     let port = mosquitto::free_port();
     let path = folder.path().join("retinad.toml");
-    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 5\nmin_hits = 1\n")).expect("written");
+    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 2\nmin_hits = 1\nmax_age_s = 1\nstationary_max_age_s = 1\nstationary_max_age_s = 1\n")).expect("written");
     let daemon = Daemon::start(&path);
     let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("person") && out.contains("cat"), "{out}");
     assert!(out.contains(&format!("connected to 127.0.0.1:{port}")), "{out}");
     assert!(out.contains(" is online") && out.contains("album      is online"), "{out}");
-    // Each picture of the folder is another scene, so that objects come and go.
+    // Each picture of the folder is another scene, which returns after 2 s, so objects come and go.
     let events = ["watch", "--events", "--config", &path.display().to_string(), "--count", "12"];
     let (code, out, error) = output(&events);
     assert_eq!(code, Some(0), "{error}");
