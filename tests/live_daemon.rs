@@ -88,7 +88,8 @@ fn the_embedded_broker_serves_watch() {
     let folder = folder();
     let port = mosquitto::free_port();
     let path = folder.path().join("retinad.toml");
-    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 2\nmin_hits = 1\nmax_age_s = 1\nstationary_max_age_s = 1\nstationary_max_age_s = 1\n")).expect("written");
+    let ages = "min_hits = 1\nmax_age_s = 1\nstationary_max_age_s = 1\n";
+    std::fs::write(&path, format!("[mqtt]\nport = {port}\n{PICTURES}fps = 2\n{ages}")).expect("written");
     let daemon = Daemon::start(&path);
     let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
     assert_eq!(code, Some(0), "{error}");
