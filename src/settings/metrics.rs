@@ -5,7 +5,7 @@ use super::value::{TextRule, ValueType};
 use std::net::SocketAddr;
 
 section! {
-    /// Metrics for Prometheus, at http://<listen>/metrics: the numbers of health messages as counters and
+    /// Metrics for Prometheus, at /metrics by HTTP: the numbers of health messages as counters and
     /// histograms.
     pub struct MetricsSettings {
         /// Whether they can be read.
