@@ -45,8 +45,9 @@ deb: setup
 pi-test: setup
 	cross/pi/run.sh
 
-# With a real Home Assistant and Mosquitto in a Debian root of their own (target/ha-root, the first time two minutes and 1.2 GB), as root; four
-# minutes. Says what it skips, and why, where root, mmdebstrap or the network is missing. HA_CHECKS="label camera" make ha-test for some.
+# With a real Home Assistant and Mosquitto in a Debian root of their own (target/ha-root, the first time two minutes and 1.2 GB), as root; six
+# minutes. Says what it skips, and why, where root, mmdebstrap or the network is missing. HA_CHECKS="label camera" make ha-test for some,
+# HA_CHECKS=--screenshots for the pictures of docs/home-assistant.md.
 ha-test: setup
 	cargo build --release --bin retinad --example make_site
 	$(SUDO) tests/ha/run.sh $(HA_CHECKS) || { code=$$?; [ $$code = 2 ] || exit $$code; }

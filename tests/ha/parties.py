@@ -35,8 +35,6 @@ homeassistant:
   country: DE
 logger:
   default: warning
-  logs:
-    homeassistant.components.mqtt: info
 automation: !include automations.yaml
 frontend:
 mobile_app:
