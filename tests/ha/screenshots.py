@@ -109,8 +109,10 @@ class Browser(Program):
         await self.tell("Page.navigate", url=HOME + path)
 
         async def has_parts():
-            answer = await self.tell("Page.captureScreenshot", format="jpeg", quality=90)
-            return len(base64.b64decode(answer["data"])) > EMPTY_BYTES
+            # Between two pages there is nothing to take a picture of.
+            with contextlib.suppress(AssertionError):
+                answer = await self.tell("Page.captureScreenshot", format="jpeg", quality=90)
+                return len(base64.b64decode(answer["data"])) > EMPTY_BYTES
 
         # Nothing else tells that the page's parts are there; icons and pictures come a little later.
         await until(f"{path} is shown", has_parts, 120)
