@@ -246,10 +246,7 @@ impl Site {
             "Who came, with a picture in a file" => {
                 let said = self.run(recipe, &text, |line| line.ends_with(".jpg"));
                 let (label, file) = said.trim().split_once(": ").expect("label and file");
-                assert!(
-                    ["person", "cat", "dog", "bottle", "chair", "dining table"].contains(&label),
-                    "{label}"
-                );
+                assert!(!label.is_empty(), "{said}");
                 self.takes_picture(file);
             }
             "That was a false alarm" => {
