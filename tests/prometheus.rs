@@ -156,6 +156,16 @@ fn a_real_prometheus_reads_it_and_every_expression_of_the_documents_answers() {
         let others = ["retinad_camera_objects_started_total > 0", "retinad_camera_motion"];
         cameras.len() == 2 && others.iter().all(|metric| !prometheus.query(metric).is_empty())
     });
+    // Objects that started before the first scrape are no increase; these end, and start anew.
+    let switch = |word: &str| broker.publish(&["-t", "retinad/n/album/detect/set", "-m", word]);
+    switch("OFF");
+    wait_for(30, "objects that ended", || {
+        first(prometheus.query("sum(retinad_camera_objects{camera=\"album\"})")) == Some(0.0)
+    });
+    switch("ON");
+    wait_for(30, "objects that started anew", || {
+        !prometheus.query("increase(retinad_camera_objects_started_total[1m]) > 0").is_empty()
+    });
     // Rates need two scrapes with the series, and everything that is lost is lost by now.
     wait_for(30, "rates", || {
         first(prometheus.query("min(rate(retinad_camera_events_total{camera=\"album\",type=\"end\"}[10s]))"))
