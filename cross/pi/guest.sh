@@ -134,6 +134,7 @@ node = "pi"
 [mqtt]
 host = "127.0.0.1"
 detections = "always"
+allow = ["snapshot", "restart"]
 [health]
 interval_s = 10
 [cameras.usb]
@@ -204,6 +205,17 @@ sleep 5
 topics=$(retained | cut -d' ' -f1)
 note_topics() { note="$(wc -l <<< "$topics") topics"; within 12 right; }
 check "retained state" note_topics
+restarts_on_request() {
+    local before
+    before=$(pid)
+    mark
+    note=$(timeout 60 retinad request restart 2>&1)
+    grep -q '"restarting":true' <<< "$note" || return 1
+    note=""
+    other() { [ "$(pid)" != "$before" ] && active; }
+    within 30 other && [ "$(restarts)" = 1 ] && recovers
+}
+check "a restart on request, by systemd and not as a failure" restarts_on_request
 health() { saw '^. retinad/pi/bridge/health .*"state":"ok"' || saw '^. retinad/pi/bridge/health .*"problems":\["clock_unsynced"\]'; }
 check "health" within 30 health
 rss() {
@@ -407,7 +419,7 @@ bad() {
     systemctl reset-failed retinad
     return $done
 }
-check "bad settings: value" bad 's/^interval_s = 10/interval_s = 1/' '^/etc/retinad/retinad.toml:6: health.interval_s = 1 is not allowed'
+check "bad settings: value" bad 's/^interval_s = 10/interval_s = 1/' '^/etc/retinad/retinad.toml:7: health.interval_s = 1 is not allowed'
 check "bad settings: key" bad 's/^host =/hots =/' '^/etc/retinad/retinad.toml:3:.*hots'
 check "bad settings: model is missing" bad 's|^\[health\]|[detector]\nmodel = "/opt/none.onnx"\n[health]|' '/opt/none.onnx'
 touch /etc/retinad/secret
