@@ -1,5 +1,7 @@
 //! What a tracker must do, each shown on scenes of a few boxes.
 
+mod confusions;
+
 use super::*;
 use crate::splitmix::SplitMix64;
 use std::collections::HashMap;
