@@ -43,7 +43,7 @@ fn labels_zones_and_masks_hold_in_a_daemon_that_runs_on() {
         let pictures = entries.map(|entry| entry.path());
         pictures.filter(|path| path.extension().is_some_and(|end| end == "jpg")).collect::<Vec<_>>()
     };
-    wait_for(60, "a sample", || !pictures().is_empty());
+    wait_for(180, "a sample", || !pictures().is_empty());
     for path in pictures() {
         let picture = decoded(&path);
         let width = picture.width as usize;
