@@ -205,7 +205,13 @@ fn a_restart_by_request_is_refused_with_bad_settings_and_else_comes_back_as_the_
     it.listener.until("retinad/n/status offline", 10);
     let info = it.listener.until("retinad/n/bridge/info ", 60).pop().expect("a line");
     assert!(info.contains("\"restart_required\":[]"), "{info}");
-    assert_eq!(it.daemon.log().matches("workers=2").count(), 1, "{}", it.daemon.log());
+    it.daemon.logged("workers=2", 5);
+    assert_eq!(
+        it.daemon.log().matches("INFO stopping").count(),
+        1,
+        "what the first one logged: {}",
+        it.daemon.log()
+    );
     it.daemon.terminate();
 }
 

@@ -177,14 +177,18 @@ pub fn run() -> ExitCode {
     }
     let log = log::start();
     capture::guard_children();
-    match carry_out(arguments.command, named, load) {
+    let result = carry_out(arguments.command, named, load);
+    if let Err(Failure { message, .. }) = &result
+        && !message.is_empty()
+    {
+        log.complain(message);
+    }
+    // What was logged must be out before another program may stand in this one's place.
+    drop(log);
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { exit, message }) => {
-            if !message.is_empty() {
-                log.complain(&message);
-            }
-            ExitCode::from(exit as u8)
-        }
+        Err(Failure { exit: Exit::Again, .. }) => start_again(),
+        Err(Failure { exit, .. }) => ExitCode::from(exit as u8),
     }
 }
 
@@ -209,7 +213,7 @@ fn carry_out(
             let arguments = named_again(config, model.model.clone());
             match daemon::run(&settings, chosen, Arc::new(move || load(&model)), once, arguments)? {
                 daemon::Ending::Stop => Ok(()),
-                daemon::Ending::Restart => Err(start_again()),
+                daemon::Ending::Restart => Err(Failure::new(Exit::Again, "")),
             }
         }
         Command::Watch(arguments) => watch::watch(&load(&none)?, &arguments),
@@ -236,15 +240,16 @@ fn carry_out(
 }
 
 /// Starts this program again as it was started: by systemd where it runs as a service, which reads the passwords
-/// anew, else in place of this process. Gives the code by which systemd is asked, or why there is no other.
-fn start_again() -> Failure {
+/// anew, else in place of this process. Gives the code by which systemd is asked, or that of a failure.
+fn start_again() -> ExitCode {
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
-        return Failure::new(Exit::Again, "");
+        return ExitCode::from(Exit::Again as u8);
     }
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let error = std::process::Command::new(&program).args(words).exec();
-    Failure::new(Exit::NotStarted, format!("{}: cannot be started again: {error}", program.display()))
+    print::complain(format_args!("retinad: {}: cannot be started again: {error}", program.display()));
+    ExitCode::from(Exit::NotStarted as u8)
 }
 
 /// The arguments that name the same settings and model to another `retinad`.
