@@ -135,6 +135,23 @@ impl House {
         self.at(ms, Input::Camera(camera, news))
     }
 
+    /// Frames of camera 0 with so many persons were looked at, one failed, two were damaged; the camera went and came.
+    fn pass_eventful_minute(&mut self, persons: impl Fn(u64) -> usize) {
+        self.online(0, 0);
+        self.at(0, Input::Tick);
+        for ms in (100..=6000).step_by(100) {
+            self.frame(ms, 0, persons(ms));
+        }
+        self.outcome(6010, 0, 1, Verdict::Damaged("cut".into()));
+        self.outcome(6020, 0, 1, Verdict::Failed("no".into()));
+        self.at(6030, Input::Camera(0, CameraNews::Damaged { reason: "cut".into() }));
+        let flows = vec![(0, Flow { given: 90, paced: 30 })];
+        self.at(6040, Input::Machine(Box::new(Facts { flows, ..Facts::default() })));
+        self.offline(6050, 0);
+        self.online(6060, 0);
+        self.at(70_000, Input::Tick);
+    }
+
     fn command(&mut self, ms: u64, camera: &str, change: Change) -> &[Effect] {
         self.at(ms, Input::Command(Command { camera: Arc::from(camera), change }))
     }
@@ -527,19 +544,7 @@ fn health_has_the_best_score_below_the_threshold_since_the_last_one() {
 #[test]
 fn health_counts_what_came_and_what_was_lost() {
     let mut house = House::new(&["front"]);
-    house.online(0, 0);
-    house.at(0, Input::Tick);
-    for ms in (100..=6000).step_by(100) {
-        house.frame(ms, 0, 0);
-    }
-    house.outcome(6010, 0, 1, Verdict::Damaged("cut".into()));
-    house.outcome(6020, 0, 1, Verdict::Failed("no".into()));
-    house.at(6030, Input::Camera(0, CameraNews::Damaged { reason: "cut".into() }));
-    let flows = vec![(0, Flow { given: 90, paced: 30 })];
-    house.at(6040, Input::Machine(Box::new(Facts { flows, ..Facts::default() })));
-    house.offline(6050, 0);
-    house.online(6060, 0);
-    house.at(70_000, Input::Tick);
+    house.pass_eventful_minute(|_| 0);
     let health: Health = house.json("bridge/health");
     let camera = &health.cameras["front"];
     assert_eq!((camera.decode_errors, camera.failed, camera.dropped_paced, camera.reopens), (2, 1, 30, 1));

@@ -257,13 +257,12 @@ impl<'a> Groups<'a> {
     fn check(&mut self, entry: &'a Entry<'_>) -> Result<(), SettingsError> {
         // Names stand at every second place: `cameras.front.zones.drive`.
         for at in (1..entry.path.len().min(4)).step_by(2) {
+            let most = match keys::named(&entry.path[at - 1]) {
+                _ if at == 1 => keys::MOST_CAMERAS,
+                Some(named) if named.names == NameRule::Free => keys::MOST_NAMED,
+                _ => continue,
+            };
             let group = entry.path[..at].join(".");
-            let is_group = at == 1
-                || keys::named(&entry.path[at - 1]).is_some_and(|named| named.names == NameRule::Free);
-            let most = if at == 1 { keys::MOST_CAMERAS } else { keys::MOST_NAMED };
-            if !is_group {
-                continue;
-            }
             let names = self.0.entry(group.clone()).or_default();
             names.insert(&entry.path[at]);
             if names.len() > most {

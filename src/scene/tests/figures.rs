@@ -14,21 +14,10 @@ impl House {
     }
 }
 
-/// A frame was detected on, failed, was damaged; the camera went and came; a person came and went.
+/// The eventful minute, in which a person came and went, too.
 fn eventful() -> House {
     let mut house = House::new(&["front"]);
-    house.online(0, 0);
-    for ms in (100..=6000).step_by(100) {
-        house.frame(ms, 0, usize::from(ms < 2000));
-    }
-    house.outcome(6010, 0, 1, Verdict::Damaged("cut".into()));
-    house.outcome(6020, 0, 1, Verdict::Failed("no".into()));
-    house.at(6030, Input::Camera(0, CameraNews::Damaged { reason: "cut".into() }));
-    let flows = vec![(0, Flow { given: 90, paced: 30 })];
-    house.at(6040, Input::Machine(Box::new(Facts { flows, ..Facts::default() })));
-    house.offline(6050, 0);
-    house.online(6060, 0);
-    house.at(70_000, Input::Tick);
+    house.pass_eventful_minute(|ms| usize::from(ms < 2000));
     house
 }
 
