@@ -6,6 +6,7 @@ use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
 use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
 use retinad::retinanet::nms;
+use retinad::retinanet::voting::Voting;
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
@@ -104,6 +105,7 @@ fn check(file_name: &str, convention: &str) {
             score_threshold: params["score_threshold"].as_f64().expect("threshold") as f32,
             topk_per_level: params["topk_per_level"].as_u64().expect("topk") as usize,
             nms_iou: params["nms_iou"].as_f64().expect("iou") as f32,
+            voting: None,
             max_detections: params["max_detections"].as_u64().expect("limit") as usize,
             clip: if clip_hw.is_some() { Clip::BeforeNms } else { Clip::None },
             drop_empty: false,
@@ -179,6 +181,60 @@ fn nms_matches_torchvision() {
         let expected: Vec<u64> =
             case["keep"].as_array().expect("keep").iter().map(|k| k.as_u64().expect("index")).collect();
         assert_eq!(kept, expected, "{}", case["name"]);
+    }
+}
+
+/// One cell whose anchors are the case's boxes; deltas of zero leave them where they are.
+fn cell_of(boxes: &[[f32; 4]], logits: &[f32], labels: &[f32], classes: usize) -> (DecodeLevel, Heads) {
+    let head = |values: Vec<f32>| Tensor {
+        channels: values.len(),
+        height: 1,
+        width: 1,
+        values,
+        ..Default::default()
+    };
+    let mut scores = vec![-20.0; boxes.len() * classes];
+    for (i, (logit, label)) in logits.iter().zip(labels).enumerate() {
+        scores[i * classes + *label as usize] = *logit;
+    }
+    let heads = vec![(head(scores), head(vec![0.0; boxes.len() * 4]))];
+    let level = DecodeLevel { anchors: boxes.to_vec(), box_order: BoxOrder::DxDyDwDh };
+    (level, Heads { levels: heads, ..Heads::default() })
+}
+
+/// `tests/golden/box_voting.py` is the reference.
+#[test]
+fn box_voting_matches_numpy() {
+    let file = golden("box_voting");
+    let cases = file["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let number = |key: &str| case[key].as_f64().expect("number") as f32;
+        let (before, classes) = (boxes(&case["boxes"]), number("classes") as usize);
+        let (logits, labels) = (numbers(&case["logits"]), numbers(&case["labels"]));
+        let (level, heads) = cell_of(&before, &logits, &labels, classes);
+        let options = DecodeOptions {
+            score_threshold: 0.05,
+            topk_per_level: 1000,
+            nms_iou: number("nms_iou"),
+            voting: Some(Voting { iou: number("iou"), score_power: number("score_power") }),
+            max_detections: 100,
+            clip: Clip::None,
+            drop_empty: false,
+            weights: [1.0; 4],
+            clamp: None,
+            logits: true,
+        };
+        let mut decoder = Decoder::new(vec![level], classes, options);
+        let found = decoder.decode(&heads, [f32::MAX; 2], number("min_score")).expect("decodes");
+        let (kept, expected) = (numbers(&case["kept"]), boxes(&case["expected"]));
+        assert_eq!(found.len(), kept.len(), "{}", case["name"]);
+        for ((detection, row), wanted) in found.iter().zip(&kept).zip(&expected) {
+            assert_eq!(detection.class, labels[*row as usize] as usize, "{}", case["name"]);
+            for (a, b) in detection.bbox.iter().zip(wanted) {
+                assert!((a - b).abs() <= 1e-3, "{}: {:?}, not {wanted:?}", case["name"], detection.bbox);
+            }
+        }
     }
 }
 

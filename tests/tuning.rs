@@ -100,7 +100,7 @@ fn a_new_class_is_learned_and_the_old_ones_keep_their_bytes() {
         (&manifest.lineage["generation"], &manifest.training["loss"]["kind"]),
         (&1.into(), &"focal".into())
     );
-    assert!(manifest.self_test.is_some() && manifest.version == "1.0.0+tuned.1", "{}", manifest.version);
+    assert!(manifest.self_test.is_some() && manifest.version == "1.1.0+tuned.1", "{}", manifest.version);
     // Of each anchor the first twenty outputs are the old classes'.
     let (old, new) = (file.class_layer().expect("known"), read.class_layer().expect("known"));
     for output in (0..old.bias.len()).map(|output| output / CUP * (CUP + 1) + output % CUP).enumerate() {

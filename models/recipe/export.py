@@ -3,8 +3,10 @@
     python export.py --weights run/float.safetensors --data DATA --out ../retinad-m-320-int8.onnx \
         --name retinad-m-320 --version 1.0.0 --steps 6000
     python export.py --stamp ../retinad-m-320-int8.onnx --split val --ap50 0.781
+    python export.py --stamp ../retinad-m-320-int8.onnx --version 1.1.0 --class-range -6 3 --nms-iou 0.55 --voting 0.7 2
 
-The second form writes a measured score into the manifest of a file that exists.
+The last two forms change a file that exists: the measured score in its manifest, or how its outputs are coded
+and decoded.
 """
 
 import argparse
@@ -75,6 +77,31 @@ def unpair(graph):
     return len(taken) // 2
 
 
+def narrow(graph, low, high):
+    """Code the class outputs from `low` to `high` (logits): what lies beyond is told as that.
+
+    Min-max spends most codes on logits far below any threshold, and its upper end is the surest score of the
+    calibration pictures, so that surer ones cannot be told.
+    """
+    scale = np.float32((high - low) / 255)
+    codes = {"scale": scale, "zero_point": np.uint8(np.round(-low / scale))}
+    wanted = {f"cls_{level}_{part}": value for level in LEVELS for part, value in codes.items()}
+    for init in graph.initializer:
+        if init.name in wanted:
+            init.CopyFrom(onnx.numpy_helper.from_array(np.array(wanted.pop(init.name)), init.name))
+    if wanted:
+        raise SystemExit(f"export: the graph has no {', '.join(sorted(wanted))}")
+
+
+def decoding(args):
+    """The manifest's `decode`."""
+    voting = {"box_voting": {"iou": args.voting[0], "score_power": args.voting[1]}} if args.voting else {}
+    return {
+        "score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": args.nms_iou, **voting, "max_detections": 100,
+        "clip": "before_nms",
+    }  # fmt: skip
+
+
 def manifest(args, sizes):
     side = args.side
     anchors = anchors_for(side, side).numpy().astype("<f4")
@@ -82,7 +109,7 @@ def manifest(args, sizes):
     return {
         "format": "retinad-manifest/1",
         "name": args.name,
-        "version": args.version,
+        "version": args.version or "1.0.0",
         "description": "RetinaNet subnets on ShuffleNetV2 1.5x and Ghost-PAN, 20 VOC classes. "
         "Body and class subnet from NanoDet-Plus-m-1.5x (RangiLyu/nanodet, Apache-2.0, COCO 2017).",
         "licence": "Apache-2.0",
@@ -111,7 +138,7 @@ def manifest(args, sizes):
             "sha256": hashlib.sha256(anchors.tobytes()).hexdigest(),
         },
         "box_coder": {"weights": [1.0] * 4, "clamp": DELTA_CLAMP},
-        "decode": {"score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": 0.5, "max_detections": 100, "clip": "before_nms"},
+        "decode": decoding(args),
         "training": {
             "datasets": [
                 {"name": f"voc20/{name}", "version": "2026-11", "licence": "see the model card", "images": count}
@@ -153,6 +180,8 @@ def export(args):
         )  # fmt: skip
         model = onnx.load(quantised)
     pairs = unpair(model.graph)
+    if args.class_range:
+        narrow(model.graph, *args.class_range)
     onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes), separators=(",", ":"))})
     model.producer_name, model.graph.name = "retinad", args.name
     save(model, args.out)
@@ -163,10 +192,16 @@ def stamp(args):
     model = onnx.load(args.stamp)
     entry = next(p for p in model.metadata_props if p.key == KEY)
     contents = json.loads(entry.value)
-    contents["evaluation"] = {
-        "dataset": "voc20", "split": args.split, "metric": "AP50, difficult ignored", "value": args.ap50,
-        "tool": f"pycocotools on the results of retinad detect, {datetime.date.today()}",
-    }  # fmt: skip
+    if args.ap50 is not None:
+        contents["evaluation"] = {
+            "dataset": "voc20", "split": args.split, "metric": "AP50, difficult ignored", "value": args.ap50,
+            "tool": f"pycocotools on the results of retinad detect, {datetime.date.today()}",
+        }  # fmt: skip
+    if args.class_range:
+        narrow(model.graph, *args.class_range)
+    if args.voting:
+        contents["decode"] = decoding(args)
+    contents["version"] = args.version or contents["version"]
     entry.value = json.dumps(contents, separators=(",", ":"))
     save(model, args.stamp)
 
@@ -178,19 +213,28 @@ def main():
     p.add_argument("--out", help="the model file to write")
     p.add_argument("--float-out", help="also write the float ONNX file here")
     p.add_argument("--name", default="retinad-m-320")
-    p.add_argument("--version", default="1.0.0")
+    p.add_argument("--version", help="the model's version (default: 1.0.0, or what the stamped file has)")
     p.add_argument("--steps", type=int, default=0, help="training steps behind the weights, for the manifest")
     p.add_argument("--side", type=int, default=320)
     p.add_argument("--calibration", type=int, default=150, help="training pictures for the ranges (default: 150)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--stamp", metavar="FILE", help="write a score into this file's manifest instead")
+    p.add_argument(
+        "--class-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="logits that the class outputs' codes reach, such as -6 3 (default: what the calibration pictures gave)",
+    )
+    p.add_argument("--nms-iou", type=float, default=0.5, help="overlap above which the lower score is dropped")
+    p.add_argument(
+        "--voting", nargs=2, type=float, metavar=("IOU", "POWER"),
+        help="make kept boxes means of the candidates that overlap them more, weighted by score to the power",
+    )
+    p.add_argument("--stamp", metavar="FILE", help="change this file instead")
     p.add_argument("--split", default="val")
     p.add_argument("--ap50", type=float)
     args = p.parse_args()
-    if args.stamp and args.ap50 is not None:
+    if args.stamp and (args.ap50 is not None or args.class_range or args.voting):
         return stamp(args)
     if not (args.weights and args.data and args.out):
-        p.error("give --weights, --data and --out, or --stamp and --ap50")
+        p.error("give --weights, --data and --out, or --stamp with --ap50, --class-range or --voting")
     return export(args)
 
 

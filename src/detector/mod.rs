@@ -14,6 +14,7 @@ use crate::image::{self, Letterbox};
 use crate::model::{Channels, ClipOrder, Head, Placement};
 use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
+use crate::retinanet::voting::Voting;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +37,7 @@ pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOpti
         score_threshold: manifest.decode.score_threshold,
         topk_per_level: manifest.decode.topk_per_level,
         nms_iou: manifest.decode.nms_iou,
+        voting: manifest.decode.box_voting.map(|v| Voting { iou: v.iou, score_power: v.score_power }),
         max_detections: manifest.decode.max_detections,
         clip: match manifest.decode.clip {
             ClipOrder::BeforeNms => Clip::BeforeNms,

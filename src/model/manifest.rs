@@ -197,10 +197,23 @@ pub struct Decode {
     pub topk_per_level: usize,
     /// Overlap above which the lower score of a class is dropped, 0 to 1.
     pub nms_iou: f32,
+    /// Makes kept boxes means of their candidates; not there: they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub box_voting: Option<BoxVoting>,
     /// Most detections of a picture, 1 to 10000.
     pub max_detections: usize,
     /// When boxes are clipped to the picture.
     pub clip: ClipOrder,
+}
+
+/// Box voting: which candidates have a say in a kept box, and how much.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoxVoting {
+    /// Candidates of the same class vote whose overlap with the kept box exceeds it, 0 to below 1.
+    pub iou: f32,
+    /// The weight of a vote is the candidate's score to this power, 0 to 8.
+    pub score_power: f32,
 }
 
 /// A tensor that the engine gives beside the heads, in INT8 codes.
@@ -371,6 +384,14 @@ impl Manifest {
         require("decode.nms_iou", (0.0..=1.0).contains(&decode.nms_iou), || {
             format!("{}, must be 0 to 1", decode.nms_iou)
         })?;
+        if let Some(voting) = decode.box_voting {
+            require("decode.box_voting.iou", (0.0..1.0).contains(&voting.iou), || {
+                format!("{}, must be 0 to below 1", voting.iou)
+            })?;
+            require("decode.box_voting.score_power", (0.0..=8.0).contains(&voting.score_power), || {
+                format!("{}, must be 0 to 8", voting.score_power)
+            })?;
+        }
         require("decode.topk_per_level", (1..=100_000).contains(&decode.topk_per_level), || {
             format!("{}, must be 1 to 100000", decode.topk_per_level)
         })?;

@@ -16,8 +16,8 @@ pub use error::ModelError;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{
-    Activation, Anchors, BoxCoder, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest, ManifestError,
-    SelfTest, Tap,
+    Activation, Anchors, BoxCoder, BoxVoting, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest,
+    ManifestError, SelfTest, Tap,
 };
 pub use words::{
     ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,

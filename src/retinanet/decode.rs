@@ -6,6 +6,7 @@
 //! make ties the rule.
 
 use super::nms::nms;
+use super::voting::{Voting, vote};
 use crate::detection::{Detection, Heads, Tensor};
 use crate::model::BoxOrder;
 
@@ -29,6 +30,8 @@ pub struct DecodeOptions {
     pub topk_per_level: usize,
     /// IoU above which a box is dropped (strict).
     pub nms_iou: f32,
+    /// Makes kept boxes means of their candidates; `None`: they stay as they are.
+    pub voting: Option<Voting>,
     /// Most detections a picture.
     pub max_detections: usize,
     /// When boxes are clipped.
@@ -112,7 +115,9 @@ impl Decoder {
         if heads.levels.len() != self.levels.len() {
             return Err(DecodeError::Levels { found: heads.levels.len(), expected: self.levels.len() });
         }
-        let threshold = self.options.score_threshold.max(min_score);
+        let wanted = self.options.score_threshold.max(min_score);
+        // All candidates vote, so that a box is the same whatever score the caller asks for.
+        let threshold = if self.options.voting.is_some() { self.options.score_threshold } else { wanted };
         self.decoded.clear();
         for (level, (class_head, box_head)) in heads.levels.iter().enumerate() {
             let per_cell = self.check(level, class_head, box_head)?;
@@ -132,7 +137,11 @@ impl Decoder {
         }
         // Stable: levels were pushed in order, so ties keep level, row, class.
         self.decoded.sort_by(|a, b| b.score.total_cmp(&a.score));
-        nms(&self.decoded, self.options.nms_iou, self.options.max_detections, &mut self.kept);
+        let rivals = self.decoded.partition_point(|detection| detection.score > wanted);
+        nms(&self.decoded[..rivals], self.options.nms_iou, self.options.max_detections, &mut self.kept);
+        if let Some(voting) = self.options.voting {
+            vote(&self.decoded, voting, &mut self.kept);
+        }
         if self.options.clip == Clip::AfterNms {
             for detection in &mut self.kept {
                 detection.bbox = clip(detection.bbox, picture);
@@ -304,6 +313,7 @@ mod tests {
             score_threshold: 0.05,
             topk_per_level: 10,
             nms_iou: 0.5,
+            voting: None,
             max_detections: 10,
             clip: Clip::BeforeNms,
             drop_empty: true,

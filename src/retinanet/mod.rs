@@ -6,3 +6,4 @@ pub mod decode;
 pub mod loss;
 pub mod matching;
 pub mod nms;
+pub mod voting;

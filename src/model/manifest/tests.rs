@@ -129,6 +129,18 @@ fn numbers_out_of_range_are_refused_with_their_key() {
         ("/box_coder/weights/0", json!(-1), "box_coder.weights"),
         ("/decode/score_threshold", json!(1), "decode.score_threshold: 1"),
         ("/decode/nms_iou", json!(1.5), "decode.nms_iou: 1.5"),
+        (
+            "/decode/box_voting",
+            json!({"iou": 1.0, "score_power": 2}),
+            "decode.box_voting.iou: 1, must be 0 to",
+        ),
+        (
+            "/decode/box_voting",
+            json!({"iou": 0.7, "score_power": -1}),
+            "decode.box_voting.score_power: -1, must",
+        ),
+        ("/decode/box_voting", json!({"iou": 0.7}), "decode.box_voting: missing field `score_power`"),
+        ("/decode/box_voting", json!(0.7), "decode.box_voting: "),
         ("/decode/topk_per_level", json!(0), "decode.topk_per_level: 0"),
         ("/decode/max_detections", json!(10_001), "decode.max_detections: 10001"),
     ] {

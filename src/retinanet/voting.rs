@@ -1,0 +1,39 @@
+//! Box voting: a kept box becomes the mean of the candidates that it stands for.
+//!
+//! Source: Gidaris and Komodakis, "Object Detection via a Multi-Region and Semantic Segmentation-Aware CNN
+//! Model", 2015, section 4.3; the weight is a power of the score here.
+
+use super::nms::iou;
+use crate::detection::Detection;
+
+/// Which candidates have a say in a kept box, and how much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Voting {
+    /// Candidates of the same class vote whose IoU with the kept box exceeds it (strict), 0 to below 1.
+    pub iou: f32,
+    /// The weight of a vote is the candidate's score to this power, 0 to 8.
+    pub score_power: f32,
+}
+
+/// Replaces each box of `kept`, which NMS chose from `candidates`, by the weighted mean of those that vote
+/// for it. The box itself is among them. Boxes are of any unit, as long as all are of the same; scores and
+/// order stay.
+pub fn vote(candidates: &[Detection], voting: Voting, kept: &mut [Detection]) {
+    for detection in kept {
+        let (mut sum, mut total) = ([0.0; 4], 0.0);
+        for candidate in candidates {
+            if candidate.class != detection.class || iou(&candidate.bbox, &detection.bbox) <= voting.iou {
+                continue;
+            }
+            let weight = candidate.score.powf(voting.score_power);
+            total += weight;
+            for (sum, side) in sum.iter_mut().zip(candidate.bbox) {
+                *sum += weight * side;
+            }
+        }
+        // A box without area overlaps nothing, not even itself: it stays as it is.
+        if total > 0.0 {
+            detection.bbox = sum.map(|side| side / total);
+        }
+    }
+}
