@@ -6,7 +6,7 @@ use retinad::contract::{Kind, Topic};
 use retinad::detection::{Detection, Outcome, Verdict};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
-use retinad::image::{self, Letterbox};
+use retinad::image::{self, Fit, Letterbox};
 use retinad::model::{Head, ModelFile};
 use retinad::publish::Outbox;
 use retinad::retinanet::anchors::{Level, anchors};
@@ -45,7 +45,7 @@ fn frame(c: &mut Criterion) {
     let mut session = engine.session(1).expect("a session");
     let raw = Arc::new(webcam_frame());
     let (width, height) = (manifest.input.width, manifest.input.height);
-    let mut letterbox = Letterbox::new(width, height, false);
+    let mut letterbox = Letterbox::new(width, height, Fit::TopLeft);
     let table: [[f32; 256]; 3] = std::array::from_fn(|c| {
         std::array::from_fn(|v| (v as f32 - manifest.input.mean[c]) / manifest.input.std[c])
     });
@@ -80,8 +80,7 @@ fn frame(c: &mut Criterion) {
         max_detections: manifest.decode.max_detections,
         clip: Clip::BeforeNms,
         drop_empty: true,
-        weights: manifest.box_coder.weights,
-        clamp: manifest.box_coder.clamp,
+        coder: manifest.box_coder,
         logits: true,
     };
     let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };

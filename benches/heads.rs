@@ -6,7 +6,7 @@
 
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
-use retinad::image::{self, Letterbox};
+use retinad::image::{self, Fit, Letterbox};
 use retinad::model::ModelFile;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let codes = real
         .map(|values| values.map(|v| ((v / scale).round_ties_even() + zero as f32).clamp(0.0, 255.0) as u8));
     let mut session = engine.session(1)?;
-    let mut letterbox = Letterbox::new(width, height, false);
+    let mut letterbox = Letterbox::new(width, height, Fit::TopLeft);
     std::fs::create_dir_all(&out)?;
     let mut inputs = std::io::BufWriter::new(std::fs::File::create(Path::new(&out).join("input.f32"))?);
     let mut heads = std::io::BufWriter::new(std::fs::File::create(Path::new(&out).join("heads.f32"))?);

@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use retinad::detector::{Detector, Generation};
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
-use retinad::image::Letterbox;
+use retinad::image::{Fit, Letterbox};
 use retinad::kernels::Isa;
 use retinad::model::ModelFile;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn a_run_of_the_engine_allocates_nothing() {
 
 #[test]
 fn scaling_allocates_nothing_once_it_has_seen_each_size() {
-    let (mut letterbox, mut values) = (Letterbox::new(320, 320, false), vec![0.0; 3 * 320 * 320]);
+    let (mut letterbox, mut values) = (Letterbox::new(320, 320, Fit::TopLeft), vec![0.0; 3 * 320 * 320]);
     // Two cameras by turns.
     let pictures = [(1280, 720), (640, 480)].map(|(width, height)| Picture {
         width,

@@ -1,7 +1,7 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
 use retinad::detection::{Detection, Heads, Tensor};
-use retinad::model::BoxOrder;
+use retinad::model::{BoxCoder, BoxOrder};
 use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
 use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
@@ -109,8 +109,7 @@ fn check(file_name: &str, convention: &str) {
             max_detections: params["max_detections"].as_u64().expect("limit") as usize,
             clip: if clip_hw.is_some() { Clip::BeforeNms } else { Clip::None },
             drop_empty: false,
-            weights: [1.0; 4],
-            clamp: Some(4.135_166_6),
+            coder: BoxCoder { weights: [1.0; 4], clamp: Some(4.135_166_6), bins: None },
             logits: true,
         };
         let level = |anchors| DecodeLevel { anchors, box_order: BoxOrder::DxDyDwDh };
@@ -221,8 +220,7 @@ fn box_voting_matches_numpy() {
             max_detections: 100,
             clip: Clip::None,
             drop_empty: false,
-            weights: [1.0; 4],
-            clamp: None,
+            coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: None },
             logits: true,
         };
         let mut decoder = Decoder::new(vec![level], classes, options);
@@ -235,6 +233,52 @@ fn box_voting_matches_numpy() {
                 assert!((a - b).abs() <= 1e-3, "{}: {:?}, not {wanted:?}", case["name"], detection.bbox);
             }
         }
+    }
+}
+
+/// One cell with two anchors whose sides are distributions over eight bins, in real numbers and in codes.
+#[test]
+fn distances_in_bins_are_read_side_by_side_and_anchor_by_anchor() {
+    let anchors = vec![[-4.0, -4.0, 4.0, 4.0], [16.0, 8.0, 32.0, 24.0]];
+    // A bin with a code of 255 among zeros has all of the distribution: e^-25 is left for the others.
+    let wanted = [[0, 1, 2, 3], [1, 0, 1, 7]];
+    let codes: Vec<u8> = wanted
+        .as_flattened()
+        .iter()
+        .flat_map(|&bin| (0..8).map(move |b| if b == bin { 255 } else { 0 }))
+        .collect();
+    let scale = 0.1;
+    let values = codes.iter().map(|&code| f32::from(code) * scale).collect();
+    let shape = Tensor { channels: 64, height: 1, width: 1, ..Default::default() };
+    let coded = Tensor { codes, scale, zero_point: 0, ..shape.clone() };
+    let classes = Tensor { channels: 2, height: 1, width: 1, values: vec![2.0, 1.0], ..Default::default() };
+    let options = DecodeOptions {
+        score_threshold: 0.05,
+        topk_per_level: 10,
+        nms_iou: 0.5,
+        voting: None,
+        max_detections: 10,
+        clip: Clip::None,
+        drop_empty: false,
+        coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: Some(8) },
+        logits: true,
+    };
+    for boxes in [Tensor { values, ..shape }, coded] {
+        let level = DecodeLevel { anchors: anchors.clone(), box_order: BoxOrder::LeftTopRightBottom };
+        let heads = Heads { levels: vec![(classes.clone(), boxes)], ..Heads::default() };
+        let mut decoder = Decoder::new(vec![level], 1, options.clone());
+        let found: Vec<[f32; 4]> =
+            decoder.decode(&heads, [64.0; 2], 0.0).expect("decodes").iter().map(|d| d.bbox).collect();
+        assert_eq!(found.len(), 2);
+        // Distances are in sides of the anchor, 8 and 16 pixels, from its centre.
+        for (bbox, expected) in found.iter().zip([[0.0, -8.0, 16.0, 24.0], [8.0, 16.0, 40.0, 128.0]]) {
+            let near = bbox.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-3);
+            assert!(near, "{bbox:?}, not {expected:?}");
+        }
+        let mut four = heads;
+        four.levels[0].1 = Tensor { channels: 8, values: vec![0.0; 8], ..four.levels[0].1.clone() };
+        four.levels[0].1.codes.clear();
+        assert!(decoder.decode(&four, [64.0; 2], 0.0).is_err(), "4 numbers an anchor are not 32");
     }
 }
 

@@ -4,7 +4,7 @@
 use retinad::detection::Heads;
 use retinad::engine::{Arithmetic, Engine, Input};
 use retinad::frame::{Encoding, Picture, RawFrame, Turn};
-use retinad::image::{self, Letterbox};
+use retinad::image::{self, Fit, Letterbox};
 use retinad::kernels::Isa;
 use retinad::model::ModelFile;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn pictures() -> Vec<Picture> {
 fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads> {
     let engine = Engine::load(file, arithmetic).expect("loads");
     let mut session = engine.session(threads).expect("threads");
-    let (mut letterbox, pad) = (Letterbox::new(320, 320, false), [127; 3]);
+    let (mut letterbox, pad) = (Letterbox::new(320, 320, Fit::TopLeft), [127; 3]);
     let real: [[f32; 256]; 3] = std::array::from_fn(|_| std::array::from_fn(|v| (v as f32 - 127.0) / 128.0));
     let codes = engine.input_quantisation().map(|(scale, zero)| {
         real.map(|values| {

@@ -4,7 +4,7 @@
 use retinad::detection::Detection;
 use retinad::detector::{Detector, Generation};
 use retinad::engine::Arithmetic;
-use retinad::model::ModelFile;
+use retinad::model::{BoxOrder, ModelFile};
 use retinad::retinanet::loss::Loss;
 use retinad::tuning::hooks::{
     LabelSource, LabelledPicture, LossFunction, Progress, Quiet, Rest, Truth, TuningObserver,
@@ -178,6 +178,18 @@ fn the_untuned_layer_in_real_numbers_is_the_engines_head() {
             assert!((found - logit).abs() <= 0.6 * class.scale, "level {at}: {found} {logit}");
         }
     }
+}
+
+#[test]
+fn a_model_of_distances_is_refused_by_name() {
+    let file = shipped();
+    let mut manifest = file.manifest().expect("a manifest").clone();
+    manifest.heads[2].box_order = BoxOrder::LeftTopRightBottom;
+    let bytes = file.with_manifest(&manifest).expect("written");
+    let file = ModelFile::parse("points.onnx", bytes).expect("reads");
+    let error = FeatureExtractor::new(&file, 20, 1).err().expect("refused").to_string();
+    let expected = "points.onnx: heads[2].box_order: \"left_top_right_bottom\": a model without anchors";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ pub use self_test::SelfTestError;
 use crate::detection::{Detection, Heads, Times};
 use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
-use crate::image::{self, Letterbox};
-use crate::model::{Channels, ClipOrder, Head, Placement};
+use crate::image::{self, Fit, Letterbox};
+use crate::model::{Channels, ClipOrder, Head, LetterboxSpec, Placement};
 use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use crate::retinanet::voting::Voting;
@@ -44,13 +44,21 @@ pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOpti
             ClipOrder::AfterNms => Clip::AfterNms,
         },
         drop_empty: true,
-        weights: manifest.box_coder.weights,
-        clamp: manifest.box_coder.clamp,
+        coder: manifest.box_coder,
         logits: manifest.activation.logits,
     };
     let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
     let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
     (anchors.into_iter().zip(&manifest.heads).map(level).collect(), options)
+}
+
+/// How the manifest wants a picture to fill the input.
+pub(crate) fn fit(spec: &LetterboxSpec) -> Fit {
+    match (spec.keep_aspect, spec.placement) {
+        (false, _) => Fit::Stretch,
+        (true, Placement::Centre) => Fit::Centre,
+        (true, Placement::TopLeft) => Fit::TopLeft,
+    }
 }
 
 /// A detector of one thread, with its own memory.
@@ -76,11 +84,7 @@ impl Detector {
             generation: Arc::clone(generation),
             session: generation.engine.session(threads).map_err(DetectError::Failed)?,
             decoder: Decoder::new(levels, manifest.classes.len(), options),
-            letterbox: Letterbox::new(
-                manifest.input.width,
-                manifest.input.height,
-                manifest.letterbox.placement == Placement::Centre,
-            ),
+            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, fit(&manifest.letterbox)),
             picture: Picture::default(),
             picture_bytes: image::PICTURE_BYTES,
         })

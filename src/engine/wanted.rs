@@ -43,7 +43,7 @@ impl Wanted {
                     .map_err(|reason| wrong(format!("heads[{i}].{key}"), reason))
             };
             let class = find("class_output", &head.class_output, manifest.classes.len())?;
-            levels.push((class, find("box_output", &head.box_output, 4)?));
+            levels.push((class, find("box_output", &head.box_output, manifest.box_coder.channels())?));
         }
         for (i, output) in tapped.iter().enumerate() {
             let tensor = &manifest.taps[i].tensor;

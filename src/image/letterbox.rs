@@ -19,31 +19,46 @@ pub struct Placed {
     pub height: u32,
 }
 
+/// How a picture of another shape fills the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// Both axes are scaled alike; the picture lies at the top left, the rest is border.
+    TopLeft,
+    /// As `TopLeft`, with the picture in the middle.
+    Centre,
+    /// Each axis is scaled by itself: no border, another aspect.
+    Stretch,
+}
+
 /// Scales and places pictures, for one input size; keeps its memory.
 pub struct Letterbox {
     width: u32,
     height: u32,
-    centre: bool,
+    how: Fit,
     bilinear: Bilinear,
 }
 
 impl Letterbox {
-    /// For an input of `width` by `height` pixels; `centre` places the picture in the middle, else at the
-    /// top left.
+    /// For an input of `width` by `height` pixels.
     #[must_use]
-    pub fn new(width: u32, height: u32, centre: bool) -> Self {
-        Self { width, height, centre, bilinear: Bilinear::default() }
+    pub fn new(width: u32, height: u32, how: Fit) -> Self {
+        Self { width, height, how, bilinear: Bilinear::default() }
     }
 
     /// Where a picture of `w` by `h` pixels will lie.
     #[must_use]
     pub fn place(&self, w: u32, h: u32) -> Placed {
+        if self.how == Fit::Stretch {
+            return Placed { x: 0, y: 0, width: self.width, height: self.height };
+        }
         let scale = (f64::from(self.height) / f64::from(h)).min(f64::from(self.width) / f64::from(w));
         let side =
             |side: u32, limit: u32| ((f64::from(side) * scale).round_ties_even() as u32).clamp(1, limit);
         let (width, height) = (side(w, self.width), side(h, self.height));
-        let (x, y) =
-            if self.centre { ((self.width - width) / 2, (self.height - height) / 2) } else { (0, 0) };
+        let (x, y) = match self.how {
+            Fit::Centre => ((self.width - width) / 2, (self.height - height) / 2),
+            _ => (0, 0),
+        };
         Placed { x, y, width, height }
     }
 
@@ -147,15 +162,27 @@ mod tests {
 
     #[test]
     fn each_axis_maps_back_with_its_own_ratio() {
-        let placed = Letterbox::new(320, 320, false).place(500, 333);
+        let placed = Letterbox::new(320, 320, Fit::TopLeft).place(500, 333);
         assert_eq!((placed.width, placed.height), (320, 213));
         let whole = placed.to_picture([0.0, 0.0, 320.0, 213.0], 500, 333);
         assert!((whole[2] - 500.0).abs() < 1e-3 && (whole[3] - 333.0).abs() < 1e-3);
     }
 
     #[test]
+    fn a_stretched_picture_fills_the_input_and_maps_back() {
+        let mut letterbox = Letterbox::new(64, 32, Fit::Stretch);
+        let picture = Picture { width: 30, height: 90, rgb: vec![5; 8100] };
+        let table = [std::array::from_fn(|byte| byte as f32); 3];
+        let mut input = vec![f32::NAN; 3 * 64 * 32];
+        let placed = letterbox.fit(&picture, [114; 3], &table, &mut input).expect("fits");
+        assert_eq!(placed, Placed { x: 0, y: 0, width: 64, height: 32 });
+        assert!(input.iter().all(|&value| value == 5.0));
+        assert_eq!(placed.to_picture([32.0, 8.0, 64.0, 32.0], 30, 90), [15.0, 22.5, 30.0, 90.0]);
+    }
+
+    #[test]
     fn extreme_shapes_keep_a_pixel_and_pad_the_rest() {
-        let mut letterbox = Letterbox::new(32, 32, true);
+        let mut letterbox = Letterbox::new(32, 32, Fit::Centre);
         let mut table = [[0.0; 256]; 3];
         for channel in &mut table {
             for (i, v) in channel.iter_mut().enumerate() {

@@ -25,7 +25,7 @@ mod turn;
 pub use annotate::{Mark, Outline, draw_boxes, draw_outlines};
 pub use decode::{DecodeError, decode, decode_within};
 pub use encode::{encode_jpeg, masked_jpeg, upright_jpeg};
-pub use letterbox::{Letterbox, Placed};
+pub use letterbox::{Fit, Letterbox, Placed};
 pub use mask::black_out;
 pub use memory::PICTURE_BYTES;
 pub use orientation::turn_of_file;

@@ -97,9 +97,9 @@ pub struct Input {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LetterboxSpec {
-    /// Whether both axes are scaled alike; only true is known.
+    /// Whether both axes are scaled alike; false: each is stretched to the input's side, without bars.
     pub keep_aspect: bool,
-    /// Where the picture lies.
+    /// Where the picture lies, if its aspect is kept.
     pub placement: Placement,
     /// Colour of the bars.
     pub pad_rgb: [u8; 3],
@@ -127,7 +127,7 @@ pub struct Head {
     pub level: String,
     /// Graph output `[1, A·K, h, w]`.
     pub class_output: String,
-    /// Graph output `[1, A·4, h, w]`.
+    /// Graph output `[1, A·4, h, w]`, or `[1, A·4·bins, h, w]` where `box_coder.bins` is given.
     pub box_output: String,
     /// What the channels of the class output are.
     pub class_channels: ClassChannels,
@@ -177,14 +177,26 @@ pub struct Level {
     pub base: Vec<[f32; 4]>,
 }
 
-/// What box deltas mean.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+/// What the numbers of a box output mean.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoxCoder {
-    /// Divisors of `dx dy dw dh`; above 0.
+    /// Divisors of `dx dy dw dh`, or of the four distances; above 0.
     pub weights: [f32; 4],
     /// Upper bound of `dw` and `dh`, above 0 and at most 20; null: none.
     pub clamp: Option<f32>,
+    /// Each distance is the expectation of a distribution over so many bins, 2 to 64, whose logits stand side
+    /// by side; not there: the outputs are the numbers themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bins: Option<usize>,
+}
+
+impl BoxCoder {
+    /// Channels of a box output an anchor.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        4 * self.bins.unwrap_or(1)
+    }
 }
 
 /// From heads to detections.
@@ -336,8 +348,7 @@ impl Manifest {
         let zero = input.quant_zero_point;
         require("input.quant_zero_point", zero.is_none_or(|zero| (-128..=255).contains(&zero)), || {
             format!("{}, must be -128 to 255", zero.unwrap_or_default())
-        })?;
-        require("letterbox.keep_aspect", self.letterbox.keep_aspect, || "false, only true is known".into())
+        })
     }
 
     fn check_anchors(&self) -> Result<(), ManifestError> {
@@ -378,6 +389,15 @@ impl Manifest {
         require("box_coder.clamp", coder.clamp.is_none_or(|c| c > 0.0 && c <= MAX_CLAMP), || {
             format!("{}, must be above 0 and at most {MAX_CLAMP}, or null", coder.clamp.unwrap_or_default())
         })?;
+        if let Some(bins) = coder.bins {
+            require("box_coder.bins", (2..=64).contains(&bins), || format!("{bins}, must be 2 to 64"))?;
+            let other = self.heads.iter().position(|head| head.box_order != BoxOrder::LeftTopRightBottom);
+            require("box_coder.bins", other.is_none(), || {
+                let (at, distances) = (other.unwrap_or_default(), BoxOrder::LeftTopRightBottom.word());
+                let found = self.heads[at].box_order.word();
+                format!("{bins}, but heads[{at}].box_order is {found:?}: only {distances:?} has bins")
+            })?;
+        }
         require("decode.score_threshold", (0.0..1.0).contains(&decode.score_threshold), || {
             format!("{}, must be 0 to below 1", decode.score_threshold)
         })?;

@@ -99,12 +99,15 @@ words! {
         AnchorMajor = "anchor_major",
     }
 
-    /// `heads.box_order`: what the four channels of an anchor in a box output are.
+    /// `heads.box_order`: what the four numbers of an anchor in a box output are.
     BoxOrder {
         /// Across first, as in torchvision and Detectron2.
         DxDyDwDh = "dx_dy_dw_dh",
         /// Down first, as in TensorFlow's models.
         DyDxDhDw = "dy_dx_dh_dw",
+        /// Distances from the anchor's centre to the box's sides, in widths and heights of the anchor, as in
+        /// NanoDet and FCOS.
+        LeftTopRightBottom = "left_top_right_bottom",
     }
 
     /// `activation.kind`: what turns a logit into a score.

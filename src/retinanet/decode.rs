@@ -5,10 +5,11 @@
 //! exceeds it. Total order: score descending, then level, y, x, anchor, class ascending, because int8 heads
 //! make ties the rule.
 
+use super::distances::{box_around, expectation};
 use super::nms::nms;
 use super::voting::{Voting, vote};
 use crate::detection::{Detection, Heads, Tensor};
-use crate::model::BoxOrder;
+use crate::model::{BoxCoder, BoxOrder};
 
 /// When boxes are clipped to the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +39,8 @@ pub struct DecodeOptions {
     pub clip: Clip,
     /// Whether boxes that became empty are dropped.
     pub drop_empty: bool,
-    /// Divisors of the deltas.
-    pub weights: [f32; 4],
-    /// Upper bound of dw and dh; `None`: none.
-    pub clamp: Option<f32>,
+    /// What the numbers of a box output mean.
+    pub coder: BoxCoder,
     /// Outputs are logits (else already scores).
     pub logits: bool,
 }
@@ -51,7 +50,7 @@ pub struct DecodeOptions {
 pub struct DecodeLevel {
     /// Its anchors `[x1, y1, x2, y2]` in pixels of the input, in `y, x, a` order.
     pub anchors: Vec<[f32; 4]>,
-    /// What the four channels of an anchor in its box output are.
+    /// What the four numbers of an anchor in its box output are.
     pub box_order: BoxOrder,
 }
 
@@ -129,8 +128,9 @@ impl Decoder {
             let DecodeLevel { anchors, box_order } = &self.levels[level];
             for &(score, row, class) in &self.candidates {
                 let (cell, a) = (row as usize / per_cell, row as usize % per_cell);
-                let delta = deltas(*box_order, |channel| box_head.value(a * 4 + channel, cell));
-                if let Some(bbox) = self.place(delta, &anchors[row as usize], picture) {
+                let anchor = &anchors[row as usize];
+                let bbox = read_box(box_head, (cell, a), anchor, *box_order, &self.options.coder);
+                if let Some(bbox) = self.place(bbox, picture) {
                     self.decoded.push(Detection { class: class as usize, score, bbox });
                 }
             }
@@ -156,8 +156,9 @@ impl Decoder {
     fn check(&self, level: usize, class_head: &Tensor, box_head: &Tensor) -> Result<usize, DecodeError> {
         let anchors = self.levels[level].anchors.len();
         let per_cell = class_head.channels / self.classes;
+        let numbers = self.options.coder.channels();
         for (output, head, channels) in
-            [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * 4)]
+            [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * numbers)]
         {
             let cells = head.height * head.width;
             let length = head.codes.len().max(head.values.len());
@@ -231,9 +232,8 @@ impl Decoder {
         }
     }
 
-    /// Box of one anchor from `dx dy dw dh`; `None` if it is not finite, or empty after clipping.
-    fn place(&self, delta: [f32; 4], anchor: &[f32; 4], picture: [f32; 2]) -> Option<[f32; 4]> {
-        let bbox = decode_box(delta, anchor, self.options.weights, self.options.clamp);
+    /// The box within the picture; `None` if it is not finite, or empty after clipping.
+    fn place(&self, bbox: [f32; 4], picture: [f32; 2]) -> Option<[f32; 4]> {
         if !bbox.iter().all(|v| v.is_finite()) {
             return None;
         }
@@ -245,12 +245,26 @@ impl Decoder {
     }
 }
 
-/// `dx dy dw dh` of an anchor whose four channels `value` reads.
-pub(crate) fn deltas(order: BoxOrder, value: impl Fn(usize) -> f32) -> [f32; 4] {
-    match order {
-        BoxOrder::DxDyDwDh => [value(0), value(1), value(2), value(3)],
-        BoxOrder::DyDxDhDw => [value(1), value(0), value(3), value(2)],
-    }
+/// The box that `head` gives anchor `a` of a cell (`y * width + x`), in pixels of the input, before clipping.
+pub(crate) fn read_box(
+    head: &Tensor,
+    (cell, a): (usize, usize),
+    anchor: &[f32; 4],
+    order: BoxOrder,
+    coder: &BoxCoder,
+) -> [f32; 4] {
+    let number = |i: usize| match coder.bins {
+        None => head.value(a * 4 + i, cell),
+        Some(bins) => expectation(bins, |bin| head.value((a * 4 + i) * bins + bin, cell)),
+    };
+    let deltas = match order {
+        BoxOrder::DxDyDwDh => [0, 1, 2, 3].map(number),
+        BoxOrder::DyDxDhDw => [1, 0, 3, 2].map(number),
+        BoxOrder::LeftTopRightBottom => {
+            return box_around(anchor, std::array::from_fn(|i| number(i) / coder.weights[i]));
+        }
+    };
+    decode_box(deltas, anchor, coder.weights, coder.clamp)
 }
 
 fn clip(b: [f32; 4], picture: [f32; 2]) -> [f32; 4] {
@@ -287,6 +301,7 @@ mod tests {
         let written = wanted.map(|[dx, dy, dw, dh]| match order {
             BoxOrder::DxDyDwDh => [dx, dy, dw, dh],
             BoxOrder::DyDxDhDw => [dy, dx, dh, dw],
+            BoxOrder::LeftTopRightBottom => unreachable!("the test is about deltas"),
         });
         let head = |values: Vec<f32>| Tensor {
             channels: values.len(),
@@ -317,8 +332,7 @@ mod tests {
             max_detections: 10,
             clip: Clip::BeforeNms,
             drop_empty: true,
-            weights: [1.0; 4],
-            clamp: None,
+            coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: None },
             logits: true,
         };
         Decoder::new(levels, 1, options)

@@ -3,6 +3,7 @@
 
 pub mod anchors;
 pub mod decode;
+pub mod distances;
 pub mod loss;
 pub mod matching;
 pub mod nms;

@@ -9,12 +9,12 @@ use super::export::real_logits;
 use super::head::Head;
 use super::hooks::{LabelledPicture, Rest};
 use crate::detection::Tensor;
-use crate::detector::{Detector, Generation, decoding};
+use crate::detector::{Detector, Generation, decoding, fit};
 use crate::engine::Arithmetic;
 use crate::image::{Letterbox, Placed};
-use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelFile, Placement, Tap};
+use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelError, ModelFile, Tap};
 use crate::retinanet::anchors::{self, Level};
-use crate::retinanet::decode::{DecodeLevel, DecodeOptions, decode_box, deltas};
+use crate::retinanet::decode::{DecodeLevel, DecodeOptions, read_box};
 use crate::retinanet::matching::{Limits, Match, match_anchors};
 use crate::retinanet::nms::iou;
 
@@ -102,6 +102,12 @@ impl FeatureExtractor {
     pub fn new(file: &ModelFile, classes: usize, threads: usize) -> Result<Self, TuningError> {
         let layer = file.class_layer()?;
         let mut manifest = file.manifest()?.clone();
+        if let Some(at) = manifest.heads.iter().position(|h| h.box_order == BoxOrder::LeftTopRightBottom) {
+            // Which cells are to say an object is decided by IoU with anchors here, and these have none.
+            let (path, field) = (file.path.clone(), format!("heads[{at}].box_order"));
+            let reason = "\"left_top_right_bottom\": a model without anchors cannot be tuned yet".to_owned();
+            return Err(ModelError::Manifest { path, field, reason }.into());
+        }
         let tap = |(at, level): (usize, &crate::model::ClassLevel)| Tap {
             name: format!("class_input_{at}"),
             tensor: level.input.clone(),
@@ -124,7 +130,7 @@ impl FeatureExtractor {
             anchors: anchors::anchors(&levels, manifest.anchors.offset),
             orders: manifest.heads.iter().map(|head| head.box_order).collect(),
             coder: manifest.box_coder,
-            letterbox: Letterbox::new(width, height, manifest.letterbox.placement == Placement::Centre),
+            letterbox: Letterbox::new(width, height, fit(&manifest.letterbox)),
             input: [width as f32, height as f32],
             classes,
         })
@@ -185,10 +191,7 @@ impl FeatureExtractor {
                 LevelFeatures { codes: cell_codes(tap), positives: Vec::new(), ignored: Vec::new() };
             for (row, (part, anchor)) in parts.iter().zip(anchors).enumerate() {
                 let (cell, a) = (row / per_cell, row % per_cell);
-                let found = || {
-                    let delta = deltas(self.orders[at], |c| boxes.value(a * 4 + c, cell));
-                    decode_box(delta, anchor, self.coder.weights, self.coder.clamp)
-                };
+                let found = || read_box(boxes, (cell, a), anchor, self.orders[at], &self.coder);
                 match part {
                     Match::Truth(truth) => {
                         let (bbox, class) = objects[*truth];

@@ -59,6 +59,63 @@ fn a_word_that_is_not_allowed_is_named_with_its_key_and_those_that_are() {
     }
 }
 
+/// `value`'s keys, and those of what is in it.
+fn keys(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            into.push(key.clone());
+            keys(value, into);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_names_every_key_and_every_word() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/own-model.md");
+    let document = std::fs::read_to_string(path).expect("the document");
+    let mut json = shipped();
+    for people in ["training", "quantisation", "evaluation", "lineage"] {
+        json[people] = Value::Null;
+    }
+    json["taps"] = json!([{"name": "a", "tensor": "x"}]);
+    json["self_test"] = json!({"picture": "retinad-1", "heads_sha256": "0".repeat(64)});
+    json["box_coder"]["bins"] = json!(8);
+    let mut names = Vec::new();
+    keys(&json, &mut names);
+    let shipped_keys = names.len();
+    assert!(shipped_keys > 60, "{shipped_keys}");
+    let named = |name: &str| {
+        let around = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+        document.match_indices(name).any(|(at, _)| {
+            around(document[..at].chars().next_back()) && around(document[at + name.len()..].chars().next())
+        })
+    };
+    let missing: Vec<_> = names.iter().filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "docs/own-model.md does not name {missing:?}");
+    let words: [&[&str]; 15] = [
+        Format::ALLOWED,
+        Layout::ALLOWED,
+        Channels::ALLOWED,
+        InputType::ALLOWED,
+        Placement::ALLOWED,
+        Resample::ALLOWED,
+        Rounding::ALLOWED,
+        ClassChannels::ALLOWED,
+        BoxOrder::ALLOWED,
+        ActivationKind::ALLOWED,
+        BoxFormat::ALLOWED,
+        AnchorOrder::ALLOWED,
+        CellOrder::ALLOWED,
+        AnchorRounding::ALLOWED,
+        ClipOrder::ALLOWED,
+    ];
+    for word in words.concat() {
+        assert!(document.contains(&format!("\"{word}\"")), "docs/own-model.md does not name {word:?}");
+    }
+}
+
 #[test]
 fn every_allowed_word_is_read_and_written_as_it_is() {
     for (pointer, allowed) in [
@@ -118,7 +175,7 @@ fn numbers_out_of_range_are_refused_with_their_key() {
         ("/input/width", json!(31), "input.width: 31"),
         ("/input/scale_to_unit", json!(1e300), "input.scale_to_unit: inf"),
         ("/input/std/1", json!(0.0), "input.std"),
-        ("/letterbox/keep_aspect", json!(false), "letterbox.keep_aspect"),
+        ("/letterbox/keep_aspect", json!("no"), "letterbox.keep_aspect"),
         ("/classes", json!([]), "classes: 0 entries"),
         ("/heads", json!([]), "heads: empty"),
         ("/anchors/levels", json!([]), "anchors.levels: 0 levels but 4 heads"),
@@ -127,6 +184,16 @@ fn numbers_out_of_range_are_refused_with_their_key() {
         ("/anchors/levels/1/base", json!([]), "anchors.levels[1].base: 0 boxes"),
         ("/anchors/levels/1/base/0", json!([0, 0, 0, 1]), "anchors.levels[1].base: boxes"),
         ("/box_coder/weights/0", json!(-1), "box_coder.weights"),
+        (
+            "/box_coder",
+            json!({"weights": [1, 1, 1, 1], "clamp": null, "bins": 8}),
+            "box_coder.bins: 8, but heads[0]",
+        ),
+        (
+            "/box_coder",
+            json!({"weights": [1, 1, 1, 1], "clamp": null, "bins": 1}),
+            "box_coder.bins: 1, must be 2",
+        ),
         ("/decode/score_threshold", json!(1), "decode.score_threshold: 1"),
         ("/decode/nms_iou", json!(1.5), "decode.nms_iou: 1.5"),
         (
