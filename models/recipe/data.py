@@ -119,7 +119,8 @@ class Pictures(torch.utils.data.Dataset):
 
     An item is asked for by its index, or by `(index, draw, side)`: the draw seeds its augmentation. Of the
     augmented pictures the share `stretch` is stretched to the square, the others keep their aspect; the share
-    `corrupt` looks as from a bad camera; they are scaled down to `zoom_out`.
+    `corrupt` looks as from a bad camera; they are scaled down to `zoom_out`. Of those that are not augmented
+    all are stretched where `stretch` is 1, else none.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class Pictures(torch.utils.data.Dataset):
                 picture = corrupted(picture, rng)
             canvas, boxes = augmented(picture, boxes, side, rng, self.stretch, self.zoom_out)
         else:
-            canvas, boxes = letterboxed(picture, boxes, side)
+            canvas, boxes = (squared if self.stretch == 1 else letterboxed)(picture, boxes, side)
         return torch.from_numpy(canvas).permute(2, 0, 1).contiguous(), torch.from_numpy(boxes)
 
 

@@ -21,12 +21,14 @@ import tempfile
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import start as starts
+import teacher as teachers
 from data import SETS, Pictures
 from files import whole
-from network import DELTA_CLAMP, STRIDES, anchors_for, base_boxes
+from network import BINS, DELTA_CLAMP, STRIDES, anchors_for, base_boxes, points_for
 
 LEVELS = ("p3", "p4", "p5", "p6")
 KEY = "retinad.manifest"
@@ -38,17 +40,36 @@ class Flat(torch.nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net = net
+        self.head = net.head
 
     def forward(self, image):
         classes, boxes = self.net(image)
         return (*classes, *boxes)
 
 
-class Calibration(CalibrationDataReader):
-    """Letterboxed training pictures, never those of `val` or `test`."""
+class StartNet(torch.nn.Module):
+    """The start net with its own head, in the form of `Flat`. One layer gives classes and bins at once; it is
+    cut in two, so that each output has a range of codes of its own."""
 
-    def __init__(self, data, count, side, seed):
-        pictures = Pictures(data, ("train",), side, augment=False)
+    def __init__(self):
+        super().__init__()
+        self.net = teachers.load()
+        self.head = "bins"
+
+    def forward(self, image):
+        levels = self.net.fpn(self.net.backbone(image))
+        outs = [
+            [F.conv2d(tower(x), out.weight[rows], out.bias[rows]) for rows in (slice(20), slice(20, None))]
+            for out, tower, x in zip(self.net.outs, self.net.towers, levels)
+        ]
+        return (*(classes for classes, _ in outs), *(boxes for _, boxes in outs))
+
+
+class Calibration(CalibrationDataReader):
+    """Training pictures as they are fitted at run time, never those of `val` or `test`."""
+
+    def __init__(self, data, count, side, seed, stretch):
+        pictures = Pictures(data, ("train",), side, augment=False, stretch=float(stretch))
         chosen = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
         self.inputs = iter({"image": (pictures[int(i)][0].float().numpy()[None] - 127) / 128} for i in chosen)
 
@@ -102,9 +123,17 @@ def decoding(args):
     }  # fmt: skip
 
 
-def manifest(args, sizes):
-    side = args.side
-    anchors = anchors_for(side, side).numpy().astype("<f4")
+def square_anchors(side):
+    """One anchor a cell, a square of one stride around its point: `[cells, 4]`, level, y, x. Distances of the
+    head with bins are in its sides."""
+    points, strides = points_for(side, side)
+    return torch.cat((points - strides / 2, points + strides / 2), dim=1)
+
+
+def manifest(args, sizes, head):
+    side, bins = args.side, head == "bins"
+    anchors = (square_anchors if bins else lambda side: anchors_for(side, side))(side).numpy().astype("<f4")
+    base = (lambda s: [[-s / 2, -s / 2, s / 2, s / 2]]) if bins else (lambda s: base_boxes(s).double().tolist())
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
     return {
         "format": "retinad-manifest/1",
@@ -120,24 +149,24 @@ def manifest(args, sizes):
             "scale_to_unit": 1.0, "mean": [127.0] * 3, "std": [128.0] * 3, "quant_scale": 1 / 128, "quant_zero_point": 127,
         },
         "letterbox": {
-            "keep_aspect": True, "placement": "top_left", "pad_rgb": [127, 127, 127],
+            "keep_aspect": not args.stretch, "placement": "top_left", "pad_rgb": [127, 127, 127],
             "resample": "bilinear_half_pixel", "rounding": "nearest",
         },
         "classes": [{"label": label, "coco_id": None} for label in starts.CLASSES],
         "heads": [
             {"level": p, "class_output": f"cls_{p}", "box_output": f"box_{p}", "class_channels": "anchor_major",
-             "box_order": "dx_dy_dw_dh"}
+             "box_order": "left_top_right_bottom" if bins else "dx_dy_dw_dh"}
             for p in LEVELS
         ],
         "activation": {"kind": "sigmoid", "logits": True},
         "anchors": {
             "format": "xyxy", "order": "level_y_x_anchor", "cell_order": "scale_ratio", "rounding": "none", "offset": 0.0,
             "levels": [
-                {"stride_yx": [s, s], "feature_hw": [-(-side // s)] * 2, "base": base_boxes(s).double().tolist()} for s in STRIDES
+                {"stride_yx": [s, s], "feature_hw": [-(-side // s)] * 2, "base": base(s)} for s in STRIDES
             ],
             "sha256": hashlib.sha256(anchors.tobytes()).hexdigest(),
         },
-        "box_coder": {"weights": [1.0] * 4, "clamp": DELTA_CLAMP},
+        "box_coder": {"weights": [1.0] * 4} | ({"clamp": None, "bins": BINS} if bins else {"clamp": DELTA_CLAMP}),
         "decode": decoding(args),
         "training": {
             "datasets": [
@@ -163,26 +192,26 @@ def save(model, path):
 
 
 def export(args):
-    net = starts.load(args.weights, head="anchors").eval()
+    net = StartNet() if args.start_net else Flat(starts.load(args.weights).eval())
     names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
     sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
     with tempfile.TemporaryDirectory() as folder:
         plain, quantised = pathlib.Path(folder, "float.onnx"), pathlib.Path(folder, "int8.onnx")
         image = torch.zeros(1, 3, args.side, args.side)
         torch.onnx.export(
-            Flat(net), (image,), plain, input_names=["image"], output_names=names, opset_version=17, dynamo=False
+            net, (image,), plain, input_names=["image"], output_names=names, opset_version=17, dynamo=False
         )
         if args.float_out:
             save(onnx.load(plain), args.float_out)
         quantize_static(
-            plain, quantised, Calibration(args.data, args.calibration, args.side, args.seed),
+            plain, quantised, Calibration(args.data, args.calibration, args.side, args.seed, args.stretch),
             quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
         model = onnx.load(quantised)
     pairs = unpair(model.graph)
     if args.class_range:
         narrow(model.graph, *args.class_range)
-    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes), separators=(",", ":"))})
+    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes, net.head), separators=(",", ":"))})
     model.producer_name, model.graph.name = "retinad", args.name
     save(model, args.out)
     print(f"{args.out}: {os.path.getsize(args.out)} bytes, {pairs} quantisers before LeakyRelu taken out")
@@ -209,6 +238,7 @@ def stamp(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--weights", help="float .safetensors of train.py")
+    p.add_argument("--start-net", action="store_true", help="NanoDet-Plus-m-1.5x with its own head instead")
     p.add_argument("--data", help="folder of the training data, for calibration")
     p.add_argument("--out", help="the model file to write")
     p.add_argument("--float-out", help="also write the float ONNX file here")
@@ -216,6 +246,7 @@ def main():
     p.add_argument("--version", help="the model's version (default: 1.0.0, or what the stamped file has)")
     p.add_argument("--steps", type=int, default=0, help="training steps behind the weights, for the manifest")
     p.add_argument("--side", type=int, default=320)
+    p.add_argument("--stretch", action="store_true", help="stretch pictures to the square (default: letterbox)")
     p.add_argument("--calibration", type=int, default=150, help="training pictures for the ranges (default: 150)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
@@ -233,8 +264,8 @@ def main():
     args = p.parse_args()
     if args.stamp and (args.ap50 is not None or args.class_range or args.voting):
         return stamp(args)
-    if not (args.weights and args.data and args.out):
-        p.error("give --weights, --data and --out, or --stamp with --ap50, --class-range or --voting")
+    if not ((args.weights or args.start_net) and args.data and args.out):
+        p.error("give --weights (or --start-net), --data and --out, or --stamp with --ap50, --class-range or --voting")
     return export(args)
 
 

@@ -12,10 +12,13 @@ import tempfile
 import unittest
 import zipfile
 
+import numpy as np
+import onnx
 import torch
 from PIL import Image, ImageDraw
 
 import curves
+import export
 import loss
 import network
 import objective
@@ -257,6 +260,38 @@ class Recipe(unittest.TestCase):
             x0, y0, x1, y1 = their_boxes[0, there].tolist()
             flipped = torch.tensor([SIDE - x1, y0, SIDE - x0, y1])
             self.assertTrue(torch.allclose(boxes[0, here], flipped, atol=1e-3))
+
+    def test_square_anchors_hold_the_points_and_strides_of_the_bins(self):
+        side = 100  # a multiple of no stride but 4: the last cells reach beyond the picture
+        anchors, (points, strides) = export.square_anchors(side), network.points_for(side, side)
+        self.assertTrue(torch.equal((anchors[:, :2] + anchors[:, 2:]) / 2, points))
+        self.assertTrue(torch.equal(anchors[:, 2:] - anchors[:, :2], strides.expand(-1, 2)))
+        bins = torch.randn(len(points), 4 * network.BINS)
+        sides = (bins.unflatten(-1, (4, -1)).softmax(-1) * torch.arange(network.BINS)).sum(-1)
+        size = (anchors[:, 2:] - anchors[:, :2]).repeat(1, 2) * torch.tensor([-1, -1, 1, 1])
+        boxes = ((anchors[:, :2] + anchors[:, 2:]) / 2).repeat(1, 2) + sides * size
+        self.assertTrue(torch.allclose(boxes, network.decode_bins(bins, points, strides), atol=1e-4))
+
+    def test_the_start_net_is_cut_in_two_without_a_change(self):
+        image = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            outs, (scores, _, bins) = export.StartNet().eval()(image), teachers.load()(image)
+        classes, boxes = network.flatten(outs[:4], 20), network.flatten(outs[4:], 32)
+        self.assertTrue(torch.allclose(classes.sigmoid(), scores, atol=1e-5))
+        self.assertTrue(torch.allclose(boxes, bins, atol=1e-4))
+
+    def test_class_outputs_are_coded_in_the_range_asked_for(self):
+        names = [f"cls_{level}_{part}" for level in export.LEVELS for part in ("scale", "zero_point")]
+        kinds = [np.float32, np.uint8] * len(export.LEVELS)
+        tensors = [onnx.numpy_helper.from_array(np.array(1, kind), name) for kind, name in zip(kinds, names)]
+        graph = onnx.helper.make_graph([], "g", [], [], tensors)
+        export.narrow(graph, -6, 3)
+        scale, zero = (onnx.numpy_helper.to_array(init) for init in graph.initializer[:2])
+        self.assertEqual((scale.dtype, zero.dtype, int(zero)), (np.float32, np.uint8, 170))
+        self.assertAlmostEqual(float(scale) * (255 - int(zero)), 3, places=2)
+        del graph.initializer[3]
+        with self.assertRaisesRegex(SystemExit, "cls_p4_zero_point"):
+            export.narrow(graph, -6, 3)
 
     def test_settings(self):
         saved = {"sets": "train", "steps": 10, "batch": 4, "side": SIDE, "first_side": 64, "lr": 1e-3}
