@@ -216,7 +216,7 @@ fn box_voting_matches_numpy() {
             score_threshold: 0.05,
             topk_per_level: 1000,
             nms_iou: number("nms_iou"),
-            voting: Some(Voting { iou: number("iou"), score_power: number("score_power") }),
+            voting: Some(Voting { iou: number("iou"), score_power: number("score_power") as u32 }),
             max_detections: 100,
             clip: Clip::None,
             drop_empty: false,

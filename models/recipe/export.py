@@ -116,7 +116,7 @@ def narrow(graph, low, high):
 
 def decoding(args):
     """The manifest's `decode`."""
-    voting = {"box_voting": {"iou": args.voting[0], "score_power": args.voting[1]}} if args.voting else {}
+    voting = {"box_voting": {"iou": args.voting[0], "score_power": int(args.voting[1])}} if args.voting else {}
     return {
         "score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": args.nms_iou, **voting, "max_detections": 100,
         "clip": "before_nms",
@@ -256,7 +256,7 @@ def main():
     p.add_argument("--nms-iou", type=float, default=0.5, help="overlap above which the lower score is dropped")
     p.add_argument(
         "--voting", nargs=2, type=float, metavar=("IOU", "POWER"),
-        help="make kept boxes means of the candidates that overlap them more, weighted by score to the power",
+        help="make kept boxes means of the candidates that overlap them more, weighted by score to the power (a whole number)",
     )
     p.add_argument("--stamp", metavar="FILE", help="change this file instead")
     p.add_argument("--split", default="val")

@@ -225,7 +225,7 @@ pub struct BoxVoting {
     /// Candidates of the same class vote whose overlap with the kept box exceeds it, 0 to below 1.
     pub iou: f32,
     /// The weight of a vote is the candidate's score to this power, 0 to 8.
-    pub score_power: f32,
+    pub score_power: u32,
 }
 
 /// A tensor that the engine gives beside the heads, in INT8 codes.
@@ -408,7 +408,7 @@ impl Manifest {
             require("decode.box_voting.iou", (0.0..1.0).contains(&voting.iou), || {
                 format!("{}, must be 0 to below 1", voting.iou)
             })?;
-            require("decode.box_voting.score_power", (0.0..=8.0).contains(&voting.score_power), || {
+            require("decode.box_voting.score_power", voting.score_power <= 8, || {
                 format!("{}, must be 0 to 8", voting.score_power)
             })?;
         }

@@ -12,7 +12,7 @@ pub struct Voting {
     /// Candidates of the same class vote whose IoU with the kept box exceeds it (strict), 0 to below 1.
     pub iou: f32,
     /// The weight of a vote is the candidate's score to this power, 0 to 8.
-    pub score_power: f32,
+    pub score_power: u32,
 }
 
 /// Replaces each box of `kept`, which NMS chose from `candidates`, by the weighted mean of those that vote
@@ -25,7 +25,8 @@ pub fn vote(candidates: &[Detection], voting: Voting, kept: &mut [Detection]) {
             if candidate.class != detection.class || iou(&candidate.bbox, &detection.bbox) <= voting.iou {
                 continue;
             }
-            let weight = candidate.score.powf(voting.score_power);
+            // By multiplication: `powf` may differ in the last bit from one CPU's library to another's.
+            let weight = (0..voting.score_power).fold(1.0, |weight, _| weight * candidate.score);
             total += weight;
             for (sum, side) in sum.iter_mut().zip(candidate.bbox) {
                 *sum += weight * side;

@@ -203,8 +203,8 @@ fn numbers_out_of_range_are_refused_with_their_key() {
         ),
         (
             "/decode/box_voting",
-            json!({"iou": 0.7, "score_power": -1}),
-            "decode.box_voting.score_power: -1, must",
+            json!({"iou": 0.7, "score_power": 9}),
+            "decode.box_voting.score_power: 9, must",
         ),
         ("/decode/box_voting", json!({"iou": 0.7}), "decode.box_voting: missing field `score_power`"),
         ("/decode/box_voting", json!(0.7), "decode.box_voting: "),
