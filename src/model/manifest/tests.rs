@@ -8,7 +8,10 @@ use std::path::Path;
 fn shipped() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
     let file = ModelFile::read(&path).expect("the shipped model");
-    serde_json::to_value(file.manifest().expect("a manifest")).expect("JSON")
+    let mut json = serde_json::to_value(file.manifest().expect("a manifest")).expect("JSON");
+    // Not in it, and to be tried as the other keys are.
+    json["decode"]["box_voting"] = json!({"iou": 0.7, "score_power": 2});
+    json
 }
 
 /// The refusal of the shipped manifest with the value at `pointer` changed: `field: reason`.
