@@ -11,7 +11,6 @@ use retinad::model::{Head, ModelFile};
 use retinad::publish::Outbox;
 use retinad::retinanet::anchors::{Level, anchors};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
-use retinad::retinanet::voting::Voting;
 use retinad::scene::{Effect, GenerationFacts, Identity, NewSettings, Now, Remembered, Scene};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +75,7 @@ fn frame(c: &mut Criterion) {
         score_threshold: manifest.decode.score_threshold,
         topk_per_level: manifest.decode.topk_per_level,
         nms_iou: manifest.decode.nms_iou,
-        voting: manifest.decode.box_voting.map(|v| Voting { iou: v.iou, score_power: v.score_power }),
+        voting: manifest.decode.box_voting,
         max_detections: manifest.decode.max_detections,
         clip: Clip::BeforeNms,
         drop_empty: true,

@@ -1,12 +1,11 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
 use retinad::detection::{Detection, Heads, Tensor};
-use retinad::model::{BoxCoder, BoxOrder};
+use retinad::model::{BoxCoder, BoxOrder, BoxVoting};
 use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
 use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
 use retinad::retinanet::nms;
-use retinad::retinanet::voting::Voting;
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
@@ -216,7 +215,7 @@ fn box_voting_matches_numpy() {
             score_threshold: 0.05,
             topk_per_level: 1000,
             nms_iou: number("nms_iou"),
-            voting: Some(Voting { iou: number("iou"), score_power: number("score_power") as u32 }),
+            voting: Some(BoxVoting { iou: number("iou"), score_power: number("score_power") as u32 }),
             max_detections: 100,
             clip: Clip::None,
             drop_empty: false,

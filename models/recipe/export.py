@@ -3,7 +3,7 @@
     python export.py --weights run/float.safetensors --data DATA --out ../retinad-m-320-int8.onnx \
         --name retinad-m-320 --version 1.0.0 --steps 6000
     python export.py --stamp ../retinad-m-320-int8.onnx --split val --ap50 0.781
-    python export.py --stamp ../retinad-m-320-int8.onnx --version 1.1.0 --class-range -6 3 --nms-iou 0.55 --voting 0.7 2
+    python export.py --stamp ../retinad-m-320-int8.onnx --version 1.1.0 --class-range -6 3 --voting 0.7 2
 
 The last two forms change a file that exists: the measured score in its manifest, or how its outputs are coded
 and decoded.
@@ -114,13 +114,20 @@ def narrow(graph, low, high):
         raise SystemExit(f"export: the graph has no {', '.join(sorted(wanted))}")
 
 
-def decoding(args):
-    """The manifest's `decode`."""
-    voting = {"box_voting": {"iou": args.voting[0], "score_power": int(args.voting[1])}} if args.voting else {}
-    return {
-        "score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": args.nms_iou, **voting, "max_detections": 100,
-        "clip": "before_nms",
-    }  # fmt: skip
+DECODE = {
+    "score_threshold": 0.05, "topk_per_level": 1000, "nms_iou": 0.5, "max_detections": 100, "clip": "before_nms",
+}  # fmt: skip
+
+
+def asked(args):
+    """What the options ask of the manifest's `decode`."""
+    keys = {} if args.nms_iou is None else {"nms_iou": args.nms_iou}
+    if args.voting:
+        iou, power = args.voting
+        if power != int(power):
+            raise SystemExit(f"export: --voting: the power must be a whole number, not {power}")
+        keys["box_voting"] = {"iou": iou, "score_power": int(power)}
+    return keys
 
 
 def square_anchors(side):
@@ -139,7 +146,10 @@ def manifest(args, sizes, head):
         "format": "retinad-manifest/1",
         "name": args.name,
         "version": args.version or "1.0.0",
-        "description": "RetinaNet subnets on ShuffleNetV2 1.5x and Ghost-PAN, 20 VOC classes. "
+        "description": "NanoDet-Plus-m-1.5x with its own head, of its 80 classes the 20 of VOC (RangiLyu/nanodet, "
+        "Apache-2.0, COCO 2017)."
+        if args.start_net
+        else "RetinaNet subnets on ShuffleNetV2 1.5x and Ghost-PAN, 20 VOC classes. "
         "Body and class subnet from NanoDet-Plus-m-1.5x (RangiLyu/nanodet, Apache-2.0, COCO 2017).",
         "licence": "Apache-2.0",
         "licence_url": "https://www.apache.org/licenses/LICENSE-2.0",
@@ -167,8 +177,8 @@ def manifest(args, sizes, head):
             "sha256": hashlib.sha256(anchors.tobytes()).hexdigest(),
         },
         "box_coder": {"weights": [1.0] * 4} | ({"clamp": None, "bins": BINS} if bins else {"clamp": DELTA_CLAMP}),
-        "decode": decoding(args),
-        "training": {
+        "decode": DECODE | asked(args),
+        "training": None if args.start_net else {
             "datasets": [
                 {"name": f"voc20/{name}", "version": "2026-11", "licence": "see the model card", "images": count}
                 for name, count in sizes.items()
@@ -228,8 +238,7 @@ def stamp(args):
         }  # fmt: skip
     if args.class_range:
         narrow(model.graph, *args.class_range)
-    if args.voting:
-        contents["decode"] = decoding(args)
+    contents["decode"] |= asked(args)
     contents["version"] = args.version or contents["version"]
     entry.value = json.dumps(contents, separators=(",", ":"))
     save(model, args.stamp)
@@ -253,7 +262,7 @@ def main():
         "--class-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="logits that the class outputs' codes reach, such as -6 3 (default: what the calibration pictures gave)",
     )
-    p.add_argument("--nms-iou", type=float, default=0.5, help="overlap above which the lower score is dropped")
+    p.add_argument("--nms-iou", type=float, help="overlap above which the lower score is dropped (default: 0.5)")
     p.add_argument(
         "--voting", nargs=2, type=float, metavar=("IOU", "POWER"),
         help="make kept boxes means of the candidates that overlap them more, weighted by score to the power (a whole number)",
@@ -262,10 +271,10 @@ def main():
     p.add_argument("--split", default="val")
     p.add_argument("--ap50", type=float)
     args = p.parse_args()
-    if args.stamp and (args.ap50 is not None or args.class_range or args.voting):
+    if args.stamp:
         return stamp(args)
     if not ((args.weights or args.start_net) and args.data and args.out):
-        p.error("give --weights (or --start-net), --data and --out, or --stamp with --ap50, --class-range or --voting")
+        p.error("give --weights (or --start-net), --data and --out, or --stamp")
     return export(args)
 
 

@@ -14,7 +14,6 @@ use crate::image::{self, Fit, Letterbox};
 use crate::model::{Channels, ClipOrder, Head, LetterboxSpec, Placement};
 use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
-use crate::retinanet::voting::Voting;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,7 +36,7 @@ pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOpti
         score_threshold: manifest.decode.score_threshold,
         topk_per_level: manifest.decode.topk_per_level,
         nms_iou: manifest.decode.nms_iou,
-        voting: manifest.decode.box_voting.map(|v| Voting { iou: v.iou, score_power: v.score_power }),
+        voting: manifest.decode.box_voting,
         max_detections: manifest.decode.max_detections,
         clip: match manifest.decode.clip {
             ClipOrder::BeforeNms => Clip::BeforeNms,

@@ -7,9 +7,9 @@
 
 use super::distances::{box_around, expectation};
 use super::nms::nms;
-use super::voting::{Voting, vote};
+use super::voting::vote;
 use crate::detection::{Detection, Heads, Tensor};
-use crate::model::{BoxCoder, BoxOrder};
+use crate::model::{BoxCoder, BoxOrder, BoxVoting};
 
 /// When boxes are clipped to the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct DecodeOptions {
     /// IoU above which a box is dropped (strict).
     pub nms_iou: f32,
     /// Makes kept boxes means of their candidates; `None`: they stay as they are.
-    pub voting: Option<Voting>,
+    pub voting: Option<BoxVoting>,
     /// Most detections a picture.
     pub max_detections: usize,
     /// When boxes are clipped.

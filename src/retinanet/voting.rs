@@ -5,20 +5,12 @@
 
 use super::nms::iou;
 use crate::detection::Detection;
-
-/// Which candidates have a say in a kept box, and how much.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Voting {
-    /// Candidates of the same class vote whose IoU with the kept box exceeds it (strict), 0 to below 1.
-    pub iou: f32,
-    /// The weight of a vote is the candidate's score to this power, 0 to 8.
-    pub score_power: u32,
-}
+use crate::model::BoxVoting;
 
 /// Replaces each box of `kept`, which NMS chose from `candidates`, by the weighted mean of those that vote
 /// for it. The box itself is among them. Boxes are of any unit, as long as all are of the same; scores and
 /// order stay.
-pub fn vote(candidates: &[Detection], voting: Voting, kept: &mut [Detection]) {
+pub fn vote(candidates: &[Detection], voting: BoxVoting, kept: &mut [Detection]) {
     for detection in kept {
         let (mut sum, mut total) = ([0.0; 4], 0.0);
         for candidate in candidates {
