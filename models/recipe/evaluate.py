@@ -23,7 +23,6 @@ from safetensors import safe_open
 
 import curves
 import start as starts
-import teacher as teachers
 from data import letterboxed, squared
 from files import whole
 from network import anchors_for, decode, decode_bins, flatten, points_for
@@ -35,9 +34,6 @@ THRESHOLD, MOST, KEPT = 0.05, 1000, 100
 
 def candidates(net, image):
     """Scores `[places, K]` and boxes `[places, 4]` of one picture, in network pixels."""
-    if isinstance(net, teachers.Teacher):
-        scores, boxes, _ = net(image)
-        return scores[0], boxes[0]
     classes, boxes = net(image)
     scores, side = flatten(classes, net.classes)[0].sigmoid(), image.shape[2:]
     if net.head == "anchors":
@@ -130,7 +126,7 @@ def main():
         with safe_open(weights, "pt") as file:
             pictures = int(file.metadata()["steps"]) * settings["batch"]
     try:
-        net = teachers.load() if args.teacher else starts.load(str(weights)).eval()
+        net = (starts.load("coco", head="level-bins") if args.teacher else starts.load(str(weights))).eval()
         net = net.to(memory_format=torch.channels_last)
         rows = []
         for geometry in GEOMETRIES:

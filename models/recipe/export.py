@@ -21,11 +21,9 @@ import tempfile
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import start as starts
-import teacher as teachers
 from data import SETS, Pictures
 from files import whole
 from network import BINS, DELTA_CLAMP, STRIDES, anchors_for, base_boxes, points_for
@@ -45,24 +43,6 @@ class Flat(torch.nn.Module):
     def forward(self, image):
         classes, boxes = self.net(image)
         return (*classes, *boxes)
-
-
-class StartNet(torch.nn.Module):
-    """The start net with its own head, in the form of `Flat`. One layer gives classes and bins at once; it is
-    cut in two, so that each output has a range of codes of its own."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = teachers.load()
-        self.head = "bins"
-
-    def forward(self, image):
-        levels = self.net.fpn(self.net.backbone(image))
-        outs = [
-            [F.conv2d(tower(x), out.weight[rows], out.bias[rows]) for rows in (slice(20), slice(20, None))]
-            for out, tower, x in zip(self.net.outs, self.net.towers, levels)
-        ]
-        return (*(classes for classes, _ in outs), *(boxes for _, boxes in outs))
 
 
 class Calibration(CalibrationDataReader):
@@ -138,7 +118,7 @@ def square_anchors(side):
 
 
 def manifest(args, sizes, head):
-    side, bins = args.side, head == "bins"
+    side, bins = args.side, head != "anchors"
     anchors = (square_anchors if bins else lambda side: anchors_for(side, side))(side).numpy().astype("<f4")
     base = (lambda s: [[-s / 2, -s / 2, s / 2, s / 2]]) if bins else (lambda s: base_boxes(s).double().tolist())
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -202,7 +182,8 @@ def save(model, path):
 
 
 def export(args):
-    net = StartNet() if args.start_net else Flat(starts.load(args.weights).eval())
+    net = starts.load("coco", head="level-bins") if args.start_net else starts.load(args.weights)
+    net = Flat(net.eval())
     names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
     sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,9 @@
 """The detector `m`: ShuffleNetV2 1.5x, Ghost-PAN, RetinaNet class and box subnets shared by four levels.
 
-Two heads: "anchors" is RetinaNet's, nine anchors a cell and four deltas an anchor; "bins" has one answer a
+Three heads: "anchors" is RetinaNet's, nine anchors a cell and four deltas an anchor; "bins" has one answer a
 cell, and for each side of the box the distance from the cell's point as a distribution over eight bins (arXiv
-2006.04388).
+2006.04388). Both share their two subnets between the levels. "level-bins" answers like "bins", but from a tower
+of its own at each level, one for classes and boxes together: NanoDet-Plus's own head.
 
 Batch norm is folded everywhere: each layer is a convolution with bias, as in the start weights, whose
 parameter names these modules keep. Sources: ShuffleNetV2 (arXiv 1807.11164), NanoDet-Plus
@@ -20,6 +21,7 @@ STRIDES = (8, 16, 32, 64)
 WIDTH = 128
 ANCHORS = 9
 BINS = 8
+HEADS = ("anchors", "bins", "level-bins")
 # Largest log-ratio a box delta may ask for: ln(1000 / 16), as torchvision and detectron2 clamp it.
 DELTA_CLAMP = math.log(1000 / 16)
 
@@ -194,20 +196,35 @@ class RetinaNet(nn.Module):
     """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to per-level class logits and box outputs.
 
     With anchors these are `[n, 9K, h, w]` and deltas `[n, 36, h, w]`, with bins `[n, K, h, w]` and `[n, 32,
-    h, w]`, the bins of the left side first, then top, right and bottom.
+    h, w]`, the bins of the left side first, then top, right and bottom. The start net upsamples bilinearly, and
+    its own head is kept with that; the shared subnets were taught on nearest.
     """
 
-    def __init__(self, classes=20, head="anchors", upsample="nearest"):
+    def __init__(self, classes=20, head="anchors"):
         super().__init__()
         self.classes, self.head = classes, head
         self.backbone = Backbone()
-        self.fpn = GhostPan(upsample)
-        self.cls = Subnet((ANCHORS if head == "anchors" else 1) * classes)
-        self.box = Subnet(ANCHORS * 4 if head == "anchors" else 4 * BINS)
+        self.fpn = GhostPan("bilinear" if head == "level-bins" else "nearest")
+        if head == "level-bins":
+            towers = (nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES)
+            self.towers = nn.ModuleList(towers)
+            self.outs = nn.ModuleList(pointwise(WIDTH, classes + 4 * BINS) for _ in STRIDES)
+        else:
+            self.cls = Subnet((ANCHORS if head == "anchors" else 1) * classes)
+            self.box = Subnet(ANCHORS * 4 if head == "anchors" else 4 * BINS)
 
     def forward(self, x):
         levels = self.fpn(self.backbone(x))
-        return [self.cls(p) for p in levels], [self.box(p) for p in levels]
+        if self.head != "level-bins":
+            return [self.cls(p) for p in levels], [self.box(p) for p in levels]
+        seen = [tower(p) for tower, p in zip(self.towers, levels)]
+        # One layer has the rows of the classes and then those of the boxes. It runs as two, so that in the
+        # exported file each has a range of codes of its own.
+        classes, boxes = slice(self.classes), slice(self.classes, None)
+        return tuple(
+            [F.conv2d(x, out.weight[rows], out.bias[rows]) for out, x in zip(self.outs, seen)]
+            for rows in (classes, boxes)
+        )
 
 
 def flatten(heads, last):

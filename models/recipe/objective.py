@@ -151,4 +151,4 @@ class Bins:
         return parts, positives
 
 
-OBJECTIVES = {"anchors": Anchors, "bins": Bins}
+OBJECTIVES = {"anchors": Anchors, "bins": Bins, "level-bins": Bins}

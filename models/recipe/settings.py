@@ -9,6 +9,8 @@ import argparse
 import dataclasses
 from dataclasses import dataclass, field
 
+from network import HEADS
+
 
 def setting(default, about, **more):
     return field(default=default, metadata={"about": about, **more})
@@ -17,7 +19,7 @@ def setting(default, about, **more):
 @dataclass(frozen=True)
 class Settings:
     start: str = setting("coco", '"coco", or a .safetensors file with all weights')
-    head: str = setting("anchors", "nine anchors a cell, or distance bins", choices=("anchors", "bins"))
+    head: str = setting("anchors", "nine anchors a cell, or distance bins", choices=HEADS)
     sets: str = setting("train,train-more,train-extra,train-coco", "training sets")
     steps: int = setting(1856, "optimiser steps in all")
     batch: int = setting(16, "pictures a step")

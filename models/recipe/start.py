@@ -3,6 +3,7 @@
 `load("coco")` reads `models/start/nanodet-plus-m-1.5x-coco.fp16.safetensors` and turns it into a RetinaNet:
 the stem is rewritten for RGB and (byte - 127) / 128, both towers begin as the old head's stride-16 tower, the
 class output as the twenty matching class rows repeated for the nine anchors, the box output as N(0, 0.01^2).
+With the head "level-bins" it is the start net as it comes.
 
     python start.py COCO.onnx OUT.safetensors     # how the file in models/start was made
 """
@@ -17,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from files import whole
 from network import ANCHORS, RetinaNet
 
-COCO = pathlib.Path(__file__).parent.parent / "start" / "nanodet-plus-m-1.5x-coco.fp16.safetensors"
+FOLDER = pathlib.Path(__file__).parent.parent / "start"
+COCO = FOLDER / "nanodet-plus-m-1.5x-coco.fp16.safetensors"
+COCO_HEAD = FOLDER / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors"
 
 # The 20 VOC classes in alphabetical order: COCO's name and its row among the 80 contiguous classes.
 CLASSES = {
@@ -37,11 +40,22 @@ def rewrite_stem(weight, bias):
     return weight.flip(1).contiguous(), bias
 
 
-def from_coco(tensors, seed=0):
-    """State of a RetinaNet from the tensors of the COCO start file."""
+def body_of(tensors):
+    """State of the body from the tensors of the COCO start file, with the stem rewritten."""
     state = {k: v.float() for k, v in tensors.items() if k.startswith(("backbone.", "fpn."))}
     stem = rewrite_stem(state["backbone.conv1.0.weight"], state["backbone.conv1.0.bias"])
     state["backbone.conv1.0.weight"], state["backbone.conv1.0.bias"] = stem
+    return state
+
+
+def start_net():
+    """State of the start net with its own head, of its 80 classes the 20 of VOC: head "level-bins"."""
+    return body_of(load_file(COCO)) | {k: v.float() for k, v in load_file(COCO_HEAD).items()}
+
+
+def from_coco(tensors, seed=0):
+    """State of a RetinaNet with anchors from the tensors of the COCO start file."""
+    state = body_of(tensors)
     for subnet in ("cls", "box"):
         for key, value in tensors.items():
             if key.startswith("head.tower."):
@@ -57,17 +71,25 @@ def from_coco(tensors, seed=0):
     return state
 
 
+def head_of(state):
+    """Which head a state is of, by the names and rows that it has."""
+    if "outs.0.bias" in state:
+        return "level-bins"
+    return "bins" if len(state["cls.out.bias"]) == len(CLASSES) else "anchors"
+
+
 def load(start, seed=0, head=None):
     """A RetinaNet ready to train: `start` is "coco" or the path of a .safetensors file with all of its
     weights.
 
-    The head is the one that the weights have; one that is asked for and not had is an error.
+    The head is the one that the weights have; one that is asked for and not had is an error. "coco" has
+    anchors, or, asked for level-bins, the start net's own head.
     """
-    if start == "coco":
-        state = from_coco(load_file(COCO), seed)
-    else:
+    if start != "coco":
         state = {k: v.float() for k, v in load_file(start).items()}
-    found = "bins" if len(state["cls.out.bias"]) == len(CLASSES) else "anchors"
+    else:
+        state = start_net() if head == "level-bins" else from_coco(load_file(COCO), seed)
+    found = head_of(state)
     if head not in (None, found):
         raise ValueError(f"{start}: has the head {found!r}, not {head!r}")
     net = RetinaNet(len(CLASSES), found)

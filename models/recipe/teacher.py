@@ -1,50 +1,28 @@
 """The start net with its own head, as a teacher: its 20 class scores and its box for every cell of the four
 levels."""
 
-import pathlib
-
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from files import whole
-from network import (
-    BINS,
-    STRIDES,
-    WIDTH,
-    Backbone,
-    GhostPan,
-    SeparableConv,
-    decode_bins,
-    points_for,
-    pointwise,
-)
-from start import CLASSES, COCO, rewrite_stem
-
-HEAD = pathlib.Path(__file__).parent.parent / "start" / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors"
+from network import BINS, STRIDES, RetinaNet, decode_bins, flatten, points_for
+from start import CLASSES, start_net
 
 
 class Teacher(nn.Module):
     """NanoDet-Plus-m-1.5x: one tower a level, 80 class rows of which 20 are kept, then 4 x 8 distance
     bins."""
 
-    def __init__(self):
+    def __init__(self, state):
         super().__init__()
-        self.backbone = Backbone()
-        self.fpn = GhostPan("bilinear")
-        self.towers = nn.ModuleList(
-            nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES
-        )
-        self.outs = nn.ModuleList(pointwise(WIDTH, len(CLASSES) + 4 * BINS) for _ in STRIDES)
+        self.net = RetinaNet(len(CLASSES), "level-bins")
+        self.net.load_state_dict(state)
 
     def forward(self, image):
         """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to scores `[n, cells, 20]`, boxes `[n, cells, 4]`, and the
         logits of the bins `[n, cells, 32]` behind the boxes."""
-        levels = self.fpn(self.backbone(image))
-        rows = [
-            out(tower(x)).flatten(2).transpose(1, 2) for out, tower, x in zip(self.outs, self.towers, levels)
-        ]
-        scores, bins = torch.cat(rows, dim=1).float().split((len(CLASSES), 4 * BINS), dim=-1)
+        classes, boxes = self.net(image)
+        scores, bins = flatten(classes, len(CLASSES)).float(), flatten(boxes, 4 * BINS).float()
         points, strides = (t.to(bins.device) for t in points_for(*image.shape[2:]))
         return scores.sigmoid(), decode_bins(bins, points, strides), bins
 
@@ -83,13 +61,7 @@ def with_mirror(rows, theirs, sizes):
 
 def load(mirrored=False):
     """The teacher, from the two start files, without gradients."""
-    tensors = {k: v.float() for k, v in load_file(COCO).items() if k.startswith(("backbone.", "fpn."))}
-    stem = rewrite_stem(tensors["backbone.conv1.0.weight"], tensors["backbone.conv1.0.bias"])
-    tensors["backbone.conv1.0.weight"], tensors["backbone.conv1.0.bias"] = stem
-    tensors |= {k: v.float() for k, v in load_file(HEAD).items()}
-    net = Teacher()
-    net.load_state_dict(tensors)
-    net = net.eval().requires_grad_(False)
+    net = Teacher(start_net()).eval().requires_grad_(False)
     return Mirrored(net) if mirrored else net
 
 

@@ -92,7 +92,7 @@ class Recipe(unittest.TestCase):
         with self.assertRaisesRegex(BadData, "^[^\n]*seed: the run has 0, this command 1$"):
             train(small(seed=1), self.root, self.root / "cut")
 
-    def test_ten_steps_learn_in_both_heads(self):
+    def test_ten_steps_learn_in_every_head(self):
         coco = starts.load("coco")
         bins = network.RetinaNet(20, "bins")
         state = {
@@ -101,11 +101,12 @@ class Recipe(unittest.TestCase):
         state = {k: v for k, v in state.items() if not k.startswith("box.out")}
         bins.load_state_dict(state, strict=False)
         torch.nn.init.constant_(bins.cls.out.bias, -4.6)
+        level = starts.load("coco", head="level-bins")
         pictures = Pictures(self.root, ("train",), SIDE, augment=False)
         batch, boxes = collate([pictures[i] for i in range(4)])
         image = (batch.float() - 127) / 128
         teacher = teachers.load()
-        for net in (coco, bins):
+        for net in (coco, bins, level):
             goal = objective.OBJECTIVES[net.head](small(head=net.head), teacher)
             optimiser, values = torch.optim.AdamW(net.parameters(), 5e-4), []
             for _ in range(10):
@@ -272,13 +273,14 @@ class Recipe(unittest.TestCase):
         boxes = ((anchors[:, :2] + anchors[:, 2:]) / 2).repeat(1, 2) + sides * size
         self.assertTrue(torch.allclose(boxes, network.decode_bins(bins, points, strides), atol=1e-4))
 
-    def test_the_start_net_is_cut_in_two_without_a_change(self):
-        image = torch.randn(1, 3, 64, 64)
+    def test_the_layer_of_a_level_runs_as_two_without_a_change(self):
+        image, net = torch.randn(1, 3, 64, 64), starts.load("coco", head="level-bins").eval()
         with torch.no_grad():
-            outs, (scores, _, bins) = export.StartNet().eval()(image), teachers.load()(image)
-        classes, boxes = network.flatten(outs[:4], 20), network.flatten(outs[4:], 32)
-        self.assertTrue(torch.allclose(classes.sigmoid(), scores, atol=1e-5))
-        self.assertTrue(torch.allclose(boxes, bins, atol=1e-4))
+            outs = export.Flat(net)(image)
+            levels = net.fpn(net.backbone(image))
+            whole = [out(tower(x)) for out, tower, x in zip(net.outs, net.towers, levels)]
+        for classes, boxes, both in zip(outs[:4], outs[4:], whole):
+            self.assertTrue(torch.allclose(torch.cat((classes, boxes), dim=1), both, atol=1e-4))
 
     def test_class_outputs_are_coded_in_the_range_asked_for(self):
         names = [f"cls_{level}_{part}" for level in export.LEVELS for part in ("scale", "zero_point")]

@@ -72,8 +72,9 @@ def body_and_groups(net, chosen):
         # The stem and the first stage have seen 118,000 pictures; a few thousand more only blur them.
         if name.startswith(("backbone.conv1", "backbone.stage2")):
             p.requires_grad_(False)
-    body = [p for n, p in net.named_parameters() if n.startswith(("backbone.", "fpn.")) and p.requires_grad]
-    heads = [p for n, p in net.named_parameters() if n.startswith(("cls.", "box."))]
+    named, body_names = list(net.named_parameters()), ("backbone.", "fpn.")
+    body = [p for n, p in named if n.startswith(body_names) and p.requires_grad]
+    heads = [p for n, p in named if not n.startswith(body_names)]
     groups = []
     for parameters, share in ((body, chosen.body_lr), (heads, 1.0)):
         flat, deep = ([p for p in parameters if (p.dim() > 1) == decays] for decays in (False, True))
