@@ -78,6 +78,8 @@ pub enum Op {
     Slice(usize),
     /// Each pixel four times.
     Upsample,
+    /// Twice the size, bilinear, pixel centres at halves.
+    Bilinear,
     /// Product of two, each channel of the second of one value where it has one pixel; the range of real
     /// values allowed.
     Mul([f32; 2]),

@@ -5,7 +5,9 @@ mod layout;
 use super::float::{Part, RealTensor};
 use super::graph::{Graph, Tensor};
 use super::leftover::Leftover;
-use crate::kernels::{self, Geometry, Isa, Mean, PackedConv, PackedDepthwise, Product, Sum, View, ViewMut};
+use crate::kernels::{
+    self, Bilinear, Geometry, Isa, Mean, PackedConv, PackedDepthwise, Product, Sum, View, ViewMut,
+};
 use layout::Layout;
 use std::ops::Range;
 
@@ -40,6 +42,7 @@ enum Work {
     Zip([Option<Box<[u8; 256]>>; 2]),
     Mul(Product),
     Average(Mean),
+    Bilinear(Bilinear),
 }
 
 enum Step {
@@ -261,6 +264,7 @@ impl Plan {
             Work::Add(sum) => kernels::add(self.isa, sum, &inputs[0], &inputs[1], output),
             Work::Mul(product) => kernels::mul(self.isa, product, &inputs[0], &inputs[1], output),
             Work::Average(mean) => kernels::average(self.isa, mean, &inputs[0], output),
+            Work::Bilinear(bilinear) => kernels::bilinear(self.isa, bilinear, &inputs[0], output),
             Work::Copy { table, twice } => {
                 kernels::copy(self.isa, table.as_deref(), *twice, &inputs[0], output)
             }

@@ -417,6 +417,49 @@ fn a_maximum_between_scales_and_codes_read_twice_are_exact() {
     assert!(apart <= 3, "{apart} differ");
 }
 
+/// A model that resizes codes to twice the size, in `mode` and with pixels where `coordinates` says.
+fn resized(mode: &str, coordinates: &str) -> ModelFile {
+    let mut w = Writer::new(Form::default());
+    let picture = w.quantise("picture", 1.0 / 127.0, 128);
+    let small = w.real_conv(&picture, [3, 8], 3);
+    let small = w.quantise(&small, 0.05, 120);
+    let real = w.dequantise(&small);
+    let scales = w.constant("scales", DataType::Float, vec![4], |t| t.float_data = vec![1.0, 1.0, 2.0, 2.0]);
+    let text = |name: &str, s: &str| pb::AttributeProto {
+        name: name.into(),
+        r#type: pb::attribute_proto::AttributeType::String as i32,
+        s: s.into(),
+        ..Default::default()
+    };
+    let attributes = vec![text("mode", mode), text("coordinate_transformation_mode", coordinates)];
+    let large = w.node("Resize", &[&real, "", &scales], attributes);
+    let large = w.quantise(&large, 0.04, 110);
+    let output = w.dequantise(&large);
+    w.file(&[(&output, [1, 8, 24, 20])])
+}
+
+#[test]
+fn linear_upsampling_is_that_of_float_and_other_resizings_say_why_not() {
+    for coordinates in ["half_pixel", "pytorch_half_pixel"] {
+        let file = resized("linear", coordinates);
+        let (engine, int8) = run(&file, Arithmetic::Int8(Isa::best()));
+        assert!(engine.leftovers().is_empty(), "{coordinates}: {:?}", engine.leftovers());
+        let (_, float) = run(&file, Arithmetic::Float);
+        let (int8, float) = (values(&int8[0]), values(&float[0]));
+        assert_eq!((int8.len(), float.len()), (8 * 24 * 20, 8 * 24 * 20));
+        let apart = |limit: f32| int8.iter().zip(&float).filter(|(a, b)| (*a - *b).abs() > limit).count();
+        // Codes before it differ by a step here and there, where float's own sums round the other way.
+        assert!(apart(0.041) == 0 && apart(1e-4) <= 80, "{} differ", apart(1e-4));
+    }
+    for (mode, coordinates) in
+        [("linear", "align_corners"), ("linear", "asymmetric"), ("cubic", "half_pixel")]
+    {
+        let engine = Engine::load_any(&resized(mode, coordinates), Arithmetic::Int8(Isa::best()));
+        let reasons = format!("{:?}", engine.expect("loads").leftovers());
+        assert!(reasons.contains("is no upsampling to twice the size"), "{mode} {coordinates}: {reasons}");
+    }
+}
+
 #[test]
 fn faults_name_the_node() {
     let fault = |write: &dyn Fn(&mut Writer) -> String| {

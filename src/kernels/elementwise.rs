@@ -2,7 +2,7 @@
 //! sums; and products and averages, which are the same plain loop for every instruction set.
 
 use super::plane::{View, ViewMut};
-use super::{Isa, Mean, Product, Sum};
+use super::{Bilinear, Isa, Mean, Product, Sum, Wide, widest};
 
 /// Writes the codes of each pixel of `input`, translated where there is a table, to the same pixel of
 /// `output`, or, with `twice`, to the square of four pixels that nearest upsampling makes of it.
@@ -118,6 +118,59 @@ pub fn average(isa: Isa, mean: &Mean, input: &View<'_>, output: &mut ViewMut<'_>
     }
 }
 
+/// Writes each pixel of a plane of twice the size, a weighted mean of the four pixels of `input` around it.
+pub fn bilinear(isa: Isa, bilinear: &Bilinear, input: &View<'_>, output: &mut ViewMut<'_>) {
+    let [height, width] = [input.geometry.height, input.geometry.width];
+    for y in output.rows.clone() {
+        let rows = around(y, height);
+        for x in 0..output.geometry.width {
+            let columns = around(x, width);
+            let pixel = |row: usize, column: usize| input.pixel(rows[row], columns[column]);
+            widest(Blend {
+                pixels: [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)],
+                to: output.pixel(y, x),
+                flip: isa.flip(),
+                bilinear,
+            });
+        }
+    }
+}
+
+/// The nearest place of the smaller plane, which counts three quarters, and the next on the other side, which
+/// counts the rest; beyond the border the last place goes on.
+fn around(at: usize, size: usize) -> [usize; 2] {
+    let near = at / 2;
+    let far = if at.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(size - 1) };
+    [near, far]
+}
+
+/// The channels of one pixel of [`bilinear`].
+struct Blend<'a> {
+    pixels: [&'a [u8]; 4],
+    to: &'a mut [u8],
+    flip: u8,
+    bilinear: &'a Bilinear,
+}
+
+impl Wide for Blend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { pixels: [a, b, c, d], to, flip, bilinear } = self;
+        let [low, high] = [0, 255].map(|code| (code - bilinear.zeros[1]) as f32);
+        let shift = 16 * bilinear.zeros[0];
+        let pixels = a.iter().zip(b).zip(c.iter().zip(d));
+        for (to, ((&a, &b), (&c, &d))) in to.iter_mut().zip(pixels) {
+            let [a, b, c, d] = [a, b, c, d].map(|code| i32::from(code ^ flip));
+            let sixteenths = 9 * a + 3 * (b + c) + d - shift;
+            // A sixteenth of a sum this small is exact, so that equal scales round once.
+            let real = sixteenths as f32 * 0.0625 * bilinear.multiplier;
+            *to = (round_small(real.max(low).min(high)) as i32 + bilinear.zeros[1]) as u8 ^ flip;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +249,45 @@ mod tests {
                 let real = f64::from(sum) * 0.9 / count as f64 + 100.0;
                 let found = view(&output, to).pixel(y, x)[c] ^ isa.flip();
                 check(found, real, [0.0, 255.0], &format!("{} at {y}, {x}, {c}, {all}", isa.name()));
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_between_pixels_are_means_of_the_four_around() {
+        for (isa, [height, width, channels]) in Isa::available()
+            .into_iter()
+            .flat_map(|isa| [[1, 1, 3], [1, 4, 40], [3, 2, 131]].map(|s| (isa, s)))
+        {
+            let (from, to) = (geometry(height, width, channels), geometry(2 * height, 2 * width, channels));
+            let (data, codes) = plane(isa, from, 4);
+            for (zeros, multiplier) in [([9, 9], 1.0), ([9, 100], 0.73), ([200, 3], 2.5)] {
+                let mut output = vec![0; to.bytes()];
+                let target = &mut ViewMut::new(&mut output, to, 0, channels);
+                bilinear(isa, &Bilinear { zeros, multiplier }, &view(&data, from), target);
+                for at in 0..4 * height * width * channels {
+                    let (y, x, c) = (at / channels / to.width, at / channels % to.width, at % channels);
+                    // The source coordinate of a pixel's centre, and what lies to both sides of it.
+                    let sides = |at: usize, size: usize| {
+                        let place = ((at as f64 + 0.5) / 2.0 - 0.5).clamp(0.0, size as f64 - 1.0);
+                        let low = place.floor() as usize;
+                        [(low, 1.0 - place.fract()), ((low + 1).min(size - 1), place.fract())]
+                    };
+                    let mean: f64 = sides(y, height)
+                        .iter()
+                        .flat_map(|row| sides(x, width).map(|column| (*row, column)))
+                        .map(|((y, by), (x, bx))| f64::from(view(&codes, from).pixel(y, x)[c]) * by * bx)
+                        .sum();
+                    let real = (mean - f64::from(zeros[0])) * f64::from(multiplier);
+                    let found = view(&output, to).pixel(y, x)[c] ^ isa.flip();
+                    if multiplier == 1.0 {
+                        // All is exact here, ties too: they go to the even step from 0.0.
+                        let code = real.round_ties_even() + f64::from(zeros[1]);
+                        assert_eq!(f64::from(found), code.clamp(0.0, 255.0), "{y}, {x}, {c}");
+                    }
+                    let what = format!("{} at {y}, {x}, {c} of {height} x {width}", isa.name());
+                    check(found, real + f64::from(zeros[1]), [0.0, 255.0], &what);
+                }
             }
         }
     }

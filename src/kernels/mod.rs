@@ -127,6 +127,26 @@ pub fn mul(isa: Isa, product: &Product, a: &View<'_>, b: &View<'_>, output: &mut
     elementwise::mul(isa, product, a, b, output);
 }
 
+/// How codes between pixels come about.
+#[derive(Debug, Clone, Copy)]
+pub struct Bilinear {
+    /// Zero points of input and result.
+    pub zeros: [i32; 2],
+    /// The input's scale, divided by the result's.
+    pub multiplier: f32,
+}
+
+/// Bilinear upsampling to twice the size, pixel centres at halves:
+/// `rte(clamp(sum(w * (x - z_in)) / 16 * M)) + z`, with the weights 9, 3, 3, 1 of the four pixels around; the sum
+/// in i32, the rest in f32.
+///
+/// # Panics
+/// As [`conv`].
+pub fn bilinear(isa: Isa, bilinear: &Bilinear, input: &View<'_>, output: &mut ViewMut<'_>) {
+    assert!(input.channels == output.channels, "planes of different channels");
+    elementwise::bilinear(isa, bilinear, input, output);
+}
+
 /// How codes under a window become their average.
 #[derive(Debug, Clone, Copy)]
 pub struct Mean {

@@ -479,7 +479,7 @@ impl<'a> Reader<'a, '_> {
         };
         // Sizes and scales of some axes only.
         if attribute(node, "axes").is_some() {
-            return Err("is no nearest upsampling to twice the size".into());
+            return Err(NO_UPSAMPLING.into());
         }
         // Up to opset 10 there is no region, and scales are the second input, or an attribute.
         let first = if self.opset < 11 { 1 } else { 2 };
@@ -495,29 +495,34 @@ impl<'a> Reader<'a, '_> {
         };
         let doubled = scales == [1.0, 1.0, 2.0, 2.0]
             || sizes == [1, channels as i32, 2 * height as i32, 2 * width as i32];
-        // Twice as large, each of these rules reads pixel (y / 2, x / 2); an Upsample has the first one.
-        let rule = node.op_type == "Upsample"
-            || matches!(
-                (text("coordinate_transformation_mode").as_str(), text("nearest_mode").as_str()),
-                ("asymmetric", "floor" | "round_prefer_floor" | "")
-                    | (
-                        "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric" | "",
-                        "round_prefer_floor" | "round_prefer_ceil" | ""
-                    )
-            );
-        let nearest = matches!(text("mode").as_str(), "" | "nearest");
-        if !doubled || !nearest || !rule {
-            return Err("is no nearest upsampling to twice the size".into());
+        if !doubled {
+            return Err(NO_UPSAMPLING.into());
         }
-        self.wait(
-            node,
-            Waiting::Op(Op::Upsample),
-            vec![input],
-            [channels, 2 * height, 2 * width],
-            Form::Plain,
-        )
+        let coordinates = text("coordinate_transformation_mode");
+        // An Upsample, and a Resize before there were these rules, takes pixel corners for their places.
+        let corners = node.op_type == "Upsample" || self.opset < 11 || coordinates == "asymmetric";
+        let centres = !corners
+            && matches!(
+                coordinates.as_str(),
+                "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric" | ""
+            );
+        let nearest_mode = text("nearest_mode");
+        // Twice as large, each of these rules reads pixel (y / 2, x / 2).
+        let takes_half = node.op_type == "Upsample"
+            || corners && matches!(nearest_mode.as_str(), "floor" | "round_prefer_floor" | "")
+            || centres && matches!(nearest_mode.as_str(), "round_prefer_floor" | "round_prefer_ceil" | "");
+        let op = match text("mode").as_str() {
+            "" | "nearest" if takes_half => Op::Upsample,
+            "linear" if centres => Op::Bilinear,
+            _ => return Err(NO_UPSAMPLING.into()),
+        };
+        self.wait(node, Waiting::Op(op), vec![input], [channels, 2 * height, 2 * width], Form::Plain)
     }
 }
+
+/// Why a Resize has no integer form.
+const NO_UPSAMPLING: &str =
+    "is no upsampling to twice the size, nearest or linear with pixel centres at halves";
 
 /// Into how many weights of 8 bits each of `codes`, of up to 9, has to be split: one where all fit.
 fn parts_of_a_byte(codes: &[i32]) -> usize {
@@ -566,7 +571,7 @@ fn read_of(op: &str) -> &'static [&'static str] {
         "Split" => &["axis", "split", "num_outputs"],
         "Reshape" => &["allowzero"],
         "Transpose" => &["perm"],
-        // The rest of a Resize's are of other modes than nearest, or of regions.
+        // The rest of a Resize's are of other modes, or of regions; to twice the size antialiasing does nothing.
         "Resize" | "Upsample" => &[
             "axes",
             "antialias",

@@ -7,7 +7,7 @@ use super::{
 use crate::engine::float::Part;
 use crate::engine::graph::{Conv, Graph, Op, Tensor, table};
 use crate::engine::leftover::Source;
-use crate::kernels::{ConvWeights, Geometry, Isa, Mean, Product, Requantise, Sum};
+use crate::kernels::{Bilinear, ConvWeights, Geometry, Isa, Mean, Product, Requantise, Sum};
 use std::ops::Range;
 
 /// Code of a halo that no maximum takes.
@@ -446,6 +446,11 @@ fn work(graph: &Graph, isa: Isa, draft: &Draft, macs: &mut u64) -> Result<Work, 
             })
         }
         (Kind::Node, Op::Upsample) => Work::Copy { table: moved(graph, isa, from, to), twice: true },
+        (Kind::Node, Op::Bilinear) => {
+            let (input, output) = (&graph.tensors[from], &graph.tensors[to]);
+            let multiplier = (f64::from(input.scale) / f64::from(output.scale)) as f32;
+            Work::Bilinear(Bilinear { zeros: [input.zero, output.zero], multiplier })
+        }
         (Kind::Node, Op::Table(table)) => Work::Copy { table: Some(stored(isa, table)), twice: false },
         (Kind::Node | Kind::Float, _) => Work::Copy { table: moved(graph, isa, from, to), twice: false },
     })
