@@ -1,8 +1,8 @@
 //! The last class layer of a quantised model, read as real numbers and written back into a copy of the file.
 //!
-//! Known is the form of our own models: a 1 × 1 convolution whose weights all levels share, s8 by channel,
-//! with a bias a level (the same real numbers in each level's own codes), between a DequantizeLinear and the
-//! QuantizeLinear of the head. Anything else is refused by name.
+//! Known is the form of our own models: a 1 × 1 convolution, s8 by channel, between a DequantizeLinear and the
+//! QuantizeLinear of the head. Either all levels share its weights, with a bias a level (the same real numbers in
+//! each level's own codes), or each level has a layer of its own. Anything else is refused by name.
 
 use super::{Manifest, ModelError, ModelFile, Quantisation};
 use prost::Message;
@@ -16,9 +16,11 @@ use tract_onnx::pb::tensor_proto::DataType;
 pub struct ClassLayer {
     /// Channels of its input.
     pub inputs: usize,
-    /// `[outputs][inputs]`; output = anchor · classes + class.
+    /// 1 that all levels share, or one a level.
+    pub layers: usize,
+    /// `[layers][outputs][inputs]`; output = anchor · classes + class.
     pub weights: Vec<f32>,
-    /// One an output.
+    /// `[layers][outputs]`.
     pub bias: Vec<f32>,
     /// Per level, in the manifest's order.
     pub levels: Vec<ClassLevel>,
@@ -40,12 +42,12 @@ pub struct ClassLevel {
 /// A layer to write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewClassLayer {
-    /// `[outputs][inputs]`.
+    /// `[layers][outputs][inputs]`, of as many layers as the present one.
     pub weights: Vec<f32>,
-    /// One an output.
+    /// `[layers][outputs]`.
     pub bias: Vec<f32>,
-    /// Per output the output of the present layer whose bytes it keeps, weights and bias; `None`: quantised
-    /// anew.
+    /// Per row of `weights` the row of the present layer whose bytes it keeps, weights and bias; `None`:
+    /// quantised anew. A row is kept within its layer.
     pub kept: Vec<Option<usize>>,
     /// Step and code of 0.0 of each level's head, u8.
     pub outputs: Vec<(f32, u8)>,
@@ -79,11 +81,7 @@ impl ModelFile {
         let graph = proto.graph.as_ref().ok_or_else(|| self.unknown("no graph".into()))?;
         let place = |head: &super::Head| Place::find(graph, &head.class_output);
         let places = manifest.heads.iter().map(place).collect::<Result<Vec<_>, _>>();
-        let places = places.map_err(|reason| self.unknown(reason))?;
-        if places.iter().any(|place| place.weights != places[0].weights) {
-            return Err(self.unknown("the levels have class layers of their own, must share one".into()));
-        }
-        Ok((proto, places))
+        Ok((proto, places.map_err(|reason| self.unknown(reason))?))
     }
 
     fn unknown(&self, reason: String) -> ModelError {
@@ -190,8 +188,52 @@ fn quantisation(graph: &pb::GraphProto, names: &[String]) -> Result<Quantisation
     }
 }
 
+/// The levels of each layer: all of them, or each alone.
+fn by_layer(places: &[Place]) -> Result<Vec<&[Place]>, String> {
+    if places.iter().all(|place| place.weights == places[0].weights) {
+        return Ok(vec![places]);
+    }
+    let names: HashSet<&String> = places.iter().map(|place| &place.weights[0]).collect();
+    if names.len() < places.len() {
+        return Err("some levels share theirs, must be all or none".into());
+    }
+    Ok(places.chunks(1).collect())
+}
+
 fn read(proto: &pb::ModelProto, places: &[Place]) -> Result<ClassLayer, String> {
     let graph = proto.graph.as_ref().ok_or("no graph")?;
+    let layers = by_layer(places)?;
+    let (mut shape, mut weights, mut bias) = (None, Vec::new(), Vec::new());
+    for of_layer in &layers {
+        let layer = read_layer(graph, of_layer)?;
+        let found = (layer.bias.len(), layer.inputs);
+        if *shape.get_or_insert(found) != found {
+            return Err("the levels' layers have different shapes, must have one".into());
+        }
+        weights.extend(layer.weights);
+        bias.extend(layer.bias);
+    }
+    let level = |place: &Place| {
+        Ok(ClassLevel {
+            input: place.input.clone(),
+            input_codes: quantisation(graph, &place.input_constants)?,
+            output_codes: quantisation(graph, &place.head)?,
+        })
+    };
+    let levels = places.iter().map(level).collect::<Result<_, String>>()?;
+    let (layers, inputs) = (layers.len(), shape.map_or(0, |(_, inputs)| inputs));
+    Ok(ClassLayer { inputs, layers, weights, bias, levels, body_sha256: body_sha256(proto, places) })
+}
+
+/// One layer as real numbers.
+struct RealLayer {
+    inputs: usize,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// The layer that `places` share.
+fn read_layer(graph: &pb::GraphProto, places: &[Place]) -> Result<RealLayer, String> {
     let names = &places[0].weights;
     let dims = &constant(graph, &names[0])?.dims;
     let (outputs, inputs) = match dims[..] {
@@ -217,19 +259,11 @@ fn read(proto: &pb::ModelProto, places: &[Place]) -> Result<ClassLayer, String> 
         let step = biases.iter().map(|(_, steps)| steps[output]).fold(0.0, f32::max);
         let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
         if high - low > 2.0 * step {
-            return Err("the levels have biases of their own, must share one".into());
+            return Err("the levels share its weights but not its biases, must share both or none".into());
         }
         bias.push(values.iter().sum::<f32>() / values.len() as f32);
     }
-    let level = |place: &Place| {
-        Ok(ClassLevel {
-            input: place.input.clone(),
-            input_codes: quantisation(graph, &place.input_constants)?,
-            output_codes: quantisation(graph, &place.head)?,
-        })
-    };
-    let levels = places.iter().map(level).collect::<Result<_, String>>()?;
-    Ok(ClassLayer { inputs, weights, bias, levels, body_sha256: body_sha256(proto, places) })
+    Ok(RealLayer { inputs, weights, bias })
 }
 
 /// The biases of a level as real numbers, and the steps of their codes.
@@ -261,22 +295,71 @@ fn write(
     old: &ClassLayer,
     new: &NewClassLayer,
 ) -> Result<(), String> {
-    let (outputs, inputs) = (new.bias.len(), old.inputs);
-    let counts = new.weights.len() == outputs * inputs && new.kept.len() == outputs && outputs > 0;
-    if !counts || new.outputs.len() != places.len() {
+    let rows = new.bias.len();
+    let counts = new.weights.len() == rows * old.inputs && new.kept.len() == rows && rows > 0;
+    if !counts || !rows.is_multiple_of(old.layers) || new.outputs.len() != places.len() {
         return Err("counts of the new layer do not agree".into());
     }
     if !new.weights.iter().chain(&new.bias).all(|value| value.is_finite()) {
         return Err("a new weight or bias is not finite".into());
     }
-    if new.kept.iter().flatten().any(|row| *row >= old.bias.len()) {
-        return Err("an output that is to be kept does not exist".into());
-    }
     let graph = proto.graph.as_mut().ok_or("no graph")?;
     alone(graph, places)?;
+    let (of_new, of_old) = (rows / old.layers, old.bias.len() / old.layers);
+    let levels = places.len() / old.layers;
+    for layer in 0..old.layers {
+        let (new_rows, old_rows) =
+            (layer * of_new..(layer + 1) * of_new, layer * of_old..(layer + 1) * of_old);
+        let row = |kept: &Option<usize>| match kept {
+            Some(kept) if !old_rows.contains(kept) => {
+                Err("an output that is to be kept does not exist in its layer".to_owned())
+            }
+            kept => Ok(kept.map(|kept| kept - old_rows.start)),
+        };
+        let rows = NewRows {
+            inputs: old.inputs,
+            weights: &new.weights[new_rows.start * old.inputs..new_rows.end * old.inputs],
+            bias: &new.bias[new_rows.clone()],
+            kept: new.kept[new_rows].iter().map(row).collect::<Result<_, _>>()?,
+        };
+        let of_layer = layer * levels..(layer + 1) * levels;
+        write_layer(graph, &places[of_layer.clone()], &old.levels[of_layer], &rows)?;
+    }
+    for (place, (scale, zero)) in places.iter().zip(&new.outputs) {
+        if !(scale.is_finite() && *scale > 0.0) {
+            return Err(format!("the step of `{}` is {scale}, must be above 0", place.output));
+        }
+        replace(graph, &place.head[0], Vec::new(), bytes_of(&[*scale]));
+        replace(graph, &place.head[1], Vec::new(), vec![*zero]);
+        for value in graph.value_info.iter_mut().chain(&mut graph.output) {
+            if place.values.contains(&value.name) {
+                set_channels(value, of_new as i64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of one layer that is to be written.
+struct NewRows<'a> {
+    inputs: usize,
+    weights: &'a [f32],
+    bias: &'a [f32],
+    /// Rows of the present layer.
+    kept: Vec<Option<usize>>,
+}
+
+/// Writes the weights and biases of the layer that `places` share.
+fn write_layer(
+    graph: &mut pb::GraphProto,
+    places: &[Place],
+    levels: &[ClassLevel],
+    new: &NewRows<'_>,
+) -> Result<(), String> {
+    let (outputs, inputs) = (new.bias.len(), new.inputs);
     let (old_codes, old_scales) =
         (integers(graph, &places[0].weights[0], DataType::Int8)?, floats(graph, &places[0].weights[1])?);
-    let finest = old.levels.iter().map(|level| level.input_codes.scale).fold(f32::MAX, f32::min);
+    let finest = levels.iter().map(|level| level.input_codes.scale).fold(f32::MAX, f32::min);
     let (mut codes, mut scales) = (Vec::with_capacity(outputs * inputs), Vec::with_capacity(outputs));
     for (output, row) in new.weights.chunks_exact(inputs).enumerate() {
         if let Some(kept) = new.kept[output] {
@@ -291,49 +374,32 @@ fn write(
         );
         scales.push(scale);
     }
-    let bias_codes: Vec<Vec<u8>> = places
-        .iter()
-        .zip(&old.levels)
-        .map(|(place, level)| {
-            let kept_codes = integers(graph, &place.bias[0], DataType::Int32)?;
-            let code = |output: usize| match new.kept[output] {
-                Some(kept) => kept_codes[kept],
-                None => {
-                    (new.bias[output] / (level.input_codes.scale * scales[output])).round_ties_even() as i32
-                }
-            };
-            Ok((0..outputs).flat_map(|output| code(output).to_le_bytes()).collect())
-        })
-        .collect::<Result<_, String>>()?;
     let n = outputs as i64;
-    let f32s = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let layer = &places[0].weights;
-    replace(graph, &layer[0], vec![n, inputs as i64, 1, 1], codes);
-    replace(graph, &layer[1], vec![n], f32s(&scales));
-    if let Some(zero) = layer.get(2) {
-        replace(graph, zero, vec![n], vec![0; outputs]);
-    }
-    for (((place, level), codes), (scale, zero)) in
-        places.iter().zip(&old.levels).zip(bias_codes).zip(&new.outputs)
-    {
+    for (place, level) in places.iter().zip(levels) {
+        let kept_codes = integers(graph, &place.bias[0], DataType::Int32)?;
+        let code = |output: usize| match new.kept[output] {
+            Some(kept) => kept_codes[kept],
+            None => (new.bias[output] / (level.input_codes.scale * scales[output])).round_ties_even() as i32,
+        };
+        let codes = (0..outputs).flat_map(|output| code(output).to_le_bytes()).collect();
         let steps: Vec<f32> = scales.iter().map(|scale| scale * level.input_codes.scale).collect();
         replace(graph, &place.bias[0], vec![n], codes);
-        replace(graph, &place.bias[1], vec![n], f32s(&steps));
+        replace(graph, &place.bias[1], vec![n], bytes_of(&steps));
         if let Some(zero) = place.bias.get(2) {
             replace(graph, zero, vec![n], vec![0; 4 * outputs]);
         }
-        if !(scale.is_finite() && *scale > 0.0) {
-            return Err(format!("the step of `{}` is {scale}, must be above 0", place.output));
-        }
-        replace(graph, &place.head[0], Vec::new(), f32s(&[*scale]));
-        replace(graph, &place.head[1], Vec::new(), vec![*zero]);
-        for value in graph.value_info.iter_mut().chain(&mut graph.output) {
-            if place.values.contains(&value.name) {
-                set_channels(value, n);
-            }
-        }
+    }
+    let layer = &places[0].weights;
+    replace(graph, &layer[0], vec![n, inputs as i64, 1, 1], codes);
+    replace(graph, &layer[1], vec![n], bytes_of(&scales));
+    if let Some(zero) = layer.get(2) {
+        replace(graph, zero, vec![n], vec![0; outputs]);
     }
     Ok(())
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// Checks that no other node reads the layer's constants.
@@ -380,9 +446,17 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    fn model(name: &str) -> ModelFile {
+        ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a model")
+    }
+
     fn shipped() -> ModelFile {
-        ModelFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx"))
-            .expect("the shipped model")
+        model("models/retinad-m-320-int8.onnx")
+    }
+
+    /// One layer for all levels, and one a level.
+    fn both_forms() -> [ModelFile; 2] {
+        [model("tests/models/anchors-320-int8.onnx"), shipped()]
     }
 
     fn same(layer: &ClassLayer) -> NewClassLayer {
@@ -396,25 +470,30 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_layer_is_read_and_written_back_as_it_was() {
-        let file = shipped();
-        let manifest = file.manifest().expect("a manifest");
-        let layer = file.class_layer().expect("the known form");
-        assert_eq!((layer.inputs, layer.bias.len(), layer.levels.len()), (128, 180, 4));
-        let written = file.with_class_layer(&same(&layer), manifest).expect("written");
-        let again = ModelFile::parse("again.onnx", written).expect("reads");
-        let (a, b) = (
-            pb::ModelProto::decode(&file.bytes[..]).expect("ONNX"),
-            pb::ModelProto::decode(&again.bytes[..]).expect("ONNX"),
-        );
-        let graph = |proto: &pb::ModelProto| proto.graph.clone().expect("a graph");
-        assert_eq!(graph(&a).node, graph(&b).node);
-        assert_eq!(again.class_layer().expect("the known form"), layer);
+    fn layers_of_both_forms_are_read_and_written_back_as_they_were() {
+        for (file, shape) in both_forms().iter().zip([(1, 180), (4, 80)]) {
+            let manifest = file.manifest().expect("a manifest");
+            let layer = file.class_layer().expect("the known form");
+            assert_eq!((layer.inputs, layer.levels.len()), (128, 4));
+            assert_eq!((layer.layers, layer.bias.len()), shape);
+            let written = file.with_class_layer(&same(&layer), manifest).expect("written");
+            let again = ModelFile::parse("again.onnx", written).expect("reads");
+            let (a, b) = (
+                pb::ModelProto::decode(&file.bytes[..]).expect("ONNX"),
+                pb::ModelProto::decode(&again.bytes[..]).expect("ONNX"),
+            );
+            let graph = |proto: &pb::ModelProto| proto.graph.clone().expect("a graph");
+            assert_eq!(graph(&a).node, graph(&b).node);
+            assert_eq!(again.class_layer().expect("the known form"), layer);
+        }
     }
 
     #[test]
     fn a_layer_quantised_anew_is_within_half_a_step_and_keeps_the_body() {
-        let file = shipped();
+        both_forms().iter().for_each(quantised_anew);
+    }
+
+    fn quantised_anew(file: &ModelFile) {
         let layer = file.class_layer().expect("the known form");
         let mut new = same(&layer);
         new.weights.iter_mut().for_each(|weight| *weight *= 1.31);
@@ -439,11 +518,12 @@ mod tests {
         let manifest = file.manifest().expect("a manifest");
         let good = same(&file.class_layer().expect("the known form"));
         type Fault = fn(&mut NewClassLayer);
-        let faults: [(&str, Fault); 4] = [
+        let faults: [(&str, Fault); 5] = [
             ("not finite", |new| new.weights[3] = f32::NAN),
-            ("do not agree", |new| new.bias.truncate(179)),
+            ("do not agree", |new| new.bias.truncate(79)),
             ("must be above 0", |new| new.outputs[1].0 = 0.0),
-            ("does not exist", |new| new.kept[0] = Some(180)),
+            ("does not exist", |new| new.kept[0] = Some(80)),
+            ("does not exist in its layer", |new| new.kept[0] = Some(20)),
         ];
         for (words, fault) in faults {
             let mut new = good.clone();

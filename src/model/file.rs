@@ -212,8 +212,8 @@ mod tests {
         let file = shipped();
         let proto = pb::ModelProto::decode(&file.bytes[..]).expect("ONNX");
         let mut manifest = file.manifest().expect("a manifest").clone();
-        manifest.version = "2.0.0".into();
-        manifest.heads[1].box_order = crate::model::BoxOrder::DyDxDhDw;
+        manifest.version = "7.0.0".into();
+        manifest.letterbox.keep_aspect = true;
         manifest.taps = vec![crate::model::Tap { name: "features".into(), tensor: "/a/tensor".into() }];
         let bare = pb::ModelProto { metadata_props: Vec::new(), ..proto.clone() }.encode_to_vec();
         for bytes in [file.bytes, bare] {

@@ -155,6 +155,7 @@ fn kept(old: &Head, head: &Head) -> Vec<Option<usize>> {
         (weights.map(|weight| weight.to_bits()).collect::<Vec<_>>(), head.bias[output].to_bits())
     };
     let of = |output: usize| {
+        // Anchors of a head with several layers are counted through all of them.
         let (anchor, class) = (output / head.classes, output % head.classes);
         let before = anchor * old.classes + class;
         (class < old.classes && row(old, before) == row(head, output)).then_some(before)
@@ -171,10 +172,7 @@ fn ranges(head: &Head, set: &TrainingSet) -> Vec<f32> {
         for (value, code) in values.iter_mut().zip(codes) {
             *value = (i32::from(*code) - zero) as f32 * scale;
         }
-        for (row, bias) in head.weights.chunks_exact(head.inputs).zip(&head.bias) {
-            let logit = row.iter().zip(&values).map(|(weight, value)| weight * value).sum::<f32>() + bias;
-            highest[level] = highest[level].max(logit);
-        }
+        highest[level] = head.logits(level, &values).fold(highest[level], f32::max);
     };
     // Cells with an object have the highest logits, and are few.
     for picture in &set.pictures {
@@ -206,7 +204,8 @@ fn logit(score: f32) -> f32 {
     (score / (1.0 - score)).ln()
 }
 
-/// Real logits of cells of one level, as the tuned head says them without quantisation: `[cell][output]`.
+/// Real logits of cells of one level, as the tuned head says them without quantisation: `[cell][output]`, the
+/// outputs that answer for this level.
 #[must_use]
 pub fn real_logits(head: &Head, layer: &ClassLayer, level: usize, codes: &[u8]) -> Vec<f32> {
     let quantisation = layer.levels[level].input_codes;
@@ -215,11 +214,7 @@ pub fn real_logits(head: &Head, layer: &ClassLayer, level: usize, codes: &[u8]) 
         .chunks_exact(head.inputs)
         .flat_map(|cell| {
             let values: Vec<f32> = cell.iter().map(value).collect();
-            let rows = head.weights.chunks_exact(head.inputs).zip(&head.bias);
-            rows.map(move |(row, bias)| {
-                row.iter().zip(&values).map(|(weight, value)| weight * value).sum::<f32>() + bias
-            })
-            .collect::<Vec<f32>>()
+            head.logits(level, &values).collect::<Vec<f32>>()
         })
         .collect()
 }

@@ -5,6 +5,7 @@
 //! shipped model is 2,125 cells of 128 codes, 272 kB.
 
 use super::TuningError;
+use super::assignment::assign;
 use super::export::real_logits;
 use super::head::Head;
 use super::hooks::{LabelledPicture, Rest};
@@ -12,7 +13,7 @@ use crate::detection::Tensor;
 use crate::detector::{Detector, Generation, decoding, fit};
 use crate::engine::Arithmetic;
 use crate::image::{Letterbox, Placed};
-use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelError, ModelFile, Tap};
+use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelFile, Tap};
 use crate::retinanet::anchors::{self, Level};
 use crate::retinanet::decode::{DecodeLevel, DecodeOptions, read_box};
 use crate::retinanet::matching::{Limits, Match, match_anchors};
@@ -22,7 +23,7 @@ use crate::retinanet::nms::iou;
 pub const MAX_TRUTHS: usize = 500;
 
 /// IoU from which an anchor is a positive, and below which it is background ([P], detectron2, torchvision).
-const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
+pub(super) const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
 
 /// IoU with a box in which people say that nothing is, from which an anchor learns that. Lower than for
 /// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted
@@ -84,8 +85,11 @@ pub struct PictureBoxes {
 pub struct FeatureExtractor {
     detector: Detector,
     layer: ClassLayer,
+    /// Of each level, in pixels of the input.
     anchors: Vec<Vec<[f32; 4]>>,
     orders: Vec<BoxOrder>,
+    /// Whether boxes are distances from points, so that no anchor says which object a cell answers for.
+    has_no_anchors: bool,
     coder: BoxCoder,
     letterbox: Letterbox,
     input: [f32; 2],
@@ -102,12 +106,6 @@ impl FeatureExtractor {
     pub fn new(file: &ModelFile, classes: usize, threads: usize) -> Result<Self, TuningError> {
         let layer = file.class_layer()?;
         let mut manifest = file.manifest()?.clone();
-        if let Some(at) = manifest.heads.iter().position(|h| h.box_order == BoxOrder::LeftTopRightBottom) {
-            // Which cells are to say an object is decided by IoU with anchors here, and these have none.
-            let (path, field) = (file.path.clone(), format!("heads[{at}].box_order"));
-            let reason = "\"left_top_right_bottom\": a model without anchors cannot be tuned yet".to_owned();
-            return Err(ModelError::Manifest { path, field, reason }.into());
-        }
         let tap = |(at, level): (usize, &crate::model::ClassLevel)| Tap {
             name: format!("class_input_{at}"),
             tensor: level.input.clone(),
@@ -129,6 +127,7 @@ impl FeatureExtractor {
             layer,
             anchors: anchors::anchors(&levels, manifest.anchors.offset),
             orders: manifest.heads.iter().map(|head| head.box_order).collect(),
+            has_no_anchors: manifest.heads.iter().any(|head| head.box_order == BoxOrder::LeftTopRightBottom),
             coder: manifest.box_coder,
             letterbox: Letterbox::new(width, height, fit(&manifest.letterbox)),
             input: [width as f32, height as f32],
@@ -170,28 +169,28 @@ impl FeatureExtractor {
         let Boxes { objects, ignored, nothing } = self.boxes(picture, placed, [w, h])?;
         let truths: Vec<[f32; 4]> = objects.iter().map(|(bbox, _)| *bbox).collect();
         // What was told falsely came of the anchors whose boxes lie there, wherever these anchors lie themselves.
-        let teaches = |anchor: &[f32; 4], found: &dyn Fn() -> [f32; 4]| match &nothing {
-            None => !ignored.iter().any(|bbox| hides(bbox, anchor)),
+        let teaches = |place: &[f32; 4], found: &dyn Fn() -> [f32; 4]| match &nothing {
+            None => !ignored.iter().any(|bbox| hides(bbox, place)),
             Some(nothing) => {
                 let found = found();
-                nothing.iter().any(|bbox| iou(bbox, anchor) >= DENIED || iou(bbox, &found) >= SAME)
+                nothing.iter().any(|bbox| iou(bbox, place) >= DENIED || iou(bbox, &found) >= SAME)
             }
         };
-        let all: Vec<[f32; 4]> = self.anchors.concat();
-        let (parts, unmatched) = match_anchors(&all, &truths, LIMITS);
+        let places = if self.has_no_anchors { self.found_boxes() } else { self.anchors.clone() };
+        let (parts, unmatched) = self.parts(&places.concat(), &truths);
         let mut first = 0;
         let heads = self.detector.heads();
         let mut levels = Vec::with_capacity(self.anchors.len());
-        for (at, anchors) in self.anchors.iter().enumerate() {
-            let (tap, (_, boxes)) = (&heads.taps[at], &heads.levels[at]);
-            let parts = &parts[first..first + anchors.len()];
-            first += anchors.len();
-            let per_cell = anchors.len() / (tap.height * tap.width);
+        for (at, places) in places.iter().enumerate() {
+            let tap = &heads.taps[at];
+            let parts = &parts[first..first + places.len()];
+            first += places.len();
+            let per_cell = places.len() / (tap.height * tap.width);
             let mut level =
                 LevelFeatures { codes: cell_codes(tap), positives: Vec::new(), ignored: Vec::new() };
-            for (row, (part, anchor)) in parts.iter().zip(anchors).enumerate() {
+            for (row, (part, place)) in parts.iter().zip(places).enumerate() {
                 let (cell, a) = (row / per_cell, row % per_cell);
-                let found = || read_box(boxes, (cell, a), anchor, self.orders[at], &self.coder);
+                let found = || self.found_box(at, (cell, a));
                 match part {
                     Match::Truth(truth) => {
                         let (bbox, class) = objects[*truth];
@@ -201,7 +200,7 @@ impl FeatureExtractor {
                         let (cell, anchor) = (cell as u32, a as u8);
                         level.positives.push(Positive { cell, anchor, class, quality });
                     }
-                    Match::Background if teaches(anchor, &found) => {}
+                    Match::Background if teaches(place, &found) => {}
                     Match::Ignored | Match::Background => level.ignored.push((cell as u32, a as u8)),
                 }
             }
@@ -209,6 +208,36 @@ impl FeatureExtractor {
         }
         let weight = if nothing.is_some() { VERDICT_WEIGHT } else { 1.0 };
         Ok(PictureFeatures { levels, unmatched, weight })
+    }
+
+    /// What each place of a model learns of `truths`: by anchors where it has some, else by the boxes it found.
+    fn parts(&self, places: &[[f32; 4]], truths: &[[f32; 4]]) -> (Vec<Match>, usize) {
+        if !self.has_no_anchors {
+            return match_anchors(places, truths, LIMITS);
+        }
+        let centre = |anchor: &[f32; 4]| [(anchor[0] + anchor[2]) / 2.0, (anchor[1] + anchor[3]) / 2.0];
+        let points: Vec<[f32; 2]> = self.anchors.iter().flatten().map(centre).collect();
+        assign(places, &points, truths)
+    }
+
+    /// The box that an anchor of a cell of a level has in the picture whose features were taken last, in pixels
+    /// of the input.
+    fn found_box(&self, level: usize, (cell, anchor): (usize, usize)) -> [f32; 4] {
+        let (_, boxes) = &self.detector.heads().levels[level];
+        let anchors = &self.anchors[level];
+        let per_cell = anchors.len() / (boxes.height * boxes.width);
+        let place = &anchors[cell * per_cell + anchor];
+        read_box(boxes, (cell, anchor), place, self.orders[level], &self.coder)
+    }
+
+    /// Of each level the boxes that all its anchors have.
+    fn found_boxes(&self) -> Vec<Vec<[f32; 4]>> {
+        let of = |(level, anchors): (usize, &Vec<[f32; 4]>)| {
+            let (_, boxes) = &self.detector.heads().levels[level];
+            let per_cell = anchors.len() / (boxes.height * boxes.width);
+            (0..anchors.len()).map(|row| self.found_box(level, (row / per_cell, row % per_cell))).collect()
+        };
+        self.anchors.iter().enumerate().map(of).collect()
     }
 
     /// How far scores of the model lie from those of `head`, which works on real numbers: the sum over all

@@ -2,15 +2,18 @@
 
 use super::dense::{COLUMNS, ROWS};
 use crate::model::ClassLayer;
+use std::ops::Range;
 
 /// The score of a background cell before training (the paper, section 3.3).
 pub const PRIOR: f64 = 0.01;
 
-/// The last class layer in real numbers; output = anchor · classes + class.
+/// The last class layer in real numbers; output = (layer · anchors + anchor) · classes + class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     /// Channels of its input.
     pub inputs: usize,
+    /// 1 that all levels share, or one a level.
+    pub layers: usize,
     /// Anchors a cell.
     pub anchors: usize,
     /// Classes.
@@ -26,15 +29,33 @@ impl Head {
     #[must_use]
     pub fn of(layer: &ClassLayer, classes: usize) -> Self {
         let (weights, bias) = (layer.weights.clone(), layer.bias.clone());
-        Self { inputs: layer.inputs, anchors: bias.len() / classes.max(1), classes, weights, bias }
+        let (inputs, layers) = (layer.inputs, layer.layers);
+        Self { inputs, layers, anchors: bias.len() / layers / classes.max(1), classes, weights, bias }
+    }
+
+    /// The outputs that answer for cells of a level.
+    #[must_use]
+    pub fn outputs_of(&self, level: usize) -> Range<usize> {
+        let count = self.anchors * self.classes;
+        let first = if self.layers == 1 { 0 } else { level * count };
+        first..first + count
+    }
+
+    /// The logits of a cell of a level with the features `values`: one for each output that answers for it.
+    pub(super) fn logits(&self, level: usize, values: &[f32]) -> impl Iterator<Item = f32> {
+        let outputs = self.outputs_of(level);
+        let weights = &self.weights[outputs.start * self.inputs..outputs.end * self.inputs];
+        weights.chunks_exact(self.inputs).zip(&self.bias[outputs]).map(move |(row, bias)| {
+            row.iter().zip(values).map(|(weight, value)| weight * value).sum::<f32>() + bias
+        })
     }
 
     /// A head that knows nothing, for features of `layer`: weights 0, and a score of `prior` everywhere.
     #[must_use]
     pub fn untrained(layer: &ClassLayer, anchors: usize, classes: usize, prior: f64) -> Self {
-        let inputs = layer.inputs;
-        let bias = vec![-((1.0 - prior) / prior).ln() as f32; anchors * classes];
-        Self { inputs, anchors, classes, weights: vec![0.0; anchors * classes * inputs], bias }
+        let (inputs, layers) = (layer.inputs, layer.layers);
+        let bias = vec![-((1.0 - prior) / prior).ln() as f32; layers * anchors * classes];
+        Self { inputs, layers, anchors, classes, weights: vec![0.0; bias.len() * inputs], bias }
     }
 
     /// The head with `added` more classes at the end: weights 0, and the bias that gives each anchor a score
@@ -44,7 +65,7 @@ impl Head {
         let classes = self.classes + added;
         let mut head = Self { classes, weights: Vec::new(), bias: Vec::new(), ..self.clone() };
         let prior = -((1.0 - PRIOR) / PRIOR).ln() as f32;
-        for anchor in 0..self.anchors {
+        for anchor in 0..self.layers * self.anchors {
             let rows = anchor * self.classes..(anchor + 1) * self.classes;
             head.weights.extend(&self.weights[rows.start * self.inputs..rows.end * self.inputs]);
             head.weights.extend(std::iter::repeat_n(0.0, added * self.inputs));
@@ -56,7 +77,7 @@ impl Head {
 
     /// The outputs of some classes as columns to train.
     pub(super) fn columns(&self, classes: &[usize]) -> Columns {
-        let outputs: Vec<usize> = (0..self.anchors)
+        let outputs: Vec<usize> = (0..self.layers * self.anchors)
             .flat_map(|anchor| classes.iter().map(move |class| anchor * self.classes + class))
             .collect();
         let width = outputs.len().next_multiple_of(COLUMNS);
@@ -104,7 +125,7 @@ mod tests {
     fn head() -> Head {
         let (inputs, anchors, classes) = (6, 3, 2);
         let weights = (0..inputs * anchors * classes).map(|i| i as f32).collect();
-        Head { inputs, anchors, classes, weights, bias: (0..6).map(|i| -(i as f32)).collect() }
+        Head { inputs, layers: 1, anchors, classes, weights, bias: (0..6).map(|i| -(i as f32)).collect() }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! ([`export`]). What a program may put in place of the product's own is in [`hooks`]; how to use all this, in
 //! `docs/learning.md`.
 
+mod assignment;
 mod chance;
 mod checkpoint;
 mod dense;

@@ -135,7 +135,7 @@ impl Reference {
         if channels != layer.inputs && count > 0 {
             return Err(format!("{channels} channels, the model has {}", layer.inputs));
         }
-        let outputs = layer.bias.len();
+        let outputs = layer.bias.len() / layer.layers;
         if count > 0 && (anchors == 0 || !outputs.is_multiple_of(anchors) || anchors * classes > outputs) {
             return Err(format!("{anchors} anchors of {classes} classes, the model has {outputs} outputs"));
         }
@@ -274,11 +274,7 @@ impl ReferenceBuilder {
     fn highest(&self, level: usize, codes: &[u8]) -> f32 {
         let (scale, zero) = self.codes[level];
         let values: Vec<f32> = codes.iter().map(|code| (i32::from(*code) - zero) as f32 * scale).collect();
-        let rows = self.head.weights.chunks_exact(self.head.inputs).zip(&self.head.bias);
-        let logit = |(row, bias): (&[f32], &f32)| {
-            row.iter().zip(&values).map(|(weight, value)| weight * value).sum::<f32>() + bias
-        };
-        rows.map(logit).fold(f32::MIN, f32::max)
+        self.head.logits(level, &values).fold(f32::MIN, f32::max)
     }
 }
 
@@ -293,6 +289,7 @@ mod tests {
         let level = ClassLevel { input: "x".into(), input_codes: codes, output_codes: codes };
         ClassLayer {
             inputs: 4,
+            layers: 1,
             weights: (0..4 * 6).map(|i| (i as f32 * 0.7).sin()).collect(),
             bias: vec![-4.0; 6],
             levels: vec![level; 2],

@@ -92,7 +92,7 @@ impl Scale {
 impl Head {
     /// Scales all logits of a class.
     pub(super) fn scale(&mut self, class: usize, scale: Scale) {
-        for anchor in 0..self.anchors {
+        for anchor in 0..self.layers * self.anchors {
             let output = anchor * self.classes + class;
             let weights = &mut self.weights[output * self.inputs..(output + 1) * self.inputs];
             weights.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale.factor) as f32);
@@ -308,7 +308,14 @@ mod tests {
     fn a_scaled_class_says_scaled_logits_and_others_what_they_said() {
         let (inputs, anchors, classes) = (2, 2, 3);
         let weights = (0..inputs * anchors * classes).map(|at| at as f32 / 3.0 - 1.0).collect();
-        let head = Head { inputs, anchors, classes, weights, bias: vec![-4.0, -3.0, -2.0, -1.0, 0.0, 1.0] };
+        let head = Head {
+            inputs,
+            layers: 1,
+            anchors,
+            classes,
+            weights,
+            bias: vec![-4.0, -3.0, -2.0, -1.0, 0.0, 1.0],
+        };
         let mut scaled = head.clone();
         scaled.scale(1, Scale { factor: 0.5, shift: -1.0 });
         let logit = |head: &Head, output: usize| {
@@ -346,7 +353,14 @@ mod tests {
 
     #[test]
     fn a_class_that_was_wrong_becomes_less_sure_and_others_stay() {
-        let head = Head { inputs: 1, anchors: 1, classes: 2, weights: vec![1.0, 1.0], bias: vec![0.0, 0.0] };
+        let head = Head {
+            inputs: 1,
+            layers: 1,
+            anchors: 1,
+            classes: 2,
+            weights: vec![1.0, 1.0],
+            bias: vec![0.0, 0.0],
+        };
         let wrong: Vec<(f32, bool)> = (0..12).map(|at| (at as f32 / 6.0, false)).collect();
         let moved = with_answered_scores(head.clone(), &[wrong.clone(), wrong[..9].to_vec()], 10, 0.05);
         let Answered { head: moved, classes, least_score } = moved.expect("enough answers");
@@ -365,6 +379,7 @@ mod tests {
         let levels = vec![ClassLevel { input: String::new(), input_codes: codes, output_codes: codes }];
         let layer = ClassLayer {
             inputs: 1,
+            layers: 1,
             weights: Vec::new(),
             bias: Vec::new(),
             levels,
@@ -372,6 +387,7 @@ mod tests {
         };
         let head = |weights: [f32; 2]| Head {
             inputs: 1,
+            layers: 1,
             anchors: 1,
             classes: 2,
             weights: weights.into(),

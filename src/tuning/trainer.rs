@@ -293,10 +293,12 @@ impl<'a> Trainer<'a> {
         targets.clear();
         targets.resize(rows * width, -1.0);
         let trained = self.columns.outputs.len();
-        targets.chunks_exact_mut(width).take(count).for_each(|row| row[..trained].fill(0.0));
+        let layers = self.head.layers;
         let mut places = Targets {
             targets,
             width,
+            of_layer: trained / layers,
+            layers,
             per_anchor: self.per_anchor,
             slots: &self.slots,
             positives: &mut self.positives,
@@ -307,6 +309,7 @@ impl<'a> Trainer<'a> {
                 let inputs = self.set.inputs;
                 let codes = of.codes[first * inputs..(first + count) * inputs].chunks_exact(inputs);
                 for (row, codes) in codes.enumerate() {
+                    places.background(row, level);
                     self.standard.features(level, codes, cell);
                     place(cell, row, by_cell, by_channel);
                 }
@@ -314,12 +317,12 @@ impl<'a> Trainer<'a> {
                 let within = |cell: u32| (cell >= first as u32 && cell < end).then(|| cell as usize - first);
                 for p in &of.positives {
                     if let Some(row) = within(p.cell) {
-                        places.positive(row, p.anchor, p.class, p.quality);
+                        places.positive((row, level), p.anchor, p.class, p.quality);
                     }
                 }
                 for (cell, anchor) in &of.ignored {
                     if let Some(row) = within(*cell) {
-                        places.ignore(row, *anchor);
+                        places.ignore((row, level), *anchor);
                     }
                 }
             }
@@ -332,12 +335,14 @@ impl<'a> Trainer<'a> {
                         Random::new(self.settings.seed, 2 * round + 1).order(cells.len())
                     });
                     let kept = &cells[order[at]];
-                    self.standard.features(usize::from(kept.level), &kept.codes, cell);
+                    let level = usize::from(kept.level);
+                    places.background(row, level);
+                    self.standard.features(level, &kept.codes, cell);
                     place(cell, row, by_cell, by_channel);
                     for (anchor, class, quality) in &kept.positives {
-                        places.positive(row, *anchor, *class, *quality);
+                        places.positive((row, level), *anchor, *class, *quality);
                     }
-                    kept.ignored.iter().for_each(|anchor| places.ignore(row, *anchor));
+                    kept.ignored.iter().for_each(|anchor| places.ignore((row, level), *anchor));
                 }
             }
         }
@@ -402,26 +407,40 @@ fn order(
     at_hand.as_ref().map_or(&[], |(_, order)| order)
 }
 
-/// Targets of a block, being filled.
+/// Targets of a block, being filled: -1 where nothing is learned. Cells are given as `(row, level)`.
 struct Targets<'a> {
     targets: &'a mut [f32],
     width: usize,
+    /// Columns of a layer.
+    of_layer: usize,
+    /// 1 for all levels, or one a level: then a cell teaches the columns of its level's layer.
+    layers: usize,
     per_anchor: usize,
     slots: &'a [Option<usize>],
     positives: &'a mut [usize],
 }
 
 impl Targets<'_> {
-    fn positive(&mut self, row: usize, anchor: u8, class: u16, quality: u8) {
+    /// Where the targets of the layer that answers for a cell begin.
+    fn first(&self, row: usize, level: usize) -> usize {
+        row * self.width + if self.layers == 1 { 0 } else { level * self.of_layer }
+    }
+
+    fn background(&mut self, row: usize, level: usize) {
+        let first = self.first(row, level);
+        self.targets[first..first + self.of_layer].fill(0.0);
+    }
+
+    fn positive(&mut self, (row, level): (usize, usize), anchor: u8, class: u16, quality: u8) {
         if let Some(slot) = self.slots.get(usize::from(class)).copied().flatten() {
-            let column = usize::from(anchor) * self.per_anchor + slot;
-            self.targets[row * self.width + column] = f32::from(quality) / 255.0;
+            let column = self.first(row, level) + usize::from(anchor) * self.per_anchor + slot;
+            self.targets[column] = f32::from(quality) / 255.0;
             self.positives[slot] += 1;
         }
     }
 
-    fn ignore(&mut self, row: usize, anchor: u8) {
-        let first = row * self.width + usize::from(anchor) * self.per_anchor;
+    fn ignore(&mut self, (row, level): (usize, usize), anchor: u8) {
+        let first = self.first(row, level) + usize::from(anchor) * self.per_anchor;
         self.targets[first..first + self.per_anchor].fill(-1.0);
     }
 }

@@ -1,22 +1,22 @@
-//! Every word and bound of the manifest, on the shipped model's own.
+//! Every word and bound of the manifest, on that of a model with anchors.
 
 use super::*;
 use crate::model::ModelFile;
 use serde_json::json;
 use std::path::Path;
 
-fn shipped() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinad-m-320-int8.onnx");
-    let file = ModelFile::read(&path).expect("the shipped model");
+fn anchored() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/anchors-320-int8.onnx");
+    let file = ModelFile::read(&path).expect("the model with anchors");
     let mut json = serde_json::to_value(file.manifest().expect("a manifest")).expect("JSON");
     // Not in it, and to be tried as the other keys are.
     json["decode"]["box_voting"] = json!({"iou": 0.7, "score_power": 2});
     json
 }
 
-/// The refusal of the shipped manifest with the value at `pointer` changed: `field: reason`.
+/// The refusal of that manifest with the value at `pointer` changed: `field: reason`.
 fn refusal(pointer: &str, value: Value) -> String {
-    let mut json = shipped();
+    let mut json = anchored();
     *json.pointer_mut(pointer).expect("a key of the manifest") = value;
     Manifest::parse(&json.to_string()).expect_err("refused").to_string()
 }
@@ -78,7 +78,7 @@ fn keys(value: &Value, into: &mut Vec<String>) {
 fn the_document_names_every_key_and_every_word() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/own-model.md");
     let document = std::fs::read_to_string(path).expect("the document");
-    let mut json = shipped();
+    let mut json = anchored();
     for people in ["training", "quantisation", "evaluation", "lineage"] {
         json[people] = Value::Null;
     }
@@ -87,8 +87,8 @@ fn the_document_names_every_key_and_every_word() {
     json["box_coder"]["bins"] = json!(8);
     let mut names = Vec::new();
     keys(&json, &mut names);
-    let shipped_keys = names.len();
-    assert!(shipped_keys > 60, "{shipped_keys}");
+    let its_keys = names.len();
+    assert!(its_keys > 60, "{its_keys}");
     let named = |name: &str| {
         let around = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
         document.match_indices(name).any(|(at, _)| {
@@ -130,7 +130,7 @@ fn every_allowed_word_is_read_and_written_as_it_is() {
         ("/decode/clip", ClipOrder::ALLOWED),
     ] {
         for word in allowed {
-            let mut json = shipped();
+            let mut json = anchored();
             round_boxes(&mut json);
             *json.pointer_mut(pointer).expect("a key of the manifest") = json!(word);
             let manifest = Manifest::parse(&json.to_string()).expect("allowed");
@@ -143,7 +143,7 @@ fn every_allowed_word_is_read_and_written_as_it_is() {
 #[test]
 fn unknown_keys_wrong_types_and_missing_keys_name_the_key() {
     let add = |pointer: &str, key: &str| {
-        let mut json = shipped();
+        let mut json = anchored();
         json.pointer_mut(pointer)
             .and_then(Value::as_object_mut)
             .expect("an object")
@@ -159,7 +159,7 @@ fn unknown_keys_wrong_types_and_missing_keys_name_the_key() {
     assert_eq!(add("", "two\nlines").lines().count(), 1);
     let wrong = refusal("/input/width", json!("wide"));
     assert_eq!(wrong, "input.width: invalid type: string \"wide\", expected u32");
-    let mut json = shipped();
+    let mut json = anchored();
     json["decode"].as_object_mut().expect("an object").remove("nms_iou");
     let missing = Manifest::parse(&json.to_string()).expect_err("refused").to_string();
     assert_eq!(missing, "decode: missing field `nms_iou`");
@@ -167,7 +167,7 @@ fn unknown_keys_wrong_types_and_missing_keys_name_the_key() {
         let error = Manifest::parse(text).expect_err("refused");
         assert!(error.field == "retinad.manifest" && error.to_string().lines().count() == 1, "{error}");
     }
-    let two = format!("{} {{}}", shipped());
+    let two = format!("{} {{}}", anchored());
     assert_eq!(Manifest::parse(&two).expect_err("refused").field, "retinad.manifest", "nothing may follow");
 }
 
@@ -218,7 +218,7 @@ fn numbers_out_of_range_are_refused_with_their_key() {
         assert!(error.starts_with(field), "{error}");
     }
     let with = |key: &str, value: Value| {
-        let mut json = shipped();
+        let mut json = anchored();
         json.as_object_mut().expect("an object").insert(key.to_owned(), value);
         Manifest::parse(&json.to_string()).map(|_| ()).map_err(|error| error.to_string())
     };
@@ -245,7 +245,7 @@ fn numbers_out_of_range_are_refused_with_their_key() {
 
 #[test]
 fn random_damage_is_refused_in_one_line_or_reads_what_it_writes() {
-    let good = shipped().to_string().into_bytes();
+    let good = anchored().to_string().into_bytes();
     let mut state = 11u64;
     let mut random = |limit: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -296,7 +296,7 @@ fn values_out_of_range_are_named() {
     for (pointer, value, expected) in cases {
         assert_eq!(refusal(pointer, value), expected);
     }
-    // The shipped boxes are of parts of pixels.
+    // Its boxes are of parts of pixels.
     let rounded = refusal("/anchors/rounding", json!("half_extent_ties_even"));
     assert!(rounded.starts_with("anchors.levels[0].base: boxes must be of whole pixels"), "{rounded}");
     let far = refusal("/input/std", json!([1e-38, 1, 1]));

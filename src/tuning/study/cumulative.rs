@@ -125,11 +125,11 @@ impl Sides {
         let mut forward = Forward::new(head);
         let mut sides = Self::default();
         for picture in &set.pictures {
-            for (level, quantisation) in picture.levels.iter().zip(&set.codes) {
+            for (at, (level, quantisation)) in picture.levels.iter().zip(&set.codes).enumerate() {
                 let mut positives = level.positives.iter().peekable();
                 let mut ignored = level.ignored.iter().peekable();
                 let mut counted = vec![Some(false); head.anchors * head.classes];
-                forward.each_cell(&level.codes, *quantisation, set.inputs, |cell, logits| {
+                forward.each_cell(at, &level.codes, *quantisation, set.inputs, |cell, logits| {
                     counted.fill(Some(false));
                     while let Some((_, anchor)) = ignored.next_if(|(at, _)| *at as usize == cell) {
                         let first = usize::from(*anchor) * head.classes;

@@ -74,11 +74,11 @@ impl HeldOut {
     fn heads(&self, forward: &mut Forward, head: &Head, picture: usize) -> Heads {
         let features = &self.set.pictures[picture];
         let outputs = head.anchors * head.classes;
-        let levels = features.levels.iter().zip(&self.set.codes).zip(&self.boxes[picture].heads);
-        let levels = levels.map(|((level, quantisation), boxes)| {
+        let levels = features.levels.iter().zip(&self.set.codes).zip(&self.boxes[picture].heads).enumerate();
+        let levels = levels.map(|(at, ((level, quantisation), boxes))| {
             let cells = boxes.height * boxes.width;
             let mut values = vec![0.0; outputs * cells];
-            forward.each_cell(&level.codes, *quantisation, self.set.inputs, |cell, logits| {
+            forward.each_cell(at, &level.codes, *quantisation, self.set.inputs, |cell, logits| {
                 let planes = values[cell..].iter_mut().step_by(cells);
                 planes.zip(logits).for_each(|(value, logit)| *value = *logit);
             });
