@@ -13,7 +13,7 @@ use crate::regular_file;
 use crate::samples::Store;
 use crate::scene::{Errand, NewSample, StateFile, Ticket};
 use crate::thread::{self, EndNotice};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use keeping::Keeping;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
@@ -140,7 +140,6 @@ impl Recorder {
         let (waiting, frames, hurry) = (Waiting::default(), Frames::default(), Arc::<AtomicBool>::default());
         let (wake, work) = bounded(1);
         let (answer, answers) = bounded(1);
-        let (changed, models) = bounded(1);
         let (to_done, done) = unbounded();
         let (to_recorded, recorded) = unbounded();
         let events = Events::default();
@@ -149,7 +148,12 @@ impl Recorder {
         let written = loaded.texts.iter().map(|(file, text)| (*file, text.clone().into_bytes())).collect();
         let store = folder.as_deref().map(Store::within);
         let generations = folder.as_deref().map(Generations::within);
-        let watched = generations.clone().map(|generations| ModelsWatch::new(generations, changed));
+        // Without a folder nothing is watched. A channel without a sender would be ready to be read all the time,
+        // and whoever waits for it would never rest.
+        let (watched, models) = generations.clone().map_or((None, never()), |generations| {
+            let (changed, models) = bounded(1);
+            (Some(ModelsWatch::new(generations, changed)), models)
+        });
         let work = Work {
             wake: work,
             answer,

@@ -66,6 +66,16 @@ impl Daemon {
         self.log.lock().expect("not poisoned").clone()
     }
 
+    /// What it has used of the processors so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // After the name, which may hold spaces: state, then ten numbers, then user and system time in ticks of
+        // a hundredth of a second, which is what Linux says on every architecture.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     pub fn signal(&self, name: &str) {
         let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
         assert!(done.success());
