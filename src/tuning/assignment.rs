@@ -4,7 +4,6 @@
 //! lies within an object as many answer as SimOTA's dynamic k gives (arXiv 2107.08430, section 2.1), the best
 //! boxes first; its class cost is left out, since a new class has no scores yet.
 
-use super::features::LIMITS;
 use crate::retinanet::matching::Match;
 use crate::retinanet::nms::iou;
 
@@ -12,8 +11,9 @@ use crate::retinanet::nms::iou;
 const SUMMED: usize = 10;
 
 /// For each cell, with its box in `found` and its point (x, y) in `points`, what it learns of `truths`; and how
-/// many of these no cell answers for. A cell that would answer for two takes the one that it overlaps more; one
-/// that does not answer, but overlaps an object as well as one that does might, learns nothing.
+/// many of these no cell answers for. A cell that would answer for two takes the one that it overlaps more. All
+/// others are background, also those whose boxes fit an object well: the model was trained like this, and a new
+/// class that learned nothing from such cells would take every object that it was not shown for its own.
 pub(super) fn assign(found: &[[f32; 4]], points: &[[f32; 2]], truths: &[[f32; 4]]) -> (Vec<Match>, usize) {
     let mut answers: Vec<Option<(f32, usize)>> = vec![None; found.len()];
     for (number, truth) in truths.iter().enumerate() {
@@ -23,13 +23,9 @@ pub(super) fn assign(found: &[[f32; 4]], points: &[[f32; 2]], truths: &[[f32; 4]
             }
         }
     }
-    let near = |bbox: &[f32; 4]| truths.iter().any(|truth| iou(bbox, truth) >= LIMITS.positive);
-    let part = |(answer, bbox): (&Option<(f32, usize)>, &[f32; 4])| match answer {
-        Some((_, number)) => Match::Truth(*number),
-        None if near(bbox) => Match::Ignored,
-        None => Match::Background,
-    };
-    let parts: Vec<Match> = answers.iter().zip(found).map(part).collect();
+    let part =
+        |answer: &Option<(f32, usize)>| answer.map_or(Match::Background, |(_, number)| Match::Truth(number));
+    let parts: Vec<Match> = answers.iter().map(part).collect();
     let answered = |number: &usize| answers.iter().flatten().any(|(_, of)| of == number);
     (parts, (0..truths.len()).filter(|number| !answered(number)).count())
 }
@@ -74,9 +70,9 @@ mod tests {
         let truth = [5.0, -5.0, 35.0, 5.0];
         let (found, points) = row(&[[5.0, 40.0], [5.0, 15.0], [15.0, 15.0], [2.0, 3.0], [35.0, -5.0]]);
         let (parts, unmatched) = assign(&found, &points, &[truth]);
-        // 1 + 2/3 + 1/6 is one and a bit; 1, and 4 from outside, overlap it as well as a positive would.
-        let ignored = Match::Ignored;
-        assert_eq!(parts, [ignored, ignored, Match::Truth(0), Match::Background, ignored]);
+        // 1 + 2/3 + 1/6 is one and a bit. 4 has the object's box, too, but its point lies outside.
+        let none = Match::Background;
+        assert_eq!(parts, [none, none, Match::Truth(0), none, none]);
         assert_eq!(unmatched, 0);
     }
 

@@ -23,7 +23,7 @@ use crate::retinanet::nms::iou;
 pub const MAX_TRUTHS: usize = 500;
 
 /// IoU from which an anchor is a positive, and below which it is background ([P], detectron2, torchvision).
-pub(super) const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
+const LIMITS: Limits = Limits { positive: 0.5, background: 0.4 };
 
 /// IoU with a box in which people say that nothing is, from which an anchor learns that. Lower than for
 /// background, because an anchor moves and stretches its box: one that overlaps it less may have predicted
