@@ -4,7 +4,7 @@ mod mosquitto;
 mod program;
 
 use mosquitto::{Broker, Listener, wait_for};
-use program::{Daemon, PICTURES, ROOT, config, folder, output};
+use program::{Daemon, PICTURES, ROOT, coming_and_going, config, folder, output};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn a_person_and_a_cat_are_found_and_the_end_is_quick_and_told() {
     let Some(broker) = Broker::start("") else { return };
     let folder = folder();
     let listener = Listener::start(broker.port);
-    let more = format!("{PICTURES}fps = 5\nmin_hits = 1\n");
+    let more = coming_and_going(folder.path(), "album");
     let daemon = Daemon::start(&config(folder.path(), broker.port, &more));
     let mut seen = listener.until("n/album/cat 1", 30);
     seen.extend(listener.until("\"label\":\"person\"", 30));
@@ -89,8 +89,7 @@ fn the_embedded_broker_serves_watch() {
     let folder = folder();
     let port = mosquitto::free_port();
     let path = folder.path().join("retinad.toml");
-    let (scenes, ages) = (scenes(folder.path()), "min_hits = 1\nmax_age_s = 0.5\nstationary_max_age_s = 0.5\n");
-    let camera = format!("[cameras.album]\nkind = \"replay\"\npath = \"{scenes}\"\nfps = 5\n{ages}");
+    let camera = coming_and_going(folder.path(), "album");
     std::fs::write(&path, format!("[mqtt]\nport = {port}\n{camera}")).expect("written");
     let (daemon, from) = (Daemon::start(&path), Instant::now());
     let (code, out, error) = output(&["watch", "--config", &path.display().to_string(), "--count", "8"]);
@@ -98,7 +97,6 @@ fn the_embedded_broker_serves_watch() {
     assert!(out.contains("person") && out.contains("cat"), "{out}");
     assert!(out.contains(&format!("connected to 127.0.0.1:{port}")), "{out}");
     assert!(out.contains(" is online") && out.contains("album      is online"), "{out}");
-    // Each scene returns after 2 s, so objects come and go.
     let events = ["watch", "--events", "--config", &path.display().to_string(), "--count", "12"];
     let (code, out, error) = output(&events);
     assert_eq!(code, Some(0), "{error}");
@@ -111,18 +109,6 @@ fn the_embedded_broker_serves_watch() {
     let (used, passed) = (daemon.cpu_time(), from.elapsed());
     assert!(used < passed / 2, "{used:?} of CPU time in {passed:?}");
     daemon.terminate();
-}
-
-/// A folder of ten pictures, each with another scene: a person, a cat, and cups without either.
-fn scenes(folder: &Path) -> String {
-    let scenes = folder.join("scenes");
-    std::fs::create_dir(&scenes).expect("a folder");
-    for number in 0..10 {
-        let name = ["astronaut", "chelsea"].get(number).unwrap_or(&"coffee");
-        let from = Path::new(ROOT).join(format!("examples/pictures/{name}.jpg"));
-        std::fs::copy(from, scenes.join(format!("{number}.jpg"))).expect("copied");
-    }
-    scenes.display().to_string()
 }
 
 #[test]

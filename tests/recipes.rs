@@ -8,7 +8,7 @@ mod program;
 
 use certificates::Certificates;
 use mosquitto::{Broker, free_port};
-use program::{Daemon, ROOT, config, folder};
+use program::{Daemon, ROOT, coming_and_going, config, folder};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -284,13 +284,12 @@ impl Site {
     }
 }
 
-/// Settings of a daemon as which the page speaks: objects come and go with each picture.
+/// Settings of a daemon as which the page speaks; objects come and go.
 fn settings(folder: &Path, port: u16) -> PathBuf {
     let password = folder.join("password");
     std::fs::write(&password, PASSWORD).expect("written");
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).expect("for its owner only");
-    let camera = "[cameras.front]\nkind = \"replay\"\npath = \"examples/pictures\"\nfps = 2\nrepeat = true\n\
-                  min_hits = 1\nmax_age_s = 0.5\nstationary_max_age_s = 0.5\n";
+    let camera = coming_and_going(folder, "front");
     let more = format!(
         "username = \"n\"\npassword_file = {password:?}\noff_delay_s = 0.2\n[snapshots]\nenabled = true\n\
          [samples]\nenabled = true\n{camera}"

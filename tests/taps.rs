@@ -132,11 +132,13 @@ fn a_tap_that_the_graph_lacks_or_has_no_codes_for_is_refused_by_name() {
     let graph = graph(&file);
     let good = last_class_conv(&graph, "p3").0;
     let real = maker(&graph, &maker(&graph, &good).input[0]).input[0].clone();
+    let conv = maker(&graph, &maker(&graph, &maker(&graph, "cls_p3").input[0]).input[0]);
+    let weights = maker(&graph, &conv.input[1]).input[0].clone();
     // Between the reshape and the transposition of a channel shuffle a tensor has five sides.
     let transpose = graph.node.iter().find(|node| node.op_type == "Transpose").expect("a channel shuffle");
     for (tensor, because) in [
         ("/net/nowhere", "the graph has no tensor"),
-        ("net.cls.out.weight_quantized", "is a constant"),
+        (weights.as_str(), "is a constant"),
         (real.as_str(), "is a real value that is fused with its quantiser; its codes are"),
         (transpose.input[0].as_str(), "must be [1, channels, height, width]"),
     ] {

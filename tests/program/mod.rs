@@ -100,6 +100,29 @@ impl Drop for Daemon {
 
 pub const PICTURES: &str = "[cameras.album]\nkind = \"replay\"\npath = \"examples/pictures\"\n";
 
+/// Settings of a camera that sees a person, a second later a cat, and after another the person again; between
+/// them it sees a grey wall, and objects end as soon as they may.
+pub fn coming_and_going(folder: &Path, camera: &str) -> String {
+    let scenes = folder.join("scenes");
+    std::fs::create_dir(&scenes).expect("a folder");
+    let mut wall = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut wall, 90);
+    encoder.encode(&[127; 320 * 240], 320, 240, jpeg_encoder::ColorType::Luma).expect("a JPEG");
+    let read = |name: &str| std::fs::read(Path::new(ROOT).join("examples/pictures").join(name));
+    for number in 0..10 {
+        let picture = match number {
+            0 => read("astronaut.jpg").expect("a demo picture"),
+            5 => read("chelsea.jpg").expect("a demo picture"),
+            _ => wall.clone(),
+        };
+        std::fs::write(scenes.join(format!("{number}.jpg")), picture).expect("written");
+    }
+    format!(
+        "[cameras.{camera}]\nkind = \"replay\"\npath = {scenes:?}\nfps = 5\nmin_hits = 1\nmax_age_s = 0.5\n\
+         stationary_max_age_s = 0.5\n"
+    )
+}
+
 /// Settings in a folder of their own, for the broker on `port`.
 pub fn config(folder: &Path, port: u16, more: &str) -> PathBuf {
     let path = folder.join("retinad.toml");
