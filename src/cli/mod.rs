@@ -7,6 +7,7 @@ mod eval;
 mod exit;
 mod labels;
 mod log;
+mod manifest;
 mod manual;
 mod models;
 mod mqtt;
@@ -81,6 +82,9 @@ enum Command {
         Exit code: 0 all written; 1 the input cannot be used; 71 an output cannot be written;\n\
         78 the model cannot be run.")]
     RunModel(run_model::RunModelArguments),
+    /// Show, propose, check and write the manifest by which an ONNX file becomes a model of your own
+    #[command(after_help = manifest::EXAMPLES)]
+    Manifest(manifest::ManifestArguments),
     /// Look at, label, export, import and remove the frames kept to learn from
     #[command(after_help = "Examples:\n\
             \x20 sudo retinad samples list\n\
@@ -227,6 +231,7 @@ fn carry_out(
         // Nobody logs for it, so `run` does it before logging starts.
         Command::ExecWithParent(arguments) => Err(become_child(&arguments)),
         Command::RunModel(arguments) => run_model::run_model(&arguments),
+        Command::Manifest(arguments) => manifest::manifest(&arguments),
         Command::Samples(arguments) => samples::samples(&load(&none)?, &arguments),
         Command::Tune(arguments) => tune::tune(&load(&arguments.model)?, &arguments),
         Command::Models(arguments) => models::models(&load(&none)?, &arguments),

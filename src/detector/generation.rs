@@ -53,8 +53,9 @@ impl Generation {
     /// [`ModelError`]. A panic is not caught.
     pub fn from_file(file: &ModelFile, number: u64, arithmetic: Arithmetic) -> Result<Arc<Self>, ModelError> {
         let manifest = file.manifest()?.clone();
-        let levels = checked_levels(&manifest, &file.path)?;
+        // The graph's shapes bound the levels, and with them the memory of their anchors.
         let engine = Engine::load(file, arithmetic)?;
+        let levels = checked_levels(&manifest, &file.path)?;
         let table = Box::new(real_table(&manifest));
         let code_table =
             engine.input_quantisation().map(|quantisation| Box::new(coded(&table, quantisation)));
@@ -86,22 +87,33 @@ fn panicked(path: &Path, words: &str) -> ModelError {
     ModelError::Graph { path, reason: format!("panicked while it was loaded: {words}") }
 }
 
-/// The anchors' levels, if they give the anchors that the manifest's hash was taken over.
-fn checked_levels(manifest: &Manifest, path: &str) -> Result<Vec<Level>, ModelError> {
+fn levels(manifest: &Manifest) -> Vec<Level> {
     let level = |level: &crate::model::Level| Level {
         stride_yx: level.stride_yx,
         feature_hw: level.feature_hw,
         base: level.base.clone(),
     };
-    let levels: Vec<Level> = manifest.anchors.levels.iter().map(level).collect();
+    manifest.anchors.levels.iter().map(level).collect()
+}
+
+/// What `anchors.sha256` of a manifest has to be. It takes 16 bytes for each anchor that the levels list.
+#[must_use]
+pub fn anchors_sha256(manifest: &Manifest) -> String {
+    anchors::sha256(&anchors::anchors(&levels(manifest), manifest.anchors.offset))
+}
+
+/// The anchors' levels, if they give the anchors that the manifest's hash was taken over.
+fn checked_levels(manifest: &Manifest, path: &str) -> Result<Vec<Level>, ModelError> {
+    let levels = levels(manifest);
+    let Some(promised) = &manifest.anchors.sha256 else { return Ok(levels) };
     let sha256 = anchors::sha256(&anchors::anchors(&levels, manifest.anchors.offset));
-    if sha256 == manifest.anchors.sha256 {
+    if sha256 == *promised {
         return Ok(levels);
     }
     Err(ModelError::Manifest {
         path: path.to_owned(),
         field: "anchors.sha256".into(),
-        reason: format!("{}, but the listed base boxes and strides give {sha256}", manifest.anchors.sha256),
+        reason: one_line(&format!("{promised}, but the listed base boxes and strides give {sha256}")),
     })
 }
 

@@ -4,7 +4,7 @@ mod generation;
 mod parts;
 mod self_test;
 
-pub use generation::Generation;
+pub use generation::{Generation, anchors_sha256};
 pub use self_test::SelfTestError;
 
 use crate::detection::{Detection, Heads, Times};

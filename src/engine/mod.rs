@@ -18,7 +18,7 @@ mod wanted;
 use crate::caught::caught;
 use crate::detection::{Heads, Tensor};
 use crate::kernels::Isa;
-use crate::model::{Manifest, ModelError, ModelFile, Tap, one_line};
+use crate::model::{Manifest, ManifestError, ModelError, ModelFile, Tap, one_line};
 use float::Float;
 use graph::Refusal;
 use measured::{Measured, frame_time};
@@ -119,6 +119,21 @@ impl Engine {
     /// [`ModelError::Graph`]; also where the file says another shape.
     pub fn load_for(file: &ModelFile, arithmetic: Arithmetic, shape: &[usize]) -> Result<Self, ModelError> {
         Self::guarded(file, Some(shape), arithmetic, None, &[])
+    }
+
+    /// All that `manifest` says of inputs and heads and the graph of `file`, which this engine has loaded
+    /// without a manifest, contradicts.
+    #[must_use]
+    pub fn contradictions(&self, file: &ModelFile, manifest: &Manifest) -> Vec<ManifestError> {
+        let mut faults = Vec::new();
+        if let Ok(mut proto) = pb::ModelProto::decode(&file.bytes[..])
+            && normal::normalise(&mut proto, &file.bytes, None).is_ok()
+            && let Some(graph) = &proto.graph
+        {
+            faults = wanted::input_faults(manifest, graph);
+        }
+        faults.extend(wanted::head_faults(manifest, &self.all_outputs()));
+        faults
     }
 
     /// As [`Engine::build`]; a panic on a graph that nobody expected is an error like any other.

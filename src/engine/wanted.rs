@@ -3,7 +3,7 @@
 
 use super::{graph, normal};
 use crate::detection::{Heads, Tensor};
-use crate::model::{Manifest, ModelError, one_line};
+use crate::model::{Manifest, ManifestError, ModelError, one_line};
 use tract_onnx::pb;
 
 /// Indices into the graph's outputs. Empty for a model that is run without its manifest.
@@ -76,40 +76,63 @@ impl Wanted {
     }
 }
 
+/// All heads that `outputs`, the graph's own, do not give as the manifest says.
+pub fn head_faults(manifest: &Manifest, outputs: &[Output]) -> Vec<ManifestError> {
+    let (classes, sides) = (manifest.classes.len(), manifest.box_coder.channels());
+    let mut faults = Vec::new();
+    for (i, head) in manifest.heads.iter().enumerate().take(manifest.anchors.levels.len()) {
+        let named = [("class_output", &head.class_output, classes), ("box_output", &head.box_output, sides)];
+        for (key, output, per_anchor) in named {
+            if let Err(reason) = head_output(manifest, i, outputs, output, per_anchor) {
+                faults.push(ManifestError { field: format!("heads[{i}].{key}"), reason: one_line(&reason) });
+            }
+        }
+    }
+    faults
+}
+
 /// Checks what the manifest says of the input against `graph`, whose one input it is: its name, and step and
 /// zero point of its codes.
 ///
 /// # Errors
 /// [`ModelError::Manifest`] for the first key that the graph contradicts.
 pub fn check_input(path: &str, manifest: &Manifest, graph: &pb::GraphProto) -> Result<(), ModelError> {
-    let wrong = |field: &str, reason: String| ModelError::Manifest {
-        path: path.to_owned(),
-        field: field.to_owned(),
-        reason: one_line(&reason),
+    let first = input_faults(manifest, graph).into_iter().next();
+    first.map_or(Ok(()), |ManifestError { field, reason }| {
+        Err(ModelError::Manifest { path: path.to_owned(), field, reason })
+    })
+}
+
+/// All that the manifest says of the input and `graph` contradicts.
+pub fn input_faults(manifest: &Manifest, graph: &pb::GraphProto) -> Vec<ManifestError> {
+    let mut faults = Vec::new();
+    let mut wrong = |field: &str, reason: String| {
+        faults.push(ManifestError { field: field.to_owned(), reason: one_line(&reason) });
     };
     let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
-    let name = &manifest.input.name;
     let given = |input: &&pb::ValueInfoProto| constant(&input.name).is_none();
-    match graph.input.iter().find(given) {
-        Some(input) if input.name == *name => {}
-        Some(input) => {
-            return Err(wrong("input.name", format!("`{name}`, but the graph's is `{}`", input.name)));
-        }
-        None => return Err(wrong("input.name", format!("`{name}`, but the graph has none"))),
+    let named = &manifest.input.name;
+    let Some(name) = graph.input.iter().find(given).map(|input| &input.name) else {
+        wrong("input.name", format!("`{named}`, but the graph has none"));
+        return faults;
+    };
+    if name != named {
+        wrong("input.name", format!("`{named}`, but the graph's is `{name}`"));
     }
     let (scale, zero) = (manifest.input.quant_scale, manifest.input.quant_zero_point);
     let quantiser =
         graph.node.iter().find(|node| node.op_type == "QuantizeLinear" && node.input.first() == Some(name));
     let parameter = |i: usize| quantiser.and_then(|node| node.input.get(i)).and_then(|name| constant(name));
     let found = parameter(1).and_then(|tensor| normal::reals(tensor).ok()).and_then(|v| v.first().copied());
-    if let Some(scale) = scale {
-        let Some(found) = found else {
-            return Err(wrong("input.quant_scale", format!("{scale}, but the graph does not quantise it")));
-        };
-        // As many digits as a person would write.
-        if (found - scale).abs() > scale * 1e-5 {
-            return Err(wrong("input.quant_scale", format!("{scale}, but the graph quantises with {found}")));
+    match (scale, found) {
+        (Some(scale), None) => {
+            wrong("input.quant_scale", format!("{scale}, but the graph does not quantise it"));
         }
+        // As many digits as a person would write.
+        (Some(scale), Some(found)) if (found - scale).abs() > scale * 1e-5 => {
+            wrong("input.quant_scale", format!("{scale}, but the graph quantises with {found}"));
+        }
+        _ => {}
     }
     if let Some(zero) = zero {
         let codes = parameter(2).and_then(|tensor| graph::integers(tensor).ok());
@@ -117,10 +140,10 @@ pub fn check_input(path: &str, manifest: &Manifest, graph: &pb::GraphProto) -> R
         let own = codes.map_or(0, |codes| codes.first().copied().unwrap_or_default());
         if found.is_none() || own != zero {
             let own = if found.is_some() { own.to_string() } else { "none".into() };
-            return Err(wrong("input.quant_zero_point", format!("{zero}, but the graph's is {own}")));
+            wrong("input.quant_zero_point", format!("{zero}, but the graph's is {own}"));
         }
     }
-    Ok(())
+    faults
 }
 
 /// Index of the output `name` with `per_anchor` channels an anchor of level `i`.

@@ -54,6 +54,23 @@ impl ModelFile {
     /// # Errors
     /// [`ModelError`].
     pub fn parse(path: &str, bytes: Vec<u8>) -> Result<Self, ModelError> {
+        let (file, text) = Self::parse_apart(path, bytes)?;
+        let manifest = text.map(|text| Manifest::parse(&text)).transpose();
+        Ok(Self { manifest: manifest.map_err(|error| refused(error, path))?, ..file })
+    }
+
+    /// As [`ModelFile::read`], with the manifest as the text that it is in the file, whatever that holds.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn read_apart(path: &Path) -> Result<(Self, Option<String>), ModelError> {
+        let name = one_line(&path.display().to_string());
+        let bytes = read_regular(path, &name)?;
+        Self::parse_apart(&name, bytes)
+    }
+
+    /// As [`ModelFile::parse`], with the manifest as a text.
+    fn parse_apart(path: &str, bytes: Vec<u8>) -> Result<(Self, Option<String>), ModelError> {
         let not_onnx = |reason: String| ModelError::NotOnnx { path: path.to_owned(), reason };
         if bytes.is_empty() {
             return Err(not_onnx("it is empty".into()));
@@ -63,9 +80,9 @@ impl ModelFile {
         if graph.node.is_empty() || graph.output.is_empty() {
             return Err(not_onnx("the graph has no nodes or no outputs".into()));
         }
-        let manifest = read_manifest(&proto, path)?;
+        let text = manifest_text(&proto, path)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), sha256, manifest, bytes })
+        Ok((Self { path: path.to_owned(), sha256, manifest: None, bytes }, text))
     }
 
     /// The manifest.
@@ -76,7 +93,9 @@ impl ModelFile {
         self.manifest.as_ref().ok_or_else(|| ModelError::Manifest {
             path: self.path.clone(),
             field: "metadata_props".into(),
-            reason: "no `retinad.manifest`; export the model with the recipe in models/".into(),
+            reason: "no `retinad.manifest`; `retinad manifest --template` proposes one, \
+                     docs/own-model.md shows how"
+                .into(),
         })
     }
 
@@ -95,14 +114,14 @@ impl ModelFile {
     }
 }
 
-fn read_manifest(proto: &pb::ModelProto, path: &str) -> Result<Option<Manifest>, ModelError> {
+fn manifest_text(proto: &pb::ModelProto, path: &str) -> Result<Option<String>, ModelError> {
     let mut entries = proto.metadata_props.iter().filter(|entry| entry.key == MANIFEST_KEY);
     let Some(entry) = entries.next() else { return Ok(None) };
     if entries.next().is_some() {
         let reason = format!("`{MANIFEST_KEY}` is there twice, must be one");
         return Err(ModelError::Manifest { path: path.to_owned(), field: "metadata_props".into(), reason });
     }
-    Manifest::parse(&entry.value).map(Some).map_err(|error| refused(error, path))
+    Ok(Some(entry.value.clone()))
 }
 
 fn refused(error: ManifestError, path: &str) -> ModelError {

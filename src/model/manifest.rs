@@ -5,11 +5,14 @@
 //! graph. A manifest can be written again ([`super::ModelFile::with_manifest`]); the keys of the parts that
 //! are kept as JSON are then in alphabetical order.
 
-use super::one_line;
+mod faults;
+mod reading;
+
 use super::words::{
     ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
     ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
 };
+pub use reading::Examined;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,13 +26,17 @@ pub struct Manifest {
     pub name: String,
     /// The model's version.
     pub version: String,
-    /// What it is, in a sentence or two.
+    /// What it is, in a sentence or two. This and all that is only for people may be left out.
+    #[serde(default)]
     pub description: String,
     /// Licence of the weights (SPDX).
+    #[serde(default)]
     pub licence: String,
     /// Where the licence can be read.
+    #[serde(default)]
     pub licence_url: String,
     /// Who made it.
+    #[serde(default)]
     pub authors: Vec<String>,
     /// How the input tensor is made.
     pub input: Input,
@@ -54,12 +61,16 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
     /// Data sets, loss, steps.
+    #[serde(default)]
     pub training: Value,
     /// Scheme and calibration.
+    #[serde(default)]
     pub quantisation: Value,
     /// Measured quality.
+    #[serde(default)]
     pub evaluation: Value,
     /// Which model it came from.
+    #[serde(default)]
     pub lineage: Value,
 }
 
@@ -161,8 +172,9 @@ pub struct Anchors {
     pub offset: f32,
     /// Per level.
     pub levels: Vec<Level>,
-    /// SHA-256 of all anchors, hex.
-    pub sha256: String,
+    /// SHA-256 of all anchors, hex; not there: nothing holds the anchors to what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// The anchors of one level.
@@ -259,24 +271,21 @@ pub struct ManifestError {
     pub reason: String,
 }
 
-/// Largest bound of `dw` and `dh`: a box of e^20 times its anchor's side is wider than any picture.
-const MAX_CLAMP: f32 = 20.0;
-
-/// Most taps of a model.
-const MAX_TAPS: usize = 64;
-
 impl Manifest {
     /// Parses and checks `json`.
     ///
     /// # Errors
     /// [`ManifestError`] for the first key that does not hold.
     pub fn parse(json: &str) -> Result<Self, ManifestError> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let manifest: Self =
-            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| unreadable(&error))?;
-        deserializer.end().map_err(|error| whole(&error.to_string()))?;
-        manifest.check()?;
+        let manifest = reading::read(json)?;
+        manifest.first_fault()?;
         Ok(manifest)
+    }
+
+    /// Reads `json` and says everything that does not hold.
+    #[must_use]
+    pub fn examine(json: &str) -> Examined {
+        reading::examine(json)
     }
 
     /// The manifest as the JSON that [`Manifest::parse`] reads to an equal one.
@@ -284,8 +293,12 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] for the first key that could not be read again.
     pub fn to_json(&self) -> Result<String, ManifestError> {
-        self.check()?;
-        serde_json::to_string(self).map_err(|error| whole(&error.to_string()))
+        self.first_fault()?;
+        serde_json::to_string(self).map_err(|error| reading::whole(&error.to_string()))
+    }
+
+    fn first_fault(&self) -> Result<(), ManifestError> {
+        self.faults().into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Labels per output; unused outputs are empty.
@@ -296,179 +309,6 @@ impl Manifest {
             .map(|class| class.as_ref().map_or_else(String::new, |class| class.label.clone()))
             .collect()
     }
-
-    /// Checks what the types do not say.
-    fn check(&self) -> Result<(), ManifestError> {
-        self.check_input()?;
-        let classes = self.classes.len();
-        require("classes", (1..=1000).contains(&classes), || {
-            format!("{classes} entries, must be 1 to 1000")
-        })?;
-        for (i, class) in self.classes.iter().enumerate() {
-            let named = class.as_ref().is_none_or(|class| !class.label.trim().is_empty());
-            require(&format!("classes[{i}].label"), named, || {
-                "empty, must be a name; null: never used".into()
-            })?;
-        }
-        require("classes", self.classes.iter().any(Option::is_some), || "none is used".into())?;
-        require("heads", !self.heads.is_empty(), || "empty".into())?;
-        let outputs: Vec<&String> =
-            self.heads.iter().flat_map(|head| [&head.class_output, &head.box_output]).collect();
-        for (i, output) in outputs.iter().enumerate() {
-            let key = ["class_output", "box_output"][i % 2];
-            require(&format!("heads[{}].{key}", i / 2), !outputs[..i].contains(output), || {
-                format!("{output:?} is there twice")
-            })?;
-        }
-        self.check_anchors()?;
-        self.check_decode()?;
-        self.check_taps()?;
-        self.check_self_test()
-    }
-
-    fn check_input(&self) -> Result<(), ManifestError> {
-        let input = &self.input;
-        for (field, side) in [("input.width", input.width), ("input.height", input.height)] {
-            require(field, (32..=2048).contains(&side), || format!("{side}, must be 32 to 2048"))?;
-        }
-        let scale = input.scale_to_unit;
-        require("input.scale_to_unit", positive(scale), || format!("{scale}, must be finite and above 0"))?;
-        require("input.mean", input.mean.iter().all(|v| v.is_finite()), || "must be finite".into())?;
-        require("input.std", input.std.iter().all(|&v| positive(v)), || "must be finite and above 0".into())?;
-        let values = |byte: f32| {
-            let value = move |(mean, std): (&f32, &f32)| (byte * scale - mean) / std;
-            input.mean.iter().zip(&input.std).map(value).all(f32::is_finite)
-        };
-        require("input.std", values(0.0) && values(255.0), || {
-            format!("{:?} with mean {:?} makes values that are not finite", input.std, input.mean)
-        })?;
-        require("input.quant_scale", input.quant_scale.is_none_or(positive), || {
-            "must be finite and above 0".into()
-        })?;
-        let zero = input.quant_zero_point;
-        require("input.quant_zero_point", zero.is_none_or(|zero| (-128..=255).contains(&zero)), || {
-            format!("{}, must be -128 to 255", zero.unwrap_or_default())
-        })
-    }
-
-    fn check_anchors(&self) -> Result<(), ManifestError> {
-        let (levels, heads) = (&self.anchors.levels, self.heads.len());
-        require("anchors.levels", levels.len() == heads, || {
-            format!("{} levels but {heads} heads", levels.len())
-        })?;
-        for (i, level) in levels.iter().enumerate() {
-            let [feature_hw, stride_yx, base] =
-                ["feature_hw", "stride_yx", "base"].map(|key| format!("anchors.levels[{i}].{key}"));
-            require(&feature_hw, level.feature_hw.iter().all(|side| (1..=1024).contains(side)), || {
-                format!("{:?}, must be 1 to 1024", level.feature_hw)
-            })?;
-            require(&stride_yx, level.stride_yx.iter().all(|stride| (1..=4096).contains(stride)), || {
-                format!("{:?}, must be 1 to 4096", level.stride_yx)
-            })?;
-            let boxes = level.base.len();
-            require(&base, (1..=64).contains(&boxes), || format!("{boxes} boxes, must be 1 to 64"))?;
-            let extended = |b: &[f32; 4]| b.iter().all(|v| v.is_finite()) && b[2] > b[0] && b[3] > b[1];
-            require(&base, level.base.iter().all(extended), || {
-                "boxes must be finite with x2 > x1 and y2 > y1".into()
-            })?;
-            let whole = level.base.iter().flatten().all(|side| side.fract() == 0.0);
-            require(&base, self.anchors.rounding == AnchorRounding::None || whole, || {
-                let word = self.anchors.rounding.word();
-                format!("boxes must be of whole pixels, because anchors.rounding is {word}")
-            })?;
-        }
-        let offset = self.anchors.offset;
-        require("anchors.offset", offset == 0.0 || offset == 0.5, || format!("{offset}, must be 0 or 0.5"))
-    }
-
-    fn check_decode(&self) -> Result<(), ManifestError> {
-        let (coder, decode) = (&self.box_coder, &self.decode);
-        require("box_coder.weights", coder.weights.iter().all(|&w| positive(w)), || {
-            "must be finite and above 0".into()
-        })?;
-        require("box_coder.clamp", coder.clamp.is_none_or(|c| c > 0.0 && c <= MAX_CLAMP), || {
-            format!("{}, must be above 0 and at most {MAX_CLAMP}, or null", coder.clamp.unwrap_or_default())
-        })?;
-        if let Some(bins) = coder.bins {
-            require("box_coder.bins", (2..=64).contains(&bins), || format!("{bins}, must be 2 to 64"))?;
-            let other = self.heads.iter().position(|head| head.box_order != BoxOrder::LeftTopRightBottom);
-            require("box_coder.bins", other.is_none(), || {
-                let (at, distances) = (other.unwrap_or_default(), BoxOrder::LeftTopRightBottom.word());
-                let found = self.heads[at].box_order.word();
-                format!("{bins}, but heads[{at}].box_order is {found:?}: only {distances:?} has bins")
-            })?;
-        }
-        require("decode.score_threshold", (0.0..1.0).contains(&decode.score_threshold), || {
-            format!("{}, must be 0 to below 1", decode.score_threshold)
-        })?;
-        require("decode.nms_iou", (0.0..=1.0).contains(&decode.nms_iou), || {
-            format!("{}, must be 0 to 1", decode.nms_iou)
-        })?;
-        if let Some(voting) = decode.box_voting {
-            require("decode.box_voting.iou", (0.0..1.0).contains(&voting.iou), || {
-                format!("{}, must be 0 to below 1", voting.iou)
-            })?;
-            require("decode.box_voting.score_power", voting.score_power <= 8, || {
-                format!("{}, must be 0 to 8", voting.score_power)
-            })?;
-        }
-        require("decode.topk_per_level", (1..=100_000).contains(&decode.topk_per_level), || {
-            format!("{}, must be 1 to 100000", decode.topk_per_level)
-        })?;
-        require("decode.max_detections", (1..=10_000).contains(&decode.max_detections), || {
-            format!("{}, must be 1 to 10000", decode.max_detections)
-        })
-    }
-
-    fn check_taps(&self) -> Result<(), ManifestError> {
-        let taps = &self.taps;
-        require("taps", taps.len() <= MAX_TAPS, || {
-            format!("{} taps, at most {MAX_TAPS} are given", taps.len())
-        })?;
-        for (i, tap) in taps.iter().enumerate() {
-            let [name, tensor] = ["name", "tensor"].map(|key| format!("taps[{i}].{key}"));
-            require(&name, !tap.name.is_empty(), || "empty".into())?;
-            require(&name, taps[..i].iter().all(|other| other.name != tap.name), || {
-                format!("{:?} is there twice", tap.name)
-            })?;
-            require(&tensor, !tap.tensor.is_empty(), || "empty".into())?;
-        }
-        Ok(())
-    }
-
-    fn check_self_test(&self) -> Result<(), ManifestError> {
-        let Some(test) = &self.self_test else { return Ok(()) };
-        let digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-        let hex = test.heads_sha256.len() == 64 && test.heads_sha256.bytes().all(digit);
-        require("self_test.heads_sha256", hex, || {
-            format!("{:?}, must be 64 lower-case hex digits", test.heads_sha256)
-        })
-    }
-}
-
-fn positive(value: f32) -> bool {
-    value.is_finite() && value > 0.0
-}
-
-fn require(field: &str, holds: bool, reason: impl FnOnce() -> String) -> Result<(), ManifestError> {
-    if holds { Ok(()) } else { Err(ManifestError { field: field.to_owned(), reason: one_line(&reason()) }) }
-}
-
-/// An error of the manifest as a whole.
-fn whole(reason: &str) -> ManifestError {
-    ManifestError { field: "retinad.manifest".into(), reason: one_line(reason) }
-}
-
-/// The key that cannot be read, and why.
-fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ManifestError {
-    let (path, inner) = (error.path().to_string(), error.inner());
-    let text = inner.to_string();
-    if !inner.is_data() || path == "." {
-        return whole(&text);
-    }
-    // The key says where it is; line and column of a text that usually has one line say no more.
-    let place = format!(" at line {} column {}", inner.line(), inner.column());
-    ManifestError { field: one_line(&path), reason: one_line(text.strip_suffix(&place).unwrap_or(&text)) }
 }
 
 #[cfg(test)]

@@ -4,21 +4,25 @@
 //! tract this room names only the protobuf types.
 
 mod class_layer;
+mod draft;
 mod error;
 mod file;
 mod manifest;
 mod metadata;
+mod outline;
 mod words;
 
 pub(crate) use crate::one_line::one_line;
 pub use class_layer::{ClassLayer, ClassLevel, NewClassLayer};
+pub use draft::{Draft, DraftWishes};
 pub use error::ModelError;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{
-    Activation, Anchors, BoxCoder, BoxVoting, Class, Decode, Head, Input, LetterboxSpec, Level, Manifest,
-    ManifestError, SelfTest, Tap,
+    Activation, Anchors, BoxCoder, BoxVoting, Class, Decode, Examined, Head, Input, LetterboxSpec, Level,
+    Manifest, ManifestError, SelfTest, Tap,
 };
+pub use outline::{GraphInput, Outline};
 pub use words::{
     ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
     ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
