@@ -94,6 +94,18 @@ impl Head {
         columns
     }
 
+    /// Makes the outputs of all classes that `before` has what they are there.
+    pub(super) fn restore(&mut self, before: &Self) {
+        let inputs = self.inputs;
+        for row in 0..before.bias.len() {
+            let (anchor, class) = (row / before.classes, row % before.classes);
+            let output = anchor * self.classes + class;
+            let to = &mut self.weights[output * inputs..(output + 1) * inputs];
+            to.copy_from_slice(&before.weights[row * inputs..(row + 1) * inputs]);
+            self.bias[output] = before.bias[row];
+        }
+    }
+
     /// Puts trained columns into their outputs.
     pub(super) fn set(&mut self, columns: &Columns) {
         for (column, output) in columns.outputs.iter().enumerate() {
@@ -141,6 +153,22 @@ mod tests {
                 // -ln(0.99 / 0.01)
                 assert!((wider.bias[new + 2] + 4.595_12).abs() < 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn known_outputs_are_restored_and_new_ones_stay() {
+        let wider = head().with_new_classes(1);
+        let mut tuned = wider.clone();
+        tuned.weights.iter_mut().for_each(|weight| *weight += 1.0);
+        tuned.bias.iter_mut().for_each(|bias| *bias -= 2.0);
+        let mut restored = tuned.clone();
+        restored.restore(&head());
+        for output in 0..9 {
+            let from = if output % 3 == 2 { &tuned } else { &wider };
+            assert_eq!(restored.bias[output], from.bias[output]);
+            let row = output * 6..(output + 1) * 6;
+            assert_eq!(restored.weights[row.clone()], from.weights[row]);
         }
     }
 

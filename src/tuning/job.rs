@@ -7,7 +7,7 @@ use super::head::Head;
 use super::hooks::{Judgement, LabelSource, LossFunction, PromotionGate, TuningObserver};
 use super::judging::{Judged, Pair, calibration, compare, least_score, part_cells};
 use super::kept::{KeptSamples, Spoken};
-use super::reference::Reference;
+use super::reference::{Cell, Reference};
 use super::set::TrainingSet;
 use super::settings::Settings;
 use super::temperature::{Answered, answers, keep_told, with_answered_scores};
@@ -160,7 +160,7 @@ impl Job<'_> {
             let least = least_score(self.model)?;
             let answers = answers(self.model, &mut learned.source(&labels), least, next)?;
             let Answered { head, classes, least_score } =
-                with_answered_scores(before, &answers, self.least_boxes, least)?;
+                with_answered_scores(before.clone(), &answers, self.least_boxes, least)?;
             Learned { head, updates: 0, classes, least_score: Some(least_score) }
         } else {
             let head = before.with_new_classes(labels.len() - known.len());
@@ -170,7 +170,6 @@ impl Job<'_> {
             keep_told(&before, &mut head, &layer, &set, &cells_held_out, &classes, self.threshold);
             Learned { head, updates, classes, least_score: None }
         };
-        let trained = classes.iter().map(|class| labels[*class].clone()).collect();
         let [from, to] = learned.times();
         let origin = Origin {
             new_classes: labels[known.len()..].to_vec(),
@@ -181,38 +180,111 @@ impl Job<'_> {
             to,
             least_score,
         };
-        let bytes = export(self.model, &head, &set, &origin)?;
-        let copy = ModelFile::parse(&self.model.path, bytes)?;
-        let pair =
-            Pair { before: self.model, after: &copy, head: &head, known: known.len(), labels: &labels };
-        let mut source =
-            Watched { inner: held_out.source(&labels), done: 0, of: held_out.len(), observer, next };
-        let mut refused = Vec::new();
-        let mut judged = compare(&pair, &mut source, &cells_held_out, self.threshold, &mut |line| {
-            refused.push(line.to_owned())
-        })?;
-        refused.iter().for_each(|line| observer.told(line));
-        if self.which == Which::Scores {
-            judged.measures.extend(calibration(&judged.before, &judged.after));
-        }
-        let judgement = gate.judge(&judged.measures);
-        // The frame's time is left out, so that the same samples and seed give the same bytes.
-        let bytes = with_measures(&copy, &judged.steady().collect::<Vec<_>>())?;
-        let pictures = [set.pictures.len(), judged.pictures.len()];
-        Ok(Tuned {
-            bytes,
-            judgement,
-            judged,
-            labels,
+        let court = Court {
+            model: self.model,
+            set: &set,
+            origin: &origin,
             known: known.len(),
+            labels: &labels,
+            held_out: &held_out,
+            cells: &cells_held_out,
+            threshold: self.threshold,
+            scores: self.which == Which::Scores,
+        };
+        let mut case = court.judge((head, classes), gate, observer, next)?;
+        if let Some(without) = without_known(&case, &before) {
+            observer.told(&format!(
+                "with the known classes it would not be used: {}; the new ones are judged without them",
+                case.judgement.reason
+            ));
+            let other = court.judge(without, gate, observer, next)?;
+            if other.judgement.promoted {
+                case = other;
+            }
+        }
+        let pictures = [set.pictures.len(), case.judged.pictures.len()];
+        let trained = case.classes.iter().map(|class| labels[*class].clone()).collect();
+        Ok(Tuned {
+            bytes: case.bytes,
+            judgement: case.judgement,
+            judged: case.judged,
+            known: known.len(),
+            labels,
             trained,
             pictures,
             held_out,
             updates,
             set,
-            head,
+            head: case.head,
         })
     }
+}
+
+/// By what tuned heads are judged.
+struct Court<'a> {
+    model: &'a ModelFile,
+    set: &'a TrainingSet,
+    origin: &'a Origin,
+    known: usize,
+    labels: &'a [String],
+    held_out: &'a KeptSamples,
+    cells: &'a [Cell],
+    threshold: f32,
+    /// Whether scores were set, so that these are judged too.
+    scores: bool,
+}
+
+/// A tuned head that was judged.
+struct Case {
+    head: Head,
+    /// Classes whose outputs changed.
+    classes: Vec<usize>,
+    bytes: Vec<u8>,
+    judged: Judged,
+    judgement: Judgement,
+}
+
+impl Court<'_> {
+    /// Writes a copy of the model with the head, and has it judged on the pictures held out.
+    fn judge(
+        &self,
+        (head, classes): (Head, Vec<usize>),
+        gate: &mut dyn PromotionGate,
+        observer: &mut dyn TuningObserver,
+        next: &mut dyn FnMut() -> Next,
+    ) -> Result<Case, TuningError> {
+        let bytes = export(self.model, &head, self.set, self.origin)?;
+        let copy = ModelFile::parse(&self.model.path, bytes)?;
+        let Self { model, known, labels, held_out, .. } = *self;
+        let pair = Pair { before: model, after: &copy, head: &head, known, labels };
+        let mut source =
+            Watched { inner: held_out.source(labels), done: 0, of: held_out.len(), observer, next };
+        let mut refused = Vec::new();
+        let mut judged = compare(&pair, &mut source, self.cells, self.threshold, &mut |line| {
+            refused.push(line.to_owned())
+        })?;
+        refused.iter().for_each(|line| observer.told(line));
+        if self.scores {
+            judged.measures.extend(calibration(&judged.before, &judged.after));
+        }
+        let judgement = gate.judge(&judged.measures);
+        // The frame's time is left out, so that the same samples and seed give the same bytes.
+        let bytes = with_measures(&copy, &judged.steady().collect::<Vec<_>>())?;
+        Ok(Case { head, classes, bytes, judged, judgement })
+    }
+}
+
+/// The head of a case that was lost, with the outputs of the classes of `before` as they were, if it has new ones
+/// besides. Classes are trained independently of each other, so this is what training the new ones alone gives.
+fn without_known(case: &Case, before: &Head) -> Option<(Head, Vec<usize>)> {
+    let (known, new): (Vec<usize>, Vec<usize>) =
+        case.classes.iter().partition(|class| **class < before.classes);
+    if case.judgement.promoted || known.is_empty() || new.is_empty() {
+        return None;
+    }
+    let mut head = case.head.clone();
+    head.restore(before);
+    Some((head, new))
 }
 
 /// The known labels, and after them those of which enough boxes are there. Others are told.
