@@ -44,7 +44,8 @@ fn frame(c: &mut Criterion) {
     let mut session = engine.session(1).expect("a session");
     let raw = Arc::new(webcam_frame());
     let (width, height) = (manifest.input.width, manifest.input.height);
-    let mut letterbox = Letterbox::new(width, height, Fit::TopLeft);
+    let fitted = if manifest.letterbox.keep_aspect { Fit::TopLeft } else { Fit::Stretch };
+    let mut letterbox = Letterbox::new(width, height, fitted);
     let table: [[f32; 256]; 3] = std::array::from_fn(|c| {
         std::array::from_fn(|v| (v as f32 - manifest.input.mean[c]) / manifest.input.std[c])
     });

@@ -176,7 +176,8 @@ impl FeatureExtractor {
                 nothing.iter().any(|bbox| iou(bbox, place) >= DENIED || iou(bbox, &found) >= SAME)
             }
         };
-        let places = if self.has_no_anchors { self.found_boxes() } else { self.anchors.clone() };
+        let found_boxes = self.has_no_anchors.then(|| self.found_boxes());
+        let places = found_boxes.as_ref().unwrap_or(&self.anchors);
         let (parts, unmatched) = self.parts(&places.concat(), &truths);
         let mut first = 0;
         let heads = self.detector.heads();
