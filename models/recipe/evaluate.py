@@ -2,7 +2,7 @@
 
     python evaluate.py --weights RUN/float.safetensors --data DATA
     python evaluate.py --run RUN --data DATA    # RUN's averaged weights; adds to scores.csv and curves.svg
-    python evaluate.py --teacher --data DATA    # the start net with its own head
+    python evaluate.py --teacher m --data DATA   # the start net with its own head
 
 The figures of a released model come from `retinad detect` and `score.py`; these are for choosing between
 trainings.
@@ -25,7 +25,7 @@ import curves
 import start as starts
 from data import letterboxed, squared
 from files import whole
-from network import anchors_for, decode, decode_bins, flatten, points_for
+from network import SIZES, anchors_for, decode, decode_bins, flatten, points_for
 from score import score
 
 GEOMETRIES = {"letterboxed": letterboxed, "stretched": squared}
@@ -112,7 +112,7 @@ def main():
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--weights", help="a .safetensors file with all weights")
     what.add_argument("--run", type=pathlib.Path, help="folder of a training run")
-    what.add_argument("--teacher", action="store_true", help="the start net with its own head")
+    what.add_argument("--teacher", choices=SIZES, help="the start net of this size with its own head")
     p.add_argument("--data", required=True, help="folder with val.json and images/val")
     p.add_argument("--split", default="val")
     p.add_argument("--side", type=int, default=320)
@@ -126,7 +126,7 @@ def main():
         with safe_open(weights, "pt") as file:
             pictures = int(file.metadata()["steps"]) * settings["batch"]
     try:
-        net = (starts.load("coco", head="level-bins") if args.teacher else starts.load(str(weights))).eval()
+        net = (starts.load("coco", head="level-bins", size=args.teacher) if args.teacher else starts.load(str(weights))).eval()
         net = net.to(memory_format=torch.channels_last)
         rows = []
         for geometry in GEOMETRIES:

@@ -32,7 +32,7 @@ from onnxruntime.quantization import (
 import start as starts
 from data import SETS, Pictures
 from files import whole
-from network import BINS, DELTA_CLAMP, STRIDES, anchors_for, base_boxes, points_for
+from network import BINS, DELTA_CLAMP, SIZES, STRIDES, anchors_for, base_boxes, points_for
 
 LEVELS = ("p3", "p4", "p5", "p6")
 KEY = "retinad.manifest"
@@ -128,18 +128,16 @@ def square_anchors(side):
     return torch.cat((points - strides / 2, points + strides / 2), dim=1)
 
 
-def description(start_net, head):
-    origin = "RangiLyu/nanodet, Apache-2.0, COCO 2017"
+def description(start_net, net):
+    start = f"{starts.NAMES[net.size]} (RangiLyu/nanodet, Apache-2.0, COCO 2017)"
     if start_net:
-        return f"NanoDet-Plus-m-1.5x with its own head, of its 80 classes the 20 of VOC ({origin})."
-    subnets = "a subnet a level with distance bins" if head == "level-bins" else "RetinaNet subnets"
-    return (
-        f"ShuffleNetV2 1.5x and Ghost-PAN with {subnets}, 20 VOC classes. Trained from NanoDet-Plus-m-1.5x ({origin})."
-    )
+        return f"{start} with its own head, of its 80 classes the 20 of VOC."
+    subnets = "a subnet a level with distance bins" if net.head == "level-bins" else "RetinaNet subnets"
+    return f"{SIZES[net.size].body} and Ghost-PAN with {subnets}, 20 VOC classes. Trained from {start}."
 
 
-def manifest(args, sizes, head):
-    side, bins = args.side, head != "anchors"
+def manifest(args, sizes, net):
+    side, bins = args.side, net.head != "anchors"
     anchors = (square_anchors if bins else lambda side: anchors_for(side, side))(side).numpy().astype("<f4")
     base = (lambda s: [[-s / 2, -s / 2, s / 2, s / 2]]) if bins else (lambda s: base_boxes(s).double().tolist())
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -147,7 +145,7 @@ def manifest(args, sizes, head):
         "format": "retinad-manifest/1",
         "name": args.name,
         "version": args.version or "1.0.0",
-        "description": description(args.start_net, head),
+        "description": description(args.start_net, net),
         "licence": "Apache-2.0",
         "licence_url": "https://www.apache.org/licenses/LICENSE-2.0",
         "authors": ["the retinad authors", "RangiLyu (NanoDet-Plus, start weights)"],
@@ -199,7 +197,7 @@ def save(model, path):
 
 
 def export(args):
-    net = starts.load("coco", head="level-bins") if args.start_net else starts.load(args.weights)
+    net = starts.load("coco", head="level-bins", size=args.size) if args.start_net else starts.load(args.weights)
     net = Flat(net.eval())
     names = [f"cls_{p}" for p in LEVELS] + [f"box_{p}" for p in LEVELS]
     sizes = {name: len(Pictures(args.data, (name,))) for name in SETS}
@@ -222,7 +220,7 @@ def export(args):
     pairs = unpair(model.graph)
     if args.class_range:
         narrow(model.graph, *args.class_range)
-    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes, net.head), separators=(",", ":"))})
+    onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes, net.net), separators=(",", ":"))})
     model.producer_name, model.graph.name = "retinad", args.name
     save(model, args.out)
     print(f"{args.out}: {os.path.getsize(args.out)} bytes, {pairs} quantisers before LeakyRelu taken out")
@@ -248,7 +246,8 @@ def stamp(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--weights", help="float .safetensors of train.py")
-    p.add_argument("--start-net", action="store_true", help="NanoDet-Plus-m-1.5x with its own head instead")
+    p.add_argument("--start-net", action="store_true", help="the start net with its own head instead")
+    p.add_argument("--size", choices=SIZES, default="m", help="size of the start net (default: m)")
     p.add_argument("--data", help="folder of the training data, for calibration")
     p.add_argument("--out", help="the model file to write")
     p.add_argument("--float-out", help="also write the float ONNX file here")

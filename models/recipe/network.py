@@ -1,4 +1,4 @@
-"""The detector `m`: ShuffleNetV2 1.5x, Ghost-PAN, RetinaNet class and box subnets shared by four levels.
+"""The detectors `m` and `s`: ShuffleNetV2 1.5x or 1.0x, Ghost-PAN, class and box subnets on its four levels.
 
 Three heads: "anchors" is RetinaNet's, nine anchors a cell and four deltas an anchor; "bins" has one answer a
 cell, and for each side of the box the distance from the cell's point as a distribution over eight bins (arXiv
@@ -12,18 +12,33 @@ subnets and anchors.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 STRIDES = (8, 16, 32, 64)
-WIDTH = 128
 ANCHORS = 9
 BINS = 8
 HEADS = ("anchors", "bins", "level-bins")
 # Largest log-ratio a box delta may ask for: ln(1000 / 16), as torchvision and detectron2 clamp it.
 DELTA_CLAMP = math.log(1000 / 16)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Channels of the body's three stages (strides 8, 16, 32), and of the pyramid and the subnets."""
+
+    stages: tuple[int, int, int]
+    width: int
+    body: str
+
+
+SIZES = {
+    "m": Size((176, 352, 704), 128, "ShuffleNetV2 1.5x"),
+    "s": Size((116, 232, 464), 96, "ShuffleNetV2 1.0x"),
+}
 
 
 def leaky(x):
@@ -75,12 +90,12 @@ class ShuffleUnit(nn.Module):
 
 
 class Backbone(nn.Module):
-    """ShuffleNetV2 1.5x. `[n, 3, h, w]` to features of strides 8, 16, 32 with 176, 352, 704 channels."""
+    """ShuffleNetV2. `[n, 3, h, w]` to features of strides 8, 16, 32 with the channels of `stages`."""
 
-    def __init__(self):
+    def __init__(self, stages):
         super().__init__()
         self.conv1 = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1))
-        widths, depths = (24, 176, 352, 704), (4, 8, 4)
+        widths, depths = (24, *stages), (4, 8, 4)
         for stage, depth in enumerate(depths):
             units = [ShuffleUnit(widths[stage], widths[stage + 1], 2)]
             units += [ShuffleUnit(widths[stage + 1], widths[stage + 1], 1) for _ in range(depth - 1)]
@@ -144,9 +159,9 @@ class SeparableConv(nn.Module):
 
 
 class Reduce(nn.Module):
-    def __init__(self, inputs):
+    def __init__(self, inputs, outputs):
         super().__init__()
-        self.conv = pointwise(inputs, WIDTH)
+        self.conv = pointwise(inputs, outputs)
 
     def forward(self, x):
         return leaky(self.conv(x))
@@ -155,15 +170,15 @@ class Reduce(nn.Module):
 class GhostPan(nn.Module):
     """Top-down, then bottom-up, over strides 8, 16, 32, and one extra level of stride 64."""
 
-    def __init__(self, upsample="nearest"):
+    def __init__(self, size, upsample="nearest"):
         super().__init__()
-        self.upsample = upsample
-        self.reduce_layers = nn.ModuleList(Reduce(c) for c in (176, 352, 704))
-        self.top_down_blocks = nn.ModuleList(GhostBlocks(2 * WIDTH, WIDTH) for _ in range(2))
-        self.downsamples = nn.ModuleList(SeparableConv(WIDTH, 2) for _ in range(2))
-        self.bottom_up_blocks = nn.ModuleList(GhostBlocks(2 * WIDTH, WIDTH) for _ in range(2))
-        self.extra_lvl_in_conv = nn.ModuleList([SeparableConv(WIDTH, 2)])
-        self.extra_lvl_out_conv = nn.ModuleList([SeparableConv(WIDTH, 2)])
+        self.upsample, width = upsample, size.width
+        self.reduce_layers = nn.ModuleList(Reduce(c, width) for c in size.stages)
+        self.top_down_blocks = nn.ModuleList(GhostBlocks(2 * width, width) for _ in range(2))
+        self.downsamples = nn.ModuleList(SeparableConv(width, 2) for _ in range(2))
+        self.bottom_up_blocks = nn.ModuleList(GhostBlocks(2 * width, width) for _ in range(2))
+        self.extra_lvl_in_conv = nn.ModuleList([SeparableConv(width, 2)])
+        self.extra_lvl_out_conv = nn.ModuleList([SeparableConv(width, 2)])
 
     def up(self, x):
         if self.upsample == "nearest":
@@ -180,13 +195,17 @@ class GhostPan(nn.Module):
         return p3, p4, p5, p6
 
 
+def tower(width):
+    return nn.Sequential(SeparableConv(width), SeparableConv(width))
+
+
 class Subnet(nn.Module):
     """Two separable convs and a 1x1: the class or the box subnet, shared by all levels."""
 
-    def __init__(self, outputs):
+    def __init__(self, width, outputs):
         super().__init__()
-        self.tower = nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH))
-        self.out = pointwise(WIDTH, outputs)
+        self.tower = tower(width)
+        self.out = pointwise(width, outputs)
 
     def forward(self, x):
         return self.out(self.tower(x))
@@ -200,18 +219,19 @@ class RetinaNet(nn.Module):
     its own head is kept with that; the shared subnets were taught on nearest.
     """
 
-    def __init__(self, classes=20, head="anchors"):
+    def __init__(self, classes=20, head="anchors", size="m"):
         super().__init__()
-        self.classes, self.head = classes, head
-        self.backbone = Backbone()
-        self.fpn = GhostPan("bilinear" if head == "level-bins" else "nearest")
+        self.classes, self.head, self.size = classes, head, size
+        channels = SIZES[size]
+        self.backbone = Backbone(channels.stages)
+        self.fpn = GhostPan(channels, "bilinear" if head == "level-bins" else "nearest")
+        width = channels.width
         if head == "level-bins":
-            towers = (nn.Sequential(SeparableConv(WIDTH), SeparableConv(WIDTH)) for _ in STRIDES)
-            self.towers = nn.ModuleList(towers)
-            self.outs = nn.ModuleList(pointwise(WIDTH, classes + 4 * BINS) for _ in STRIDES)
+            self.towers = nn.ModuleList(tower(width) for _ in STRIDES)
+            self.outs = nn.ModuleList(pointwise(width, classes + 4 * BINS) for _ in STRIDES)
         else:
-            self.cls = Subnet((ANCHORS if head == "anchors" else 1) * classes)
-            self.box = Subnet(ANCHORS * 4 if head == "anchors" else 4 * BINS)
+            self.cls = Subnet(width, (ANCHORS if head == "anchors" else 1) * classes)
+            self.box = Subnet(width, ANCHORS * 4 if head == "anchors" else 4 * BINS)
 
     def forward(self, x):
         levels = self.fpn(self.backbone(x))

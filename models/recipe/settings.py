@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 from dataclasses import dataclass, field
 
-from network import HEADS
+from network import HEADS, SIZES
 
 
 def setting(default, about, **more):
@@ -20,6 +20,7 @@ def setting(default, about, **more):
 class Settings:
     start: str = setting("coco", '"coco", or a .safetensors file with all weights')
     head: str = setting("anchors", "nine anchors a cell, or distance bins", choices=HEADS)
+    size: str = setting("", "m or s, the start net's; empty: m, or that of the weights", choices=("", *SIZES))
     sets: str = setting("train,train-more,train-extra,train-coco", "training sets")
     steps: int = setting(1856, "optimiser steps in all")
     batch: int = setting(16, "pictures a step")
@@ -36,8 +37,11 @@ class Settings:
     body_lr: float = setting(0.15, "the body's share of the learning rate")
     heads_only: float = setting(0.06, "share of the steps with the body frozen")
     loss: str = setting("quality_focal", "loss of the classes", choices=("quality_focal", "focal"))
-    distil: float = setting(1.0, "weight of the distillation from the start net; 0 is none")
+    distil: float = setting(1.0, "weight of the distillation from the teacher; 0 is none")
+    teacher: str = setting("coco", '"coco" for the start net `m`, or a .safetensors file with level-bins')
     mirrored: bool = setting(False, "distil from the mean of a picture's and its mirror image's answers")
+    quantised: bool = setting(False, "round weights and activations as INT8 does")
+    freeze: bool = setting(True, "leave the stem and the first stage as they are")
     ema: float = setting(0.998, "how much of the averaged weights each step keeps")
     precision: str = setting("float32", "arithmetic of the network", choices=("float32", "bfloat16"))
     seed: int = setting(0, "of the draws, the augmentation and the new weights")

@@ -1,11 +1,11 @@
 """Weights to start from.
 
-`load("coco")` reads `models/start/nanodet-plus-m-1.5x-coco.fp16.safetensors` and turns it into a RetinaNet:
-the stem is rewritten for RGB and (byte - 127) / 128, both towers begin as the old head's stride-16 tower, the
-class output as the twenty matching class rows repeated for the nine anchors, the box output as N(0, 0.01^2).
-With the head "level-bins" it is the start net as it comes.
+`load("coco")` reads the COCO weights of `models/start` and turns them into a RetinaNet: the stem is rewritten
+for RGB and (byte - 127) / 128, both towers begin as the old head's stride-16 tower, the class output as the
+twenty matching class rows repeated for the nine anchors, the box output as N(0, 0.01^2). With the head
+"level-bins" it is the start net as it comes.
 
-    python start.py COCO.onnx OUT.safetensors     # how the file in models/start was made
+    python start.py NANODET.onnx OUT.safetensors NAME    # how the file of size `s` was made
 """
 
 import pathlib
@@ -16,11 +16,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from files import whole
-from network import ANCHORS, RetinaNet
+from network import ANCHORS, BINS, SIZES, RetinaNet
 
 FOLDER = pathlib.Path(__file__).parent.parent / "start"
-COCO = FOLDER / "nanodet-plus-m-1.5x-coco.fp16.safetensors"
-COCO_HEAD = FOLDER / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors"
+# Of `m` the head came later, in a file of its own.
+STARTS = {
+    "m": (
+        FOLDER / "nanodet-plus-m-1.5x-coco.fp16.safetensors",
+        FOLDER / "nanodet-plus-m-1.5x-coco-head.fp16.safetensors",
+    ),
+    "s": (FOLDER / "nanodet-plus-m-coco.fp16.safetensors",),
+}
+
+NAMES = {"m": "NanoDet-Plus-m-1.5x", "s": "NanoDet-Plus-m"}
 
 # The 20 VOC classes in alphabetical order: COCO's name and its row among the 80 contiguous classes.
 CLASSES = {
@@ -48,25 +56,30 @@ def body_of(tensors):
     return state
 
 
-def start_net():
+def start_net(size="m"):
     """State of the start net with its own head, of its 80 classes the 20 of VOC: head "level-bins"."""
-    return body_of(load_file(COCO)) | {k: v.float() for k, v in load_file(COCO_HEAD).items()}
+    tensors = {}
+    for path in STARTS[size]:
+        tensors |= {k: v.float() for k, v in load_file(path).items()}
+    return body_of(tensors) | {k: v for k, v in tensors.items() if k.startswith(("towers.", "outs."))}
 
 
-def from_coco(tensors, seed=0):
-    """State of a RetinaNet with anchors from the tensors of the COCO start file."""
-    state = body_of(tensors)
+def with_anchors(start, seed=0):
+    """State of a RetinaNet with anchors from that of the start net with its own head.
+
+    Both towers begin as the old one of stride 16, the class output as its class rows, repeated.
+    """
+    state = {k: v for k, v in start.items() if k.startswith(("backbone.", "fpn."))}
     for subnet in ("cls", "box"):
-        for key, value in tensors.items():
-            if key.startswith("head.tower."):
-                state[f"{subnet}.{key.removeprefix('head.')}"] = value.float().clone()
-    rows = list(CLASSES.values())
-    state["cls.out.weight"] = tensors["head.cls.weight"].float()[rows].repeat(ANCHORS, 1, 1, 1)
-    state["cls.out.bias"] = tensors["head.cls.bias"].float()[rows].repeat(ANCHORS)
+        for key, value in start.items():
+            if key.startswith("towers.1."):
+                state[f"{subnet}.tower.{key.removeprefix('towers.1.')}"] = value.clone()
+    rows = slice(len(CLASSES))
+    state["cls.out.weight"] = start["outs.1.weight"][rows].repeat(ANCHORS, 1, 1, 1)
+    state["cls.out.bias"] = start["outs.1.bias"][rows].repeat(ANCHORS)
     generator = torch.Generator().manual_seed(seed)
-    state["box.out.weight"] = (
-        torch.randn(ANCHORS * 4, state["cls.out.weight"].shape[1], 1, 1, generator=generator) * 0.01
-    )
+    width = state["cls.out.weight"].shape[1]
+    state["box.out.weight"] = torch.randn(ANCHORS * 4, width, 1, 1, generator=generator) * 0.01
     state["box.out.bias"] = torch.zeros(ANCHORS * 4)
     return state
 
@@ -78,55 +91,66 @@ def head_of(state):
     return "bins" if len(state["cls.out.bias"]) == len(CLASSES) else "anchors"
 
 
-def load(start, seed=0, head=None):
+def size_of(state):
+    """Which size a state is of, by the channels of its pyramid."""
+    width = len(state["fpn.reduce_layers.0.conv.bias"])
+    found = [name for name, size in SIZES.items() if size.width == width]
+    if not found:
+        raise ValueError(f"fpn.reduce_layers.0.conv.bias: no size has {width} channels")
+    return found[0]
+
+
+def load(start, seed=0, head=None, size=None):
     """A RetinaNet ready to train: `start` is "coco" or the path of a .safetensors file with all of its
     weights.
 
-    The head is the one that the weights have; one that is asked for and not had is an error. "coco" has
-    anchors, or, asked for level-bins, the start net's own head.
+    Head and size are those that the weights have; one that is asked for and not had is an error. "coco" has
+    anchors, or, asked for level-bins, the start net's own head, and is of size `m` unless asked for `s`.
     """
     if start != "coco":
         state = {k: v.float() for k, v in load_file(start).items()}
     else:
-        state = start_net() if head == "level-bins" else from_coco(load_file(COCO), seed)
-    found = head_of(state)
-    if head not in (None, found):
-        raise ValueError(f"{start}: has the head {found!r}, not {head!r}")
-    net = RetinaNet(len(CLASSES), found)
+        state = start_net(size or "m")
+        state = state if head == "level-bins" else with_anchors(state, seed)
+    for name, asked, found in (("head", head, head_of(state)), ("size", size, size_of(state))):
+        if asked not in (None, found):
+            raise ValueError(f"{start}: has the {name} {found!r}, not {asked!r}")
+    net = RetinaNet(len(CLASSES), head_of(state), size_of(state))
     net.load_state_dict(state)
     return net
 
 
-def extract(source, target):
-    """Body, stride-16 tower and class rows of NanoDet-Plus-m-1.5x's ONNX file as fp16."""
+def of_onnx(source):
+    """Body, towers, class rows and distance rows of a NanoDet-Plus ONNX file, of its 80 classes the 20 of VOC."""
     import onnx
     from onnx import numpy_helper
 
+    rows = [*CLASSES.values(), *range(80, 80 + 4 * BINS)]
     tensors = {}
     for init in onnx.load(source).graph.initializer:
-        name = init.name
-        if name.startswith("head.cls_convs.1."):
-            name = name.replace("head.cls_convs.1.", "head.tower.")
-        elif name.startswith("head.gfl_cls.1."):
-            name = name.replace("head.gfl_cls.1.", "head.cls.")
-        elif not name.startswith(("backbone.", "fpn.")):
+        if not init.name.startswith(("backbone.", "fpn.", "head.")):
             continue
         value = torch.from_numpy(numpy_helper.to_array(init).copy())
-        # Rows 80 and up of the old class output are distance bins, which this detector does not use.
-        value = value[:80] if name.startswith("head.cls.") else value
-        tensors[name] = value.half().contiguous()
+        value = value[rows] if init.name.startswith("head.gfl_cls.") else value
+        tensors[init.name.replace("head.cls_convs.", "towers.").replace("head.gfl_cls.", "outs.")] = value
+    return tensors
+
+
+def extract(source, target, name):
+    """What the detector uses of a NanoDet-Plus ONNX file, as fp16."""
     about = {
-        "origin": "NanoDet-Plus-m-1.5x 416, RangiLyu/nanodet, COCO 2017; BGR, mean 103.53 116.28 123.675, std 57.375 57.12 58.395",
+        "origin": f"{name}, RangiLyu/nanodet, COCO 2017; BGR, mean 103.53 116.28 123.675, std 57.375 57.12 58.395",
         "licence": "Apache-2.0",
-        "changes": "batch norm folded; fp16; of the head only the stride-16 tower and its 80 class rows",
+        "changes": "batch norm folded; fp16; of its 80 classes the 20 of VOC",
     }
+    tensors = {k: v.half().contiguous() for k, v in of_onnx(source).items()}
     with whole(target) as beside:
         save_file(tensors, beside, metadata=about)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    extract(sys.argv[1], sys.argv[2])
+    extract(*sys.argv[1:])
     with safe_open(sys.argv[2], "pt") as file:
         print(f"{sys.argv[2]}: {len(file.keys())} tensors, {pathlib.Path(sys.argv[2]).stat().st_size} bytes")

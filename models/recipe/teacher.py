@@ -1,28 +1,24 @@
-"""The start net with its own head, as a teacher: its 20 class scores and its box for every cell of the four
-levels."""
+"""A net with one answer a cell, as a teacher: its class scores and its box for every cell of the four levels."""
 
 import torch
 from torch import nn
 
-from files import whole
-from network import BINS, STRIDES, RetinaNet, decode_bins, flatten, points_for
-from start import CLASSES, start_net
+import start as starts
+from network import BINS, STRIDES, decode_bins, flatten, points_for
 
 
 class Teacher(nn.Module):
-    """NanoDet-Plus-m-1.5x: one tower a level, 80 class rows of which 20 are kept, then 4 x 8 distance
-    bins."""
+    """A net with a tower a level and distance bins: the start net with its own head, or what came of it."""
 
-    def __init__(self, state):
+    def __init__(self, net):
         super().__init__()
-        self.net = RetinaNet(len(CLASSES), "level-bins")
-        self.net.load_state_dict(state)
+        self.net = net
 
     def forward(self, image):
         """`[n, 3, h, w]`, RGB, (byte - 127) / 128, to scores `[n, cells, 20]`, boxes `[n, cells, 4]`, and the
         logits of the bins `[n, cells, 32]` behind the boxes."""
         classes, boxes = self.net(image)
-        scores, bins = flatten(classes, len(CLASSES)).float(), flatten(boxes, 4 * BINS).float()
+        scores, bins = flatten(classes, self.net.classes).float(), flatten(boxes, 4 * BINS).float()
         points, strides = (t.to(bins.device) for t in points_for(*image.shape[2:]))
         return scores.sigmoid(), decode_bins(bins, points, strides), bins
 
@@ -59,43 +55,7 @@ def with_mirror(rows, theirs, sizes):
     return torch.cat(levels, dim=1)
 
 
-def load(mirrored=False):
-    """The teacher, from the two start files, without gradients."""
-    net = Teacher(start_net()).eval().requires_grad_(False)
+def load(weights="coco", mirrored=False):
+    """The teacher without gradients: the start net of size `m`, or the weights of a .safetensors file."""
+    net = Teacher(starts.load(weights, head="level-bins")).eval().requires_grad_(False)
     return Mirrored(net) if mirrored else net
-
-
-def extract(source, target):
-    """All four towers, the 20 class rows of each and its distance rows from the ONNX file, as fp16."""
-    import onnx
-    from onnx import numpy_helper
-    from safetensors.torch import save_file
-
-    rows = [*CLASSES.values(), *range(80, 80 + 4 * BINS)]
-    tensors = {}
-    for init in onnx.load(source).graph.initializer:
-        if not init.name.startswith("head."):
-            continue
-        value = torch.from_numpy(numpy_helper.to_array(init).copy())
-        if init.name.startswith("head.gfl_cls."):
-            value = value[rows]
-        name = init.name.replace("head.cls_convs.", "towers.").replace("head.gfl_cls.", "outs.")
-        tensors[name] = value.half().contiguous()
-    about = {
-        "origin": "NanoDet-Plus-m-1.5x 416, RangiLyu/nanodet, COCO 2017",
-        "licence": "Apache-2.0",
-        "changes": "batch norm folded; fp16; the whole head, of its 80 classes the 20 of VOC",
-    }
-    with whole(target) as beside:
-        save_file(tensors, beside, metadata=about)
-
-
-if __name__ == "__main__":
-    import sys
-
-    if len(sys.argv) != 3:
-        sys.exit(
-            __doc__
-            + "\n    python teacher.py COCO.onnx OUT.safetensors     # how the head in models/start was made"
-        )
-    extract(sys.argv[1], sys.argv[2])

@@ -16,9 +16,11 @@ import numpy as np
 import onnx
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 
 import curves
 import export
+import fake_quant
 import loss
 import network
 import objective
@@ -91,6 +93,51 @@ class Recipe(unittest.TestCase):
         self.assertTrue(torch.equal(again.cls.out.weight, cut.average.cls.out.weight))
         with self.assertRaisesRegex(BadData, "^[^\n]*seed: the run has 0, this command 1$"):
             train(small(seed=1), self.root, self.root / "cut")
+
+    def test_both_sizes_have_their_start_nets_and_are_told_apart(self):
+        for size, channels in network.SIZES.items():
+            for head in ("anchors", "level-bins"):
+                net = starts.load("coco", head=head, size=size)
+                self.assertEqual((net.size, net.head), (size, head))
+                self.assertEqual(starts.size_of(net.state_dict()), size)
+                self.assertEqual(net.fpn.reduce_layers[0].conv.out_channels, channels.width)
+        path = self.root / "s.safetensors"
+        save_file(starts.start_net("s"), path)
+        self.assertEqual(starts.load(str(path)).size, "s")
+        with self.assertRaisesRegex(ValueError, "has the size 's', not 'm'"):
+            starts.load(str(path), size="m")
+
+    def test_training_in_sight_of_int8_rounds_and_learns(self):
+        net = starts.load("coco", head="level-bins", size="s")
+        images = [(self.picture(i).float()[None] - 127) / 128 for i in range(3)]
+        seen = fake_quant.Quantised(net)
+        with torch.no_grad():
+            before = net(images[0])[0][0]
+            self.assertTrue(torch.allclose(seen.graph(images[0])[0][0], before, atol=1e-4), "not yet rounded")
+        seen.calibrate(images)
+        with torch.no_grad():
+            after = seen(images[0])[0][0]
+            error = (after - before).abs().mean() / before.abs().mean()
+            self.assertTrue(1e-4 < error < 0.1, error)
+        for codes in seen.codes:
+            self.assertTrue(codes.scale > 0 and 0 <= codes.zero_point <= 255)
+            held = codes(torch.linspace(-50, 50, 4001)).unique()
+            self.assertLessEqual(len(held), 256)
+            self.assertIn(0.0, held.tolist())
+        goal = objective.OBJECTIVES[net.head](small(head=net.head))
+        pictures = Pictures(self.root, ("train",), SIDE, augment=False)
+        batch, boxes = collate([pictures[i] for i in range(4)])
+        optimiser, values = torch.optim.AdamW(net.parameters(), 5e-4), []
+        for _ in range(10):
+            parts, _ = goal.losses(seen, (batch.float() - 127) / 128, boxes)
+            optimiser.zero_grad()
+            sum(parts).backward()
+            optimiser.step()
+            values.append(sum(parts).item())
+        self.assertLess(values[-1], 0.9 * values[0])
+
+    def picture(self, number):
+        return Pictures(self.root, ("train",), SIDE, augment=False)[number][0]
 
     def test_ten_steps_learn_in_every_head(self):
         coco = starts.load("coco")

@@ -1,4 +1,4 @@
-"""Train the detector `m`. Resumable: run the same command again and it goes on from the last checkpoint.
+"""Train a detector. Resumable: run the same command again and it goes on from the last checkpoint.
 
     python train.py --data DATA --out RUN
     python train.py --data DATA --out RUN --start float.safetensors --steps 4000 --lr 2e-4
@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -29,9 +30,12 @@ import settings
 import start as starts
 import teacher as teachers
 from data import BadData, Pictures, collate
+from fake_quant import Quantised
 from files import whole
 from objective import LOSSES, OBJECTIVES
 
+# Pictures that the ranges of a training in sight of INT8 come from.
+CALIBRATION = 150
 COLUMNS = ("step", "pictures", "side", "rate", *LOSSES, "positives", "pictures_per_second")
 
 
@@ -68,7 +72,7 @@ def rate_at(step, chosen):
 
 def body_and_groups(net, chosen):
     """The body's parameters, and the optimiser's groups: body and subnets, with and without weight decay."""
-    for name, p in net.named_parameters():
+    for name, p in net.named_parameters() if chosen.freeze else ():
         # The stem and the first stage have seen 118,000 pictures; a few thousand more only blur them.
         if name.startswith(("backbone.conv1", "backbone.stage2")):
             p.requires_grad_(False)
@@ -89,18 +93,28 @@ class Run:
     def __init__(self, chosen, out, device):
         self.chosen, self.out, self.device, self.step = chosen, pathlib.Path(out), device, 0
         torch.manual_seed(chosen.seed)
-        self.net = starts.load(chosen.start, chosen.seed, chosen.head).to(
+        self.net = starts.load(chosen.start, chosen.seed, chosen.head, chosen.size or None).to(
             device, memory_format=torch.channels_last
         )
         self.average = copy.deepcopy(self.net)
+        self.seen = self.net
         self.body, groups = body_and_groups(self.net, chosen)
         self.optimiser = torch.optim.AdamW(groups, lr=chosen.lr, betas=(0.9, 0.99))
         teacher = (
-            teachers.load(chosen.mirrored).to(device, memory_format=torch.channels_last)
+            teachers.load(chosen.teacher, chosen.mirrored).to(device, memory_format=torch.channels_last)
             if chosen.distil > 0
             else None
         )
         self.objective = OBJECTIVES[chosen.head](chosen, teacher)
+
+    def quantise(self, pictures):
+        """Train in sight of INT8 from here on: with ranges of the start weights, by pictures as they are at run
+        time."""
+        count = min(CALIBRATION, len(pictures))
+        chosen = np.random.default_rng(self.chosen.seed).choice(len(pictures), count, replace=False)
+        images = ((pictures[int(i)][0][None].to(self.device).float() - 127) / 128 for i in chosen)
+        self.seen = Quantised(self.net)
+        self.seen.calibrate([image.contiguous(memory_format=torch.channels_last) for image in images])
 
     def resume(self):
         """Go on from the checkpoint where there is one; refuse one that was made with other settings."""
@@ -134,7 +148,7 @@ class Run:
             p.requires_grad_(not frozen)
         image = (pictures.to(self.device, memory_format=torch.channels_last).float() - 127) / 128
         with torch.autocast(self.device, torch.bfloat16, enabled=self.chosen.precision == "bfloat16"):
-            parts, positives = self.objective.losses(self.net, image, boxes)
+            parts, positives = self.objective.losses(self.seen, image, boxes)
         self.optimiser.zero_grad(set_to_none=True)
         sum(parts).backward()
         torch.nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.grad is not None], 10.0)
@@ -203,6 +217,8 @@ def train(chosen, data, out, device="cpu", save_minutes=8.0, stop=lambda step: F
         raise BadData(
             f"{data}: a box of category number {row + 1}, but the net has {run.net.classes} classes"
         )
+    if chosen.quantised:
+        run.quantise(Pictures(data, chosen.sets.split(",")[:1], chosen.side, augment=False, stretch=1.0))
     run.resume()
     log = Log(out / "log.csv", run.step, chosen)
     loader = torch.utils.data.DataLoader(
