@@ -11,6 +11,7 @@ use retinad::model::{Head, ModelFile};
 use retinad::publish::Outbox;
 use retinad::retinanet::anchors::{Level, anchors};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
+use retinad::retinanet::scores::ScoreForm;
 use retinad::scene::{Effect, GenerationFacts, Identity, NewSettings, Now, Remembered, Scene};
 use std::path::Path;
 use std::sync::Arc;
@@ -81,12 +82,16 @@ fn frame(c: &mut Criterion) {
         clip: Clip::BeforeNms,
         drop_empty: true,
         coder: manifest.box_coder,
-        logits: true,
+        scores: ScoreForm::independent(labels.len()),
     };
-    let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
+    let level = |(anchors, head): (_, &Head)| DecodeLevel {
+        anchors,
+        class_channels: head.class_channels,
+        box_order: head.box_order,
+    };
     let levels =
         anchors(&levels, manifest.anchors.offset).into_iter().zip(&manifest.heads).map(level).collect();
-    let mut decoder = Decoder::new(levels, labels.len(), options);
+    let mut decoder = Decoder::new(levels, options);
     let edge = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
     let (side, halo) = ((width * height) as usize, 2 * 4 * (width + height) as usize);
     let (mut real, mut bytes) = (vec![0.0; 3 * side], vec![0; 4 * side + halo]);

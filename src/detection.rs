@@ -87,6 +87,8 @@ impl Tensor {
 pub struct Heads {
     /// `(class output, box output)` per level, in the manifest's order.
     pub levels: Vec<(Tensor, Tensor)>,
+    /// Per level `[A, h, w]` that the classes' scores are multiplied by; empty where the manifest names none.
+    pub objects: Vec<Tensor>,
     /// What the manifest taps beside them, in its order; always codes.
     pub taps: Vec<Tensor>,
 }

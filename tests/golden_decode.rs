@@ -1,11 +1,12 @@
 //! Anchors and decoding against numbers of the reference libraries (`tests/golden/`).
 
 use retinad::detection::{Detection, Heads, Tensor};
-use retinad::model::{BoxCoder, BoxOrder, BoxVoting};
+use retinad::model::{BoxCoder, BoxOrder, BoxVoting, ClassChannels};
 use retinad::retinanet::anchors::{Level, anchors, sha256};
 use retinad::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder, decode_box};
 use retinad::retinanet::matching::{Limits, Match, encode_box, match_anchors};
 use retinad::retinanet::nms;
+use retinad::retinanet::scores::ScoreForm;
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
@@ -109,12 +110,15 @@ fn check(file_name: &str, convention: &str) {
             clip: if clip_hw.is_some() { Clip::BeforeNms } else { Clip::None },
             drop_empty: false,
             coder: BoxCoder { weights: [1.0; 4], clamp: Some(4.135_166_6), bins: None },
-            logits: true,
+            scores: ScoreForm::independent(file["num_classes"].as_u64().expect("classes") as usize),
         };
-        let level = |anchors| DecodeLevel { anchors, box_order: BoxOrder::DxDyDwDh };
+        let level = |anchors| DecodeLevel {
+            anchors,
+            class_channels: ClassChannels::AnchorMajor,
+            box_order: BoxOrder::DxDyDwDh,
+        };
         let levels = anchors(&levels, 0.0).into_iter().map(level).collect();
-        let mut decoder =
-            Decoder::new(levels, file["num_classes"].as_u64().expect("classes") as usize, options);
+        let mut decoder = Decoder::new(levels, options);
         let picture = clip_hw.map_or([f32::MAX; 2], |hw| [hw[1], hw[0]]);
         let found = decoder.decode(&heads(&file, case, 9), picture, 0.0).expect("decodes");
         let expected = &case["expected"];
@@ -196,7 +200,11 @@ fn cell_of(boxes: &[[f32; 4]], logits: &[f32], labels: &[f32], classes: usize) -
         scores[i * classes + *label as usize] = *logit;
     }
     let heads = vec![(head(scores), head(vec![0.0; boxes.len() * 4]))];
-    let level = DecodeLevel { anchors: boxes.to_vec(), box_order: BoxOrder::DxDyDwDh };
+    let level = DecodeLevel {
+        anchors: boxes.to_vec(),
+        class_channels: ClassChannels::AnchorMajor,
+        box_order: BoxOrder::DxDyDwDh,
+    };
     (level, Heads { levels: heads, ..Heads::default() })
 }
 
@@ -220,9 +228,9 @@ fn box_voting_matches_numpy() {
             clip: Clip::None,
             drop_empty: false,
             coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: None },
-            logits: true,
+            scores: ScoreForm::independent(classes),
         };
-        let mut decoder = Decoder::new(vec![level], classes, options);
+        let mut decoder = Decoder::new(vec![level], options);
         let found = decoder.decode(&heads, [f32::MAX; 2], number("min_score")).expect("decodes");
         let (kept, expected) = (numbers(&case["kept"]), boxes(&case["expected"]));
         assert_eq!(found.len(), kept.len(), "{}", case["name"]);
@@ -260,12 +268,16 @@ fn distances_in_bins_are_read_side_by_side_and_anchor_by_anchor() {
         clip: Clip::None,
         drop_empty: false,
         coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: Some(8) },
-        logits: true,
+        scores: ScoreForm::independent(1),
     };
     for boxes in [Tensor { values, ..shape }, coded] {
-        let level = DecodeLevel { anchors: anchors.clone(), box_order: BoxOrder::LeftTopRightBottom };
+        let level = DecodeLevel {
+            anchors: anchors.clone(),
+            class_channels: ClassChannels::AnchorMajor,
+            box_order: BoxOrder::LeftTopRightBottom,
+        };
         let heads = Heads { levels: vec![(classes.clone(), boxes)], ..Heads::default() };
-        let mut decoder = Decoder::new(vec![level], 1, options.clone());
+        let mut decoder = Decoder::new(vec![level], options.clone());
         let found: Vec<[f32; 4]> =
             decoder.decode(&heads, [64.0; 2], 0.0).expect("decodes").iter().map(|d| d.bbox).collect();
         assert_eq!(found.len(), 2);

@@ -4,8 +4,10 @@
 mod program;
 
 use program::{ROOT, folder, output, retinad};
+use prost::Message;
 use serde_json::{Value, json};
 use std::path::Path;
+use tract_onnx::pb;
 
 const SHIPPED: &str = "models/retinad-m-320-int8.onnx";
 
@@ -96,6 +98,92 @@ fn a_stamped_model_detects_as_the_shipped_one() {
     let (code, _, error) = output(&["manifest", "--stamp", &to, "--manifest", &json, "-o", &to]);
     assert_eq!((code, std::fs::read(&to).expect("there") == before), (Some(0), true), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 3, "nothing is left beside it");
+}
+
+/// The shipped model as many exporters write one: rows of classes and boxes of all levels joined to one table, and no
+/// manifest.
+fn joined(folder: &Path) -> String {
+    let bytes = std::fs::read(bare(folder)).expect("written");
+    let mut model = pb::ModelProto::decode(&bytes[..]).expect("a model");
+    model.metadata_props.clear();
+    let graph = model.graph.as_mut().expect("a graph");
+    let (mut classes, mut boxes) = (Vec::new(), Vec::new());
+    for output in std::mem::take(&mut graph.output) {
+        let rows = format!("{}_rows", output.name);
+        let channels = if output.name.starts_with("cls") { 20 } else { 32 };
+        let shape = format!("{rows}_shape");
+        graph.initializer.push(pb::TensorProto {
+            name: shape.clone(),
+            dims: vec![3],
+            data_type: pb::tensor_proto::DataType::Int64 as i32,
+            int64_data: vec![1, channels, -1],
+            ..Default::default()
+        });
+        graph.node.push(node("Reshape", &[&output.name, &shape], &rows));
+        if channels == 20 { &mut classes } else { &mut boxes }.push(rows);
+    }
+    let axis = |value| pb::AttributeProto {
+        name: "axis".into(),
+        r#type: pb::attribute_proto::AttributeType::Int as i32,
+        i: value,
+        ..Default::default()
+    };
+    for (rows, name) in [(classes, "classes"), (boxes, "boxes")] {
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        graph.node.push(pb::NodeProto { attribute: vec![axis(2)], ..node("Concat", &rows, name) });
+    }
+    graph
+        .node
+        .push(pb::NodeProto { attribute: vec![axis(1)], ..node("Concat", &["boxes", "classes"], "table") });
+    graph.output = vec![pb::ValueInfoProto { name: "table".into(), ..Default::default() }];
+    put(folder, "joined.onnx", model.encode_to_vec())
+}
+
+fn node(op: &str, inputs: &[&str], output: &str) -> pb::NodeProto {
+    pb::NodeProto {
+        op_type: op.into(),
+        name: output.into(),
+        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn heads_joined_to_one_table_are_read_before_they_are_joined() {
+    let folder = folder();
+    let joined = joined(folder.path());
+    let (code, out, error) = output(&["manifest", "--template", &joined]);
+    assert_eq!(code, Some(0), "{error}");
+    let draft: Value = serde_json::from_str(&out).expect("JSON");
+    // The template names what the last convolutions give; here these are quantised, and are read as codes.
+    assert_eq!(draft["heads"].as_array().map(Vec::len), Some(4), "{out}");
+    let mut manifest = own();
+    for (i, head) in draft["heads"].as_array().expect("heads").iter().enumerate() {
+        for key in ["class_output", "box_output"] {
+            assert_ne!(head[key], manifest["heads"][i][key], "an inner tensor");
+            manifest["heads"][i][key] = head[key].clone();
+        }
+    }
+    let json = put(folder.path(), "inner.json", manifest.to_string());
+    let to = folder.path().join("mine.onnx").display().to_string();
+    let (code, _, error) = output(&["manifest", "--stamp", &joined, "--manifest", &json, "-o", &to]);
+    assert_eq!((code, &error[..]), (Some(0), ""));
+    let detections = |model: &str| {
+        let (_, out, error) = output(&["detect", "--model", model, "examples/pictures/chelsea.jpg"]);
+        serde_json::from_str::<Value>(&out).unwrap_or_else(|_| panic!("{error}"))["detections"].clone()
+    };
+    assert_eq!(detections(&to), detections(SHIPPED));
+    let (_, out, _) = output(&["check", "--model", &to]);
+    assert!(out.contains("100 %"), "the table is not made, so that nothing runs in float: {out}");
+    // A part of a tensor: the classes of which the first is left out of them.
+    manifest["heads"][0]["class_from"] = json!(1);
+    let json = put(folder.path(), "part.json", manifest.to_string());
+    let (code, _, error) = output(&["manifest", "--check", &joined, "--manifest", &json]);
+    assert!(
+        code == Some(78) && error.contains("heads[0].class_output") && error.contains("20 channels, but"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -81,12 +81,14 @@ fn template(arguments: &ManifestArguments) -> Result<(), Failure> {
     let refused = |reason: String| Failure::new(Exit::Unusable, format!("{}: {reason}", file.path));
     let input_wh = input_size(&outline, arguments.size).map_err(refused)?;
     let shape = [1, 3, input_wh[1] as usize, input_wh[0] as usize];
-    let engine = Engine::load_for(&file, Arithmetic::Best, &shape)?;
     let wishes = DraftWishes { input_wh, anchor_strides: arguments.anchor_strides };
-    let draft = Draft::new(&outline, &engine.outputs(), wishes).map_err(|reason| {
-        let outputs: Vec<String> = engine.outputs().iter().take(20).map(shown).collect();
-        refused(format!("{reason}; its outputs: {}", outputs.join(", ")))
-    })?;
+    let outputs = Engine::load_for(&file, Arithmetic::Best, &shape)?.outputs();
+    let draft = Draft::new(&outline, &outputs, wishes)
+        .or_else(|reason| before_the_ends(&file, &outline, &shape, wishes).ok_or(reason))
+        .map_err(|reason| {
+            let outputs: Vec<String> = outputs.iter().take(20).map(shown).collect();
+            refused(format!("{reason}; its outputs: {}", outputs.join(", ")))
+        })?;
     let json = pretty(&draft.manifest)?;
     match &arguments.output {
         Some(path) => stamp::write(path, json.as_bytes(), &[&arguments.model])?,
@@ -96,6 +98,25 @@ fn template(arguments: &ManifestArguments) -> Result<(), Failure> {
         complain(format_args!("fill in {}: {}", printable(key), printable(words)));
     }
     Ok(())
+}
+
+/// A proposal from the tensors before the nodes that join or turn the heads, where the outputs themselves are none.
+fn before_the_ends(
+    file: &ModelFile,
+    outline: &Outline,
+    shape: &[usize],
+    wishes: DraftWishes,
+) -> Option<Draft> {
+    let tensors: Vec<&str> = outline.ends.iter().map(String::as_str).collect();
+    let engine = Engine::load_up_to(file, Arithmetic::Best, shape, &tensors).ok()?;
+    let outputs = engine.outputs();
+    // Each tensor under the name that the manifest is to have, in the order of the outputs.
+    let named = outline.ends.iter().filter_map(|tensor| {
+        let given = engine.given_as(tensor);
+        let (_, shape) = outputs.iter().find(|(name, _)| name == given)?;
+        Some((tensor.clone(), shape.clone()))
+    });
+    Draft::new(outline, &named.collect::<Vec<_>>(), wishes).ok()
 }
 
 /// Width and height of the one input, which must be a picture.

@@ -14,6 +14,7 @@ use crate::image::{self, Fit, Letterbox};
 use crate::model::{Channels, ClipOrder, Head, LetterboxSpec, Placement};
 use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
+use crate::retinanet::scores::ScoreForm;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,9 +45,18 @@ pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOpti
         },
         drop_empty: true,
         coder: manifest.box_coder,
-        logits: manifest.activation.logits,
+        scores: ScoreForm {
+            classes: manifest.classes.len(),
+            activation: manifest.activation.kind,
+            logits: manifest.activation.logits,
+            background: manifest.activation.background,
+        },
     };
-    let level = |(anchors, head): (_, &Head)| DecodeLevel { anchors, box_order: head.box_order };
+    let level = |(anchors, head): (_, &Head)| DecodeLevel {
+        anchors,
+        class_channels: head.class_channels,
+        box_order: head.box_order,
+    };
     let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
     (anchors.into_iter().zip(&manifest.heads).map(level).collect(), options)
 }
@@ -82,7 +92,7 @@ impl Detector {
         Ok(Self {
             generation: Arc::clone(generation),
             session: generation.engine.session(threads).map_err(DetectError::Failed)?,
-            decoder: Decoder::new(levels, manifest.classes.len(), options),
+            decoder: Decoder::new(levels, options),
             letterbox: Letterbox::new(manifest.input.width, manifest.input.height, fit(&manifest.letterbox)),
             picture: Picture::default(),
             picture_bytes: image::PICTURE_BYTES,

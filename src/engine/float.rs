@@ -5,7 +5,7 @@
 mod snap;
 
 use super::leftover::{Facts, Real};
-use super::wanted::Wanted;
+use super::wanted::{Part as WantedPart, Wanted};
 use crate::caught::caught;
 use crate::detection::{self, Heads};
 use crate::model::{ModelError, ModelFile, Quantisation, output_quantisation};
@@ -90,8 +90,8 @@ impl Float {
         let outputs =
             guarded(|| self.plan.run(tvec!(Arc::clone(&kept).into_tvalue())).map_err(|e| one_line(&e)))?;
         memory.input = Arc::try_unwrap(kept).ok();
-        for (output, tensor) in wanted.tensors(heads) {
-            copy_output(&outputs[output], self.quantisation[output], tensor)?;
+        for (part, tensor) in wanted.tensors(heads) {
+            copy_output(&outputs[part.output], self.quantisation[part.output], part, tensor)?;
         }
         if wanted.is_empty() {
             memory.outputs = outputs.into_iter().map(|value| RealTensor(value.into_arc_tensor())).collect();
@@ -373,19 +373,22 @@ fn output_shapes(file: &ModelFile, plan: &TypedSimplePlan) -> Result<Vec<Vec<usi
         .collect()
 }
 
-/// Real outputs to codes: exact, since a dequantised output lies on the grid.
+/// A part of an output, as codes where it has them: exact, since a dequantised output lies on the grid.
 fn copy_output(
     output: &TValue,
     quantisation: Option<Quantisation>,
+    part: &WantedPart,
     to: &mut detection::Tensor,
 ) -> Result<(), String> {
     let shape = output.shape();
     let &[1, channels, height, width] = shape else {
         return Err(format!("an output of shape {shape:?}, expected [1, c, h, w]"));
     };
-    (to.channels, to.height, to.width, to.interleaved) = (channels, height, width, false);
+    let part = part.channels.clone().unwrap_or(0..channels);
+    (to.channels, to.height, to.width, to.interleaved) = (part.len(), height, width, false);
     let plain = output.try_as_plain_ram().map_err(|e| one_line(&e))?;
     let values = plain.as_slice::<f32>().map_err(|e| one_line(&e))?;
+    let values = &values[part.start * height * width..part.end * height * width];
     to.codes.clear();
     to.values.clear();
     match quantisation {

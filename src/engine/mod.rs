@@ -4,6 +4,7 @@
 //! arithmetic between them; a graph that is not quantised runs in tract's altogether. Either way heads come
 //! out behind the same [`Session`].
 
+mod cut;
 mod float;
 mod graph;
 mod leftover;
@@ -26,7 +27,7 @@ use plan::{Plan, Value};
 use prost::Message;
 use std::sync::Arc;
 use tract_onnx::pb;
-use wanted::{Output, Wanted};
+use wanted::{Output, Part, Wanted};
 
 /// Which arithmetic to run a model in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +52,17 @@ pub struct Engine {
     float_because: Option<String>,
     /// Both times, where the choice was measured.
     measured: Option<Measured>,
+}
+
+/// What a graph is to give.
+#[derive(Clone, Copy, Default)]
+struct Asked<'a> {
+    /// Whose input the graph's must be.
+    manifest: Option<&'a Manifest>,
+    /// Tensors to give as outputs, where one of them is none yet.
+    tensors: &'a [&'a str],
+    /// Tensors to give beside the outputs.
+    taps: &'a [Tap],
 }
 
 #[derive(Clone)]
@@ -97,8 +109,9 @@ impl Engine {
     pub fn load(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let manifest = file.manifest()?;
         let shape = vec![1, 3, manifest.input.height as usize, manifest.input.width as usize];
-        let mut engine = Self::guarded(file, Some(&shape), arithmetic, Some(manifest), &manifest.taps)?;
-        engine.wanted = Wanted::new(&file.path, manifest, &engine.all_outputs())?;
+        let asked = Asked { manifest: Some(manifest), tensors: &manifest.tensors(), taps: &manifest.taps };
+        let mut engine = Self::guarded(file, Some(&shape), arithmetic, asked)?;
+        engine.wanted = Wanted::new(&file.path, manifest, &engine.all_outputs(), &engine.wanted.aliases)?;
         Ok(engine)
     }
 
@@ -110,7 +123,8 @@ impl Engine {
     pub fn load_any(file: &ModelFile, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let shape =
             file.manifest.as_ref().map(|m| vec![1, 3, m.input.height as usize, m.input.width as usize]);
-        Self::guarded(file, shape.as_deref(), arithmetic, None, &[])
+        let tensors = file.manifest.as_ref().map(Manifest::tensors).unwrap_or_default();
+        Self::guarded(file, shape.as_deref(), arithmetic, Asked { tensors: &tensors, ..Asked::default() })
     }
 
     /// As [`Engine::load_any`], with an input of `shape`: sides that the file leaves open are taken from it.
@@ -118,11 +132,25 @@ impl Engine {
     /// # Errors
     /// [`ModelError::Graph`]; also where the file says another shape.
     pub fn load_for(file: &ModelFile, arithmetic: Arithmetic, shape: &[usize]) -> Result<Self, ModelError> {
-        Self::guarded(file, Some(shape), arithmetic, None, &[])
+        Self::guarded(file, Some(shape), arithmetic, Asked::default())
     }
 
-    /// All that `manifest` says of inputs and heads and the graph of `file`, which this engine has loaded
-    /// without a manifest, contradicts.
+    /// As [`Engine::load_for`], up to `tensors` where one of them is no output of the file: these are the
+    /// outputs then, but for those that it does not have.
+    ///
+    /// # Errors
+    /// As [`Engine::load_for`].
+    pub fn load_up_to(
+        file: &ModelFile,
+        arithmetic: Arithmetic,
+        shape: &[usize],
+        tensors: &[&str],
+    ) -> Result<Self, ModelError> {
+        Self::guarded(file, Some(shape), arithmetic, Asked { tensors, ..Asked::default() })
+    }
+
+    /// All that `manifest` says of inputs and heads and the graph of `file`, which this engine has loaded up to
+    /// the manifest's tensors, contradicts.
     #[must_use]
     pub fn contradictions(&self, file: &ModelFile, manifest: &Manifest) -> Vec<ManifestError> {
         let mut faults = Vec::new();
@@ -132,7 +160,7 @@ impl Engine {
         {
             faults = wanted::input_faults(manifest, graph);
         }
-        faults.extend(wanted::head_faults(manifest, &self.all_outputs()));
+        faults.extend(wanted::head_faults(manifest, &self.all_outputs(), &self.wanted.aliases));
         faults
     }
 
@@ -141,10 +169,9 @@ impl Engine {
         file: &ModelFile,
         shape: Option<&[usize]>,
         arithmetic: Arithmetic,
-        manifest: Option<&Manifest>,
-        taps: &[Tap],
+        asked: Asked<'_>,
     ) -> Result<Self, ModelError> {
-        caught(|| Self::build(file, shape, arithmetic, manifest, taps)).unwrap_or_else(|words| {
+        caught(|| Self::build(file, shape, arithmetic, asked)).unwrap_or_else(|words| {
             let reason = format!("panicked while it was loaded: {words}");
             Err(ModelError::Graph { path: file.path.clone(), reason })
         })
@@ -154,8 +181,7 @@ impl Engine {
         file: &ModelFile,
         shape: Option<&[usize]>,
         arithmetic: Arithmetic,
-        manifest: Option<&Manifest>,
-        taps: &[Tap],
+        asked: Asked<'_>,
     ) -> Result<Self, ModelError> {
         let isa = match arithmetic {
             Arithmetic::Float => Err("float was asked for".to_owned()),
@@ -169,8 +195,9 @@ impl Engine {
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
         let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
         normal::normalise(&mut proto, &file.bytes, shape).map_err(graph)?;
+        let mut wanted = Wanted::default();
         if let Some(inner) = &mut proto.graph {
-            if let Some(manifest) = manifest {
+            if let Some(manifest) = asked.manifest {
                 wanted::check_input(&file.path, manifest, inner)?;
             }
             qoperator::rewrite(inner, &proto.opset_import).map_err(graph)?;
@@ -179,7 +206,8 @@ impl Engine {
                 field: format!("taps[{i}].tensor"),
                 reason,
             };
-            taps::add(inner, taps).map_err(refused)?;
+            wanted.aliases = cut::at(inner, asked.tensors);
+            taps::add(inner, asked.taps).map_err(refused)?;
         }
         float::fold_shapes(&mut proto);
         let read = match graph::read(&proto, || float::facts(&proto)) {
@@ -196,12 +224,12 @@ impl Engine {
         });
         let float = |because: &str| {
             let kind = Kind::Float(Arc::new(Float::load(file, proto, shape)?));
-            Ok(Self::of(kind, Some(one_line(because))))
+            Ok(Self::of(kind, wanted.clone(), Some(one_line(because))))
         };
         match int8 {
             Ok(plan) => {
                 let mixed = arithmetic == Arithmetic::Best && !plan.leftovers.is_empty();
-                let int8 = Self::of(Kind::Int8(Arc::new(plan)), None);
+                let int8 = Self::of(Kind::Int8(Arc::new(plan)), wanted.clone(), None);
                 Ok(if mixed { faster(&file.path, int8, || float("faster here than INT8")) } else { int8 })
             }
             Err(reason) if matches!(arithmetic, Arithmetic::Int8(_)) => Err(graph(reason)),
@@ -209,8 +237,15 @@ impl Engine {
         }
     }
 
-    fn of(kind: Kind, float_because: Option<String>) -> Self {
-        Self { kind, wanted: Wanted::default(), float_because, measured: None }
+    fn of(kind: Kind, wanted: Wanted, float_because: Option<String>) -> Self {
+        Self { kind, wanted, float_because, measured: None }
+    }
+
+    /// The output that gives `tensor` of the graph, if there is one: its codes are read again under another
+    /// name.
+    #[must_use]
+    pub fn given_as<'a>(&'a self, tensor: &'a str) -> &'a str {
+        self.wanted.aliases.get(tensor).map_or(tensor, String::as_str)
     }
 
     /// Names and shapes `[1, channels, height, width]` of the file's outputs, in its order.
@@ -366,8 +401,8 @@ impl Session {
                     }
                     None => plan.run(memory, 1, &mut done)?,
                 }
-                for (output, tensor) in wanted.tensors(&mut self.heads) {
-                    copy_output(plan, memory, output, tensor)?;
+                for (part, tensor) in wanted.tensors(&mut self.heads) {
+                    copy_output(plan, memory, part, tensor)?;
                 }
                 filled
             }
@@ -391,7 +426,7 @@ impl Session {
         match (&self.engine.kind, &self.memory) {
             (Kind::Int8(plan), Memory::Int8(memory)) => {
                 let mut head = Tensor::default();
-                copy_output(plan, memory, index, &mut head)?;
+                copy_output(plan, memory, &Part::whole(index), &mut head)?;
                 Ok(head)
             }
             _ => Err(format!("runs in {}", self.engine.arithmetic())),
@@ -455,20 +490,21 @@ pub fn fill(to: Input<'_>, shape: &[usize], values: &[f32], quantisation: Option
     }
 }
 
-/// An output's codes, pixel after pixel as they lie, or its real values.
-fn copy_output(plan: &Plan, memory: &plan::Memory, index: usize, to: &mut Tensor) -> Result<(), String> {
-    let output = &plan.outputs[index];
+/// A part of an output, as codes, pixel after pixel as they lie, or as real values.
+fn copy_output(plan: &Plan, memory: &plan::Memory, part: &Part, to: &mut Tensor) -> Result<(), String> {
+    let (index, output) = (part.output, &plan.outputs[part.output]);
     let &[1, channels, height, width] = &output.shape[..] else {
         return Err(format!("output `{}` has shape {:?}, not [1, c, h, w]", output.name, output.shape));
     };
-    (to.channels, to.height, to.width) = (channels, height, width);
+    let part = part.channels.clone().unwrap_or(0..channels);
+    (to.channels, to.height, to.width) = (part.len(), height, width);
     to.codes.clear();
     to.values.clear();
     match plan.output(memory, index)? {
         Value::Codes(view, tensor) => {
             for y in 0..height {
                 for x in 0..width {
-                    to.codes.extend_from_slice(view.pixel(y, x));
+                    to.codes.extend_from_slice(&view.pixel(y, x)[part.clone()]);
                 }
             }
             let flip = plan.flip();
@@ -478,7 +514,8 @@ fn copy_output(plan: &Plan, memory: &plan::Memory, index: usize, to: &mut Tensor
             (to.scale, to.zero_point, to.interleaved) = (tensor.scale, tensor.zero, true);
         }
         Value::Real(values) => {
-            to.values.extend_from_slice(values);
+            let cells = height * width;
+            to.values.extend_from_slice(&values[part.start * cells..part.end * cells]);
             (to.scale, to.zero_point, to.interleaved) = (0.0, 0, false);
         }
     }

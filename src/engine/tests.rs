@@ -220,7 +220,8 @@ fn integers(name: &str, values: &[i64]) -> pb::AttributeProto {
 /// Engine and outputs on the test picture.
 fn run(file: &ModelFile, arithmetic: Arithmetic) -> (Engine, Vec<Tensor>) {
     let mut engine = Engine::load_any(file, arithmetic).expect("loads");
-    engine.wanted.levels = (0..engine.outputs().len()).map(|output| (output, output)).collect();
+    engine.wanted.levels =
+        (0..engine.outputs().len()).map(|i| (super::Part::whole(i), super::Part::whole(i))).collect();
     let outputs = run_engine(&engine).levels.into_iter().map(|(output, _)| output).collect();
     (engine, outputs)
 }

@@ -3,16 +3,38 @@
 
 use super::{graph, normal};
 use crate::detection::{Heads, Tensor};
-use crate::model::{Manifest, ManifestError, ModelError, one_line};
+use crate::model::{HeadPart, Manifest, ManifestError, ModelError, one_line};
+use std::collections::HashMap;
+use std::ops::Range;
 use tract_onnx::pb;
 
 /// Indices into the graph's outputs. Empty for a model that is run without its manifest.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Per level: the class and the box output.
-    pub levels: Vec<(usize, usize)>,
+    pub levels: Vec<(Part, Part)>,
+    /// Per level, where there is one: the output that the classes are multiplied by.
+    pub objects: Vec<Part>,
     /// Per tap of the manifest.
-    pub taps: Vec<usize>,
+    pub taps: Vec<Part>,
+    /// Tensors that the manifest names and the names of the outputs that give them, where these differ.
+    pub aliases: HashMap<String, String>,
+}
+
+/// Some channels of an output.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The output.
+    pub output: usize,
+    /// Its channels; `None`: all.
+    pub channels: Option<Range<usize>>,
+}
+
+impl Part {
+    /// All of an output.
+    pub fn whole(output: usize) -> Self {
+        Self { output, channels: None }
+    }
 }
 
 /// An output of a loaded graph.
@@ -32,24 +54,31 @@ impl Wanted {
     /// # Errors
     /// [`ModelError::Manifest`] for the first head or tap that the graph does not have in the form that the
     /// manifest asks for.
-    pub fn new(path: &str, manifest: &Manifest, outputs: &[Output]) -> Result<Self, ModelError> {
+    pub fn new(
+        path: &str,
+        manifest: &Manifest,
+        outputs: &[Output],
+        aliases: &HashMap<String, String>,
+    ) -> Result<Self, ModelError> {
         let (own, tapped) = outputs.split_at(outputs.len() - manifest.taps.len());
         let wrong =
             |field: String, reason: String| ModelError::Manifest { path: path.to_owned(), field, reason };
-        let mut levels = Vec::new();
+        let (mut levels, mut objects) = (Vec::new(), Vec::new());
         for (i, head) in manifest.heads.iter().enumerate() {
-            let find = |key: &str, output: &str, per_anchor: usize| {
-                head_output(manifest, i, own, output, per_anchor)
-                    .map_err(|reason| wrong(format!("heads[{i}].{key}"), reason))
+            let find = |part: HeadPart<'_>| {
+                head_output(manifest, i, own, part, aliases)
+                    .map_err(|reason| wrong(format!("heads[{i}].{}", part.key), reason))
             };
-            let class = find("class_output", &head.class_output, manifest.classes.len())?;
-            levels.push((class, find("box_output", &head.box_output, manifest.box_coder.channels())?));
+            let mut parts = manifest.parts(head).map(find).collect::<Result<Vec<_>, _>>()?.into_iter();
+            levels.extend(parts.next().zip(parts.next()));
+            objects.extend(parts.next());
         }
         for (i, output) in tapped.iter().enumerate() {
             let tensor = &manifest.taps[i].tensor;
             check_tap(output, tensor).map_err(|reason| wrong(format!("taps[{i}].tensor"), reason))?;
         }
-        Ok(Self { levels, taps: (own.len()..outputs.len()).collect() })
+        let taps = (own.len()..outputs.len()).map(Part::whole).collect();
+        Ok(Self { levels, objects, taps, aliases: aliases.clone() })
     }
 
     /// Whether the model is run without its manifest.
@@ -61,30 +90,35 @@ impl Wanted {
     pub fn heads(&self) -> Heads {
         Heads {
             levels: vec![Default::default(); self.levels.len()],
+            objects: vec![Tensor::default(); self.objects.len()],
             taps: vec![Tensor::default(); self.taps.len()],
         }
     }
 
     /// Each of them with the tensor of `heads` that it is copied to.
-    pub fn tensors<'a>(&'a self, heads: &'a mut Heads) -> impl Iterator<Item = (usize, &'a mut Tensor)> {
-        let level = |(tensors, &(class, bbox)): (&'a mut (Tensor, Tensor), &(usize, usize))| {
+    pub fn tensors<'a>(&'a self, heads: &'a mut Heads) -> impl Iterator<Item = (&'a Part, &'a mut Tensor)> {
+        let level = |(tensors, (class, bbox)): (&'a mut (Tensor, Tensor), &'a (Part, Part))| {
             let (class_tensor, box_tensor) = tensors;
             [(class, class_tensor), (bbox, box_tensor)]
         };
         let levels = heads.levels.iter_mut().zip(&self.levels).flat_map(level);
-        levels.chain(self.taps.iter().copied().zip(&mut heads.taps))
+        let others = self.objects.iter().zip(&mut heads.objects).chain(self.taps.iter().zip(&mut heads.taps));
+        levels.chain(others)
     }
 }
 
 /// All heads that `outputs`, the graph's own, do not give as the manifest says.
-pub fn head_faults(manifest: &Manifest, outputs: &[Output]) -> Vec<ManifestError> {
-    let (classes, sides) = (manifest.classes.len(), manifest.box_coder.channels());
+pub fn head_faults(
+    manifest: &Manifest,
+    outputs: &[Output],
+    aliases: &HashMap<String, String>,
+) -> Vec<ManifestError> {
     let mut faults = Vec::new();
     for (i, head) in manifest.heads.iter().enumerate().take(manifest.anchors.levels.len()) {
-        let named = [("class_output", &head.class_output, classes), ("box_output", &head.box_output, sides)];
-        for (key, output, per_anchor) in named {
-            if let Err(reason) = head_output(manifest, i, outputs, output, per_anchor) {
-                faults.push(ManifestError { field: format!("heads[{i}].{key}"), reason: one_line(&reason) });
+        for part in manifest.parts(head) {
+            if let Err(reason) = head_output(manifest, i, outputs, part, aliases) {
+                let field = format!("heads[{i}].{}", part.key);
+                faults.push(ManifestError { field, reason: one_line(&reason) });
             }
         }
     }
@@ -146,29 +180,48 @@ pub fn input_faults(manifest: &Manifest, graph: &pb::GraphProto) -> Vec<Manifest
     faults
 }
 
-/// Index of the output `name` with `per_anchor` channels an anchor of level `i`.
+/// Where `part` of level `i` is, with its channels for each anchor.
 fn head_output(
     manifest: &Manifest,
     i: usize,
     outputs: &[Output],
-    name: &str,
-    per_anchor: usize,
-) -> Result<usize, String> {
+    part: HeadPart<'_>,
+    aliases: &HashMap<String, String>,
+) -> Result<Part, String> {
+    let name = part.tensor;
+    let given = aliases.get(name).map_or(name, String::as_str);
     let names = || outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>();
-    let index = outputs
+    let output = outputs
         .iter()
-        .position(|output| output.name == name)
-        .ok_or_else(|| format!("the graph has no output `{name}`, it has {:?}", names()))?;
-    let (level, found) = (&manifest.anchors.levels[i], &outputs[index].shape);
+        .position(|output| output.name == given)
+        .ok_or_else(|| format!("the graph has no tensor `{name}`, its outputs are {:?}", names()))?;
+    let (level, found) = (&manifest.anchors.levels[i], &outputs[output].shape);
     let (boxes, [height, width]) = (level.base.len(), level.feature_hw);
-    let expected = [1, boxes * per_anchor, height, width];
-    if *found != expected {
-        return Err(format!(
-            "output `{name}` is {found:?}, but anchors.levels[{i}] ({boxes} base boxes, feature_hw {:?}) asks for {expected:?}",
-            level.feature_hw
-        ));
+    let channels = part.from..part.from.saturating_add(boxes * part.per_anchor);
+    let expected = [1, channels.len(), height, width];
+    let of = || format!("anchors.levels[{i}] ({boxes} base boxes, feature_hw {:?})", level.feature_hw);
+    match found[..] {
+        [1, all, h, w] if [h, w] == level.feature_hw && part.from > 0 => {
+            if all < channels.end {
+                return Err(format!(
+                    "tensor `{name}` has {all} channels, but {} asks for {} from {} on",
+                    of(),
+                    channels.len(),
+                    part.from
+                ));
+            }
+        }
+        [1, all, h, w]
+            if [h, w] == level.feature_hw && all > channels.end && is_shared(manifest, i, part) => {}
+        _ if *found == expected => {}
+        _ => return Err(format!("tensor `{name}` is {found:?}, but {} asks for {expected:?}", of())),
     }
-    Ok(index)
+    Ok(Part { output, channels: Some(channels) })
+}
+
+/// Whether another part of level `i` is in the same tensor, so that this one need not fill it.
+fn is_shared(manifest: &Manifest, i: usize, part: HeadPart<'_>) -> bool {
+    manifest.parts(&manifest.heads[i]).any(|other| other.tensor == part.tensor && other != part)
 }
 
 fn check_tap(output: &Output, tensor: &str) -> Result<(), String> {

@@ -4,7 +4,7 @@
 //! QuantizeLinear of the head. Either all levels share its weights, with a bias a level (the same real numbers in
 //! each level's own codes), or each level has a layer of its own. Anything else is refused by name.
 
-use super::{Manifest, ModelError, ModelFile, Quantisation};
+use super::{ActivationKind, ClassChannels, Manifest, ModelError, ModelFile, Quantisation};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -77,6 +77,7 @@ impl ModelFile {
 
     fn places(&self) -> Result<(pb::ModelProto, Vec<Place>), ModelError> {
         let manifest = self.manifest()?;
+        plain_scores(manifest).map_err(|reason| self.unknown(reason))?;
         let proto = pb::ModelProto::decode(&self.bytes[..]).map_err(|e| self.unknown(e.to_string()))?;
         let graph = proto.graph.as_ref().ok_or_else(|| self.unknown("no graph".into()))?;
         let place = |head: &super::Head| Place::find(graph, &head.class_output);
@@ -87,6 +88,25 @@ impl ModelFile {
     fn unknown(&self, reason: String) -> ModelError {
         ModelError::Graph { path: self.path.clone(), reason: format!("the last class layer: {reason}") }
     }
+}
+
+/// Tuning knows one form of scores: a sigmoid for each class by itself, in a tensor of their own.
+fn plain_scores(manifest: &Manifest) -> Result<(), String> {
+    let activation = &manifest.activation;
+    if activation.kind != ActivationKind::Sigmoid {
+        return Err(format!("activation.kind is {:?}, must be \"sigmoid\"", activation.kind.word()));
+    }
+    for (i, head) in manifest.heads.iter().enumerate() {
+        let shared = head.class_output == head.box_output || head.class_from > 0;
+        let other = match () {
+            () if head.class_channels != ClassChannels::AnchorMajor => "class_channels is \"class_major\"",
+            () if head.object_output.is_some() => "object_output",
+            () if shared => "class_output is shared with other channels",
+            () => continue,
+        };
+        return Err(format!("heads[{i}]: {other}, which has no form here"));
+    }
+    Ok(())
 }
 
 /// The names that make up one level's layer.

@@ -47,11 +47,19 @@ const FILL_IN: &str = "FILL IN";
 const CLASS_NAMES: [&str; 5] = ["cls", "class", "score", "conf", "logit"];
 const BOX_NAMES: [&str; 6] = ["box", "reg", "loc", "delta", "dist", "offset"];
 
-/// Two outputs of one feature size.
+/// What a level's outputs are, all of one feature size.
 struct Pair<'a> {
     size: [usize; 2],
-    /// Name and channels, in the graph's order.
+    /// Name and channels, in the graph's order; of one output that holds both, its classes first.
     outputs: [(&'a str, usize); 2],
+    /// An output of one channel beside them.
+    object: Option<&'a str>,
+}
+
+impl Pair<'_> {
+    fn is_joined(&self) -> bool {
+        self.outputs[0].0 == self.outputs[1].0
+    }
 }
 
 /// What the channels of a class and a box output are.
@@ -67,6 +75,9 @@ struct Found<'a> {
     size: [usize; 2],
     class_output: &'a str,
     box_output: &'a str,
+    /// First channel of the boxes.
+    box_from: usize,
+    object: Option<&'a str>,
 }
 
 /// Keys that are open, in the order in which they were found.
@@ -97,7 +108,9 @@ impl Draft {
             found.iter().filter(|level| names.iter().any(|name| name == level.class_output)).count()
         };
         if of_class(&outline.softmaxes) > 0 {
-            open.tell("activation", "a class output ends in a softmax, which is not read: cut it off");
+            let words = "a class output ends in a softmax: `kind` is \"softmax\", `logits` false, and `background` \
+                         says which channel of an anchor is no class";
+            open.tell("activation", words);
         }
         let scores = of_class(&outline.sigmoids);
         if scores > 0 && scores < found.len() {
@@ -107,7 +120,8 @@ impl Draft {
             );
         }
         let levels = listed_levels(&found, form, wishes, &mut open);
-        let box_order = box_order(form, &mut open);
+        let has_objects = found.iter().any(|level| level.object.is_some());
+        let box_order = box_order(form, has_objects, &mut open);
         let deltas = box_order == BoxOrder::DxDyDwDh;
         let input = outline.inputs.first().map_or("", |input| &input.name);
         let manifest = Manifest {
@@ -128,7 +142,11 @@ impl Draft {
             },
             classes: labels(form.classes),
             heads: found.iter().zip(&levels).enumerate().map(|(i, of)| head(i, of, box_order)).collect(),
-            activation: Activation { kind: ActivationKind::Sigmoid, logits: scores < found.len() },
+            activation: Activation {
+                kind: ActivationKind::Sigmoid,
+                logits: scores < found.len(),
+                background: None,
+            },
             anchors: Anchors {
                 format: BoxFormat::Xyxy,
                 order: AnchorOrder::LevelYXAnchor,
@@ -138,7 +156,11 @@ impl Draft {
                 levels,
                 sha256: None,
             },
-            box_coder: BoxCoder { weights: [1.0; 4], clamp: deltas.then_some(USUAL_CLAMP), bins: form.bins },
+            box_coder: BoxCoder {
+                weights: [1.0; 4],
+                clamp: (deltas && !has_objects).then_some(USUAL_CLAMP),
+                bins: form.bins,
+            },
             decode: Decode {
                 score_threshold: 0.05,
                 topk_per_level: 1000,
@@ -231,14 +253,21 @@ fn head(i: usize, (found, level): (&Found, &Level), box_order: BoxOrder) -> Head
     Head {
         level: if is_level { format!("p{}", down.trailing_zeros()) } else { format!("level{i}") },
         class_output: found.class_output.to_owned(),
+        class_from: 0,
         box_output: found.box_output.to_owned(),
+        box_from: found.box_from,
+        object_output: found.object.map(str::to_owned),
+        object_from: 0,
         class_channels: ClassChannels::AnchorMajor,
         box_order,
     }
 }
 
-fn box_order(form: Form, open: &mut Open) -> BoxOrder {
-    let (order, words) = if form.boxes > 1 {
+fn box_order(form: Form, has_objects: bool, open: &mut Open) -> BoxOrder {
+    let (order, words) = if has_objects && form.bins.is_none() {
+        let words = "\"dx_dy_dw_dh\" is assumed, because there is an object output, as in YOLOX";
+        (BoxOrder::DxDyDwDh, words)
+    } else if form.boxes > 1 {
         let words = "\"dx_dy_dw_dh\" is assumed (torchvision, Detectron2); TensorFlow's models have \
                      \"dy_dx_dh_dw\", and the numbers of channels do not say which";
         (BoxOrder::DxDyDwDh, words)
@@ -268,14 +297,15 @@ fn pairs<'a>(outputs: &'a [(String, Vec<usize>)], open: &mut Open) -> Result<Vec
     }
     let mut pairs = Vec::new();
     for (size @ [height, width], found) in sizes {
-        if let [first, second] = found[..] {
-            pairs.push(Pair { size, outputs: [first, second] });
+        if let Some(pair) = pair(size, &found) {
+            pairs.push(pair);
             continue;
         }
         let names: Vec<String> = found.iter().take(6).map(|(name, _)| one_line(name)).collect();
         let (outputs, names) = (found.len(), names.join(", "));
         let words = format!(
-            "left out: {outputs} of {height} x {width} cells ({names}), a level has two, classes and boxes"
+            "left out: {outputs} of {height} x {width} cells ({names}), a level has two, classes and boxes, \
+             and may have a third of one channel that the classes are multiplied by"
         );
         open.tell("heads", &words);
     }
@@ -287,7 +317,36 @@ fn pairs<'a>(outputs: &'a [(String, Vec<usize>)], open: &mut Open) -> Result<Vec
         );
     }
     pairs.sort_by_key(|pair| std::cmp::Reverse(pair.size[0] * pair.size[1]));
+    if pairs[0].is_joined() {
+        let [(_, classes), (_, sides)] = pairs[0].outputs;
+        let words = format!(
+            "one output holds both: {classes} classes and then {sides} channels of boxes are assumed, as in NanoDet; \
+             its channels do not say where the boxes begin"
+        );
+        open.tell("heads[].box_from", &words);
+    }
+    if pairs.iter().any(|pair| pair.object.is_some()) {
+        open.tell("heads[].object_output", "assumed, because a third output has one channel, as in YOLOX");
+    }
     Ok(pairs)
+}
+
+/// The outputs of one feature size, if they are what a level has: two; two and one of one channel; or one, if it
+/// has more channels than distributions over eight bins.
+fn pair<'a>(size: [usize; 2], found: &[(&'a str, usize)]) -> Option<Pair<'a>> {
+    match *found {
+        [(name, channels)] if channels > USUAL_BIN_CHANNELS[0] => {
+            let sides = USUAL_BIN_CHANNELS[0];
+            Some(Pair { size, outputs: [(name, channels - sides), (name, sides)], object: None })
+        }
+        [first, second] => Some(Pair { size, outputs: [first, second], object: None }),
+        [_, _, _] => {
+            let (objects, others): (Vec<_>, Vec<_>) = found.iter().partition(|(_, channels)| *channels == 1);
+            let (&[(object, _)], &[first, second]) = (&objects[..], &others[..]) else { return None };
+            Some(Pair { size, outputs: [first, second], object: Some(object) })
+        }
+        _ => None,
+    }
 }
 
 /// Which output of each pair is the class output, and what their channels are.
@@ -295,7 +354,7 @@ fn told_apart<'a>(pairs: &[Pair<'a>], open: &mut Open) -> Result<(Vec<Found<'a>>
     let [first, second] = pairs[0].outputs;
     let straight = form(first.1, second.1).map(|(form, rank)| (form, rank, [first.1, second.1]));
     let swapped = form(second.1, first.1).map(|(form, rank)| (form, rank, [second.1, first.1]));
-    let guess = match by_name(pairs[0].outputs) {
+    let guess = match by_name(&pairs[0]) {
         Some(true) => straight,
         Some(false) => swapped,
         None => {
@@ -329,10 +388,12 @@ fn told_apart<'a>(pairs: &[Pair<'a>], open: &mut Open) -> Result<(Vec<Found<'a>>
     let mut levels = Vec::new();
     for pair in pairs {
         let [one, other] = pair.outputs;
-        let is_straight = by_name(pair.outputs).unwrap_or([one.1, other.1] == channels);
+        let is_straight = by_name(pair).unwrap_or([one.1, other.1] == channels);
         let (class, sides) = if is_straight { (one, other) } else { (other, one) };
         if [class.1, sides.1] == channels {
-            levels.push(Found { size: pair.size, class_output: class.0, box_output: sides.0 });
+            let box_from = if pair.is_joined() { class.1 } else { 0 };
+            let (class_output, box_output) = (class.0, sides.0);
+            levels.push(Found { size: pair.size, class_output, box_output, box_from, object: pair.object });
         } else {
             let names = [one.0, other.0].map(one_line).join(", ");
             open.tell(
@@ -345,14 +406,17 @@ fn told_apart<'a>(pairs: &[Pair<'a>], open: &mut Open) -> Result<(Vec<Found<'a>>
 }
 
 /// Whether the first of two outputs is the class output, if one of their names says so.
-fn by_name(outputs: [(&str, usize); 2]) -> Option<bool> {
+fn by_name(pair: &Pair<'_>) -> Option<bool> {
+    if pair.is_joined() {
+        return Some(true);
+    }
     let says = |name: &str| {
         let name = name.to_ascii_lowercase();
         let holds = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
         let (class, sides) = (holds(&CLASS_NAMES), holds(&BOX_NAMES));
         (class != sides).then_some(class)
     };
-    match outputs.map(|(name, _)| says(name)) {
+    match pair.outputs.map(|(name, _)| says(name)) {
         [Some(one), Some(other)] if one == other => None,
         [Some(one), _] => Some(one),
         [None, other] => other.map(|is_class| !is_class),
@@ -382,11 +446,13 @@ fn form(class_channels: usize, box_channels: usize) -> Option<(Form, u8)> {
 /// Strides and base boxes.
 fn listed_levels(found: &[Found], form: Form, wishes: DraftWishes, open: &mut Open) -> Vec<Level> {
     let [width, height] = wishes.input_wh.map(|side| side as usize);
-    let stride = |input: usize, cells: usize| ((input as f64 / cells as f64).round() as u32).max(1);
     if let Some(&[down, across]) =
         found.iter().map(|level| &level.size).find(|[h, w]| height % h != 0 || width % w != 0)
     {
-        let words = format!("rounded: {width} x {height} pixels do not divide by {across} x {down} cells");
+        let words = format!(
+            "assumed: {width} x {height} pixels do not divide by {across} x {down} cells, so the last ones lie \
+             partly outside"
+        );
         open.tell("anchors.levels[].stride_yx", &words);
     }
     let words = match form.boxes {
@@ -404,6 +470,13 @@ fn listed_levels(found: &[Found], form: Form, wishes: DraftWishes, open: &mut Op
         Level { stride_yx, feature_hw: found.size, base: base(form.boxes, stride_yx, wishes.anchor_strides) }
     };
     found.iter().map(level).collect()
+}
+
+/// Pixels from cell to cell: the power of two that gives so many cells, the last of them perhaps not whole, or
+/// else what is nearest.
+fn stride(side: usize, cells: usize) -> u32 {
+    let usual = (0..=12).map(|power| 1usize << power).find(|stride| side.div_ceil(*stride) == cells);
+    usual.map_or_else(|| ((side as f64 / cells as f64).round() as u32).max(1), |stride| stride as u32)
 }
 
 /// Base boxes of a level, all ratios (height by width) of the first scale, then of the next.
@@ -451,6 +524,27 @@ mod tests {
         assert_eq!(read(20, 6), None);
         assert_eq!(read(2000, 4), None, "a manifest holds a thousand classes");
         assert_eq!(read(5, 0), None);
+    }
+
+    #[test]
+    fn strides_are_powers_of_two_where_these_give_the_cells() {
+        assert_eq!([stride(320, 40), stride(416, 7), stride(300, 19)], [8, 64, 16]);
+        assert_eq!([stride(300, 100), stride(3, 9)], [3, 1], "else the nearest");
+    }
+
+    #[test]
+    fn an_output_of_one_channel_multiplies_and_one_alone_holds_both() {
+        let outputs = [("b", [1, 4, 40, 40]), ("o", [1, 1, 40, 40]), ("c", [1, 80, 40, 40])];
+        let found = draft(&outputs).expect("heads").manifest;
+        let head = &found.heads[0];
+        let names = (head.class_output.as_str(), head.box_output.as_str(), head.object_output.as_deref());
+        assert_eq!((names, head.box_order), (("c", "b", Some("o")), BoxOrder::DxDyDwDh));
+        let found = draft(&[("p3", [1, 112, 40, 40]), ("p4", [1, 112, 20, 20])]).expect("heads");
+        let head = &found.manifest.heads[1];
+        assert_eq!((head.class_output.as_str(), head.box_output.as_str(), head.box_from), ("p4", "p4", 80));
+        assert!(found.manifest.faults().is_empty(), "{:?}", found.manifest.faults());
+        assert!(found.open.iter().any(|(key, _)| key == "heads[].box_from"));
+        assert!(draft(&[("p3", [1, 32, 40, 40])]).is_err(), "no channels are left for classes");
     }
 
     #[test]

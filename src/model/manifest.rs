@@ -9,8 +9,8 @@ mod faults;
 mod reading;
 
 use super::words::{
-    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
-    ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
+    ActivationKind, AnchorOrder, AnchorRounding, Background, BoxFormat, BoxOrder, CellOrder, Channels,
+    ClassChannels, ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
 };
 pub use reading::Examined;
 use serde::{Deserialize, Serialize};
@@ -136,14 +136,46 @@ pub struct Class {
 pub struct Head {
     /// The level's name, such as `p3`.
     pub level: String,
-    /// Graph output `[1, A·K, h, w]`.
+    /// Tensor `[1, A·K, h, w]` of the graph, an output or not; K counts a background class, too.
     pub class_output: String,
-    /// Graph output `[1, A·4, h, w]`, or `[1, A·4·bins, h, w]` where `box_coder.bins` is given.
+    /// First channel of the classes in it, where it holds more than them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub class_from: usize,
+    /// Tensor `[1, A·4, h, w]`, or `[1, A·4·bins, h, w]` where `box_coder.bins` is given.
     pub box_output: String,
+    /// First channel of the boxes in it, where it holds more than them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub box_from: usize,
+    /// Tensor `[1, A, h, w]` whose scores the classes' are multiplied by, as in YOLOX; not there: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_output: Option<String>,
+    /// First channel of these scores in it, where it holds more than them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub object_from: usize,
     /// What the channels of the class output are.
     pub class_channels: ClassChannels,
     /// What the channels of the box output are; levels may differ.
     pub box_order: BoxOrder,
+}
+
+/// Whether a key that counts channels is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(from: &usize) -> bool {
+    *from == 0
+}
+
+/// Channels of a head's tensor that one part of it has: the part's key, the tensor, the first channel, and how many
+/// an anchor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadPart<'a> {
+    /// Key of the tensor, such as `class_output`.
+    pub key: &'static str,
+    /// The tensor's name.
+    pub tensor: &'a str,
+    /// First channel in it.
+    pub from: usize,
+    /// Channels an anchor.
+    pub per_anchor: usize,
 }
 
 /// What turns an output into a score.
@@ -154,6 +186,9 @@ pub struct Activation {
     pub kind: ActivationKind,
     /// True: outputs are logits. False: the graph ends in the activation and outputs are scores.
     pub logits: bool,
+    /// Which channel of an anchor is a background class; not there: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Background>,
 }
 
 /// The anchors.
@@ -295,6 +330,32 @@ impl Manifest {
     pub fn to_json(&self) -> Result<String, ManifestError> {
         self.first_fault()?;
         serde_json::to_string(self).map_err(|error| reading::whole(&error.to_string()))
+    }
+
+    /// Channels of an anchor in a class output: its classes, and the background class where there is one.
+    #[must_use]
+    pub fn class_channels(&self) -> usize {
+        self.classes.len() + usize::from(self.activation.background.is_some())
+    }
+
+    /// The parts of `head` and where they are: classes, boxes, and what the classes are multiplied by, if
+    /// anything.
+    pub fn parts<'a>(&self, head: &'a Head) -> impl Iterator<Item = HeadPart<'a>> {
+        let part = |key, tensor: &'a str, from, per_anchor| HeadPart { key, tensor, from, per_anchor };
+        let object = head.object_output.as_deref();
+        [
+            Some(part("class_output", &head.class_output, head.class_from, self.class_channels())),
+            Some(part("box_output", &head.box_output, head.box_from, self.box_coder.channels())),
+            object.map(|tensor| part("object_output", tensor, head.object_from, 1)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Every tensor that the heads name.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<&str> {
+        self.heads.iter().flat_map(|head| self.parts(head)).map(|part| part.tensor).collect()
     }
 
     fn first_fault(&self) -> Result<(), ManifestError> {

@@ -19,11 +19,11 @@ pub use error::ModelError;
 pub(crate) use file::output_quantisation;
 pub use file::{MAX_BYTES, ModelFile, Quantisation};
 pub use manifest::{
-    Activation, Anchors, BoxCoder, BoxVoting, Class, Decode, Examined, Head, Input, LetterboxSpec, Level,
-    Manifest, ManifestError, SelfTest, Tap,
+    Activation, Anchors, BoxCoder, BoxVoting, Class, Decode, Examined, Head, HeadPart, Input, LetterboxSpec,
+    Level, Manifest, ManifestError, SelfTest, Tap,
 };
 pub use outline::{GraphInput, Outline};
 pub use words::{
-    ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
-    ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
+    ActivationKind, AnchorOrder, AnchorRounding, Background, BoxFormat, BoxOrder, CellOrder, Channels,
+    ClassChannels, ClipOrder, Format, InputType, Layout, Placement, Resample, Rounding, SelfTestPicture,
 };

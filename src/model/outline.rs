@@ -2,6 +2,7 @@
 
 use super::{ModelError, ModelFile};
 use prost::Message;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
 use tract_onnx::pb::type_proto::Value::TensorType;
@@ -26,6 +27,9 @@ pub struct Outline {
     pub sigmoids: Vec<String>,
     /// Outputs that a softmax makes.
     pub softmaxes: Vec<String>,
+    /// What the outputs are made of, behind nodes that only move, join or code numbers or make scores of them:
+    /// usually what the last convolutions give. Each once, in the order of the outputs.
+    pub ends: Vec<String>,
 }
 
 impl ModelFile {
@@ -46,12 +50,42 @@ impl ModelFile {
             inputs: graph.input.iter().filter(|input| !constant(&input.name)).map(input).collect(),
             sigmoids: ends("Sigmoid"),
             softmaxes: ends("Softmax"),
+            ends: makings(graph),
         })
     }
 }
 
 /// Most outputs that are followed: two for each level that a manifest may have.
 const MOST_OUTPUTS: usize = 128;
+
+/// Most tensors that the way back from the outputs may pass.
+const MOST_PASSED: usize = 2000;
+
+/// The tensors behind the outputs' last moves, joins and scores.
+fn makings(graph: &pb::GraphProto) -> Vec<String> {
+    const PASSED: [&str; 4] = ["Sigmoid", "Squeeze", "Unsqueeze", "Flatten"];
+    let maker: HashMap<&str, &pb::NodeProto> = graph
+        .node
+        .iter()
+        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
+        .collect();
+    let mut open: Vec<&str> = graph.output.iter().rev().map(|output| output.name.as_str()).collect();
+    let (mut seen, mut found) = (HashSet::new(), Vec::new());
+    while let Some(name) = open.pop() {
+        if !seen.insert(name) || seen.len() > MOST_PASSED {
+            continue;
+        }
+        let Some(node) = maker.get(name) else { continue };
+        match node.op_type.as_str() {
+            "Concat" => open.extend(node.input.iter().rev().map(String::as_str)),
+            op if MOVES.contains(&op) || PASSED.contains(&op) => {
+                open.extend(node.input.first().map(String::as_str));
+            }
+            _ => found.push(name.to_owned()),
+        }
+    }
+    found
+}
 
 fn input(info: &pb::ValueInfoProto) -> GraphInput {
     let value = info.r#type.as_ref().and_then(|kind| kind.value.as_ref());
@@ -71,13 +105,14 @@ fn input(info: &pb::ValueInfoProto) -> GraphInput {
     }
 }
 
+/// Nodes that only code numbers or change where they stand.
+const MOVES: [&str; 6] = ["QuantizeLinear", "DequantizeLinear", "Identity", "Transpose", "Reshape", "Cast"];
+
 /// Most nodes that are walked back through from an output: quantiser, dequantiser and changes of shape.
 const MOST_BACK: usize = 6;
 
 /// The operator that makes the numbers of `output`, behind nodes that only code or move them.
 fn end<'a>(graph: &'a pb::GraphProto, output: &str) -> &'a str {
-    const MOVES: [&str; 6] =
-        ["QuantizeLinear", "DequantizeLinear", "Identity", "Transpose", "Reshape", "Cast"];
     let mut name = output;
     for _ in 0..MOST_BACK {
         let Some(node) = graph.node.iter().find(|node| node.output.iter().any(|made| made == name)) else {

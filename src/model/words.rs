@@ -97,6 +97,8 @@ words! {
     ClassChannels {
         /// Channel `a * K + k` is class `k` of anchor `a`.
         AnchorMajor = "anchor_major",
+        /// Channel `k * A + a` is class `k` of anchor `a`.
+        ClassMajor = "class_major",
     }
 
     /// `heads.box_order`: what the four numbers of an anchor in a box output are.
@@ -112,8 +114,18 @@ words! {
 
     /// `activation.kind`: what turns a logit into a score.
     ActivationKind {
-        /// The logistic function.
+        /// The logistic function: the scores of an anchor's classes are independent.
         Sigmoid = "sigmoid",
+        /// The exponentials of an anchor's classes, divided by their sum.
+        Softmax = "softmax",
+    }
+
+    /// `activation.background`: which channel of an anchor says that it holds nothing.
+    Background {
+        /// The one before the classes.
+        First = "first",
+        /// The one after the classes.
+        Last = "last",
     }
 
     /// `anchors.format`: what the four numbers of a base box are.

@@ -7,9 +7,10 @@
 
 use super::distances::{box_around, expectation};
 use super::nms::nms;
+use super::scores::{Candidates, Order, ScoreForm};
 use super::voting::vote;
 use crate::detection::{Detection, Heads, Tensor};
-use crate::model::{BoxCoder, BoxOrder, BoxVoting};
+use crate::model::{BoxCoder, BoxOrder, BoxVoting, ClassChannels};
 
 /// When boxes are clipped to the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct DecodeOptions {
     pub drop_empty: bool,
     /// What the numbers of a box output mean.
     pub coder: BoxCoder,
-    /// Outputs are logits (else already scores).
-    pub logits: bool,
+    /// What the numbers of a class output mean.
+    pub scores: ScoreForm,
 }
 
 /// What a level's rows refer to.
@@ -50,6 +51,8 @@ pub struct DecodeOptions {
 pub struct DecodeLevel {
     /// Its anchors `[x1, y1, x2, y2]` in pixels of the input, in `y, x, a` order.
     pub anchors: Vec<[f32; 4]>,
+    /// How the channels of its class output stand.
+    pub class_channels: ClassChannels,
     /// What the four numbers of an anchor in its box output are.
     pub box_order: BoxOrder,
 }
@@ -73,7 +76,7 @@ pub enum DecodeError {
     Shape {
         /// Index of the level.
         level: usize,
-        /// `class` or `box`.
+        /// `class`, `box` or `object`.
         output: &'static str,
         /// Given.
         found: [usize; 3],
@@ -85,19 +88,18 @@ pub enum DecodeError {
 /// Decoder of one model and thread; its memory is reused from picture to picture.
 pub struct Decoder {
     levels: Vec<DecodeLevel>,
-    classes: usize,
     options: DecodeOptions,
-    /// `(score, row, class)` of the level at hand.
-    candidates: Vec<(f32, u32, u32)>,
+    /// Those of the level at hand.
+    candidates: Candidates,
     decoded: Vec<Detection>,
     kept: Vec<Detection>,
 }
 
 impl Decoder {
-    /// For a model's `levels` and number of `classes`.
+    /// For a model's `levels`.
     #[must_use]
-    pub fn new(levels: Vec<DecodeLevel>, classes: usize, options: DecodeOptions) -> Self {
-        Self { levels, classes, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
+    pub fn new(levels: Vec<DecodeLevel>, options: DecodeOptions) -> Self {
+        Self { levels, options, candidates: Vec::new(), decoded: Vec::new(), kept: Vec::new() }
     }
 
     /// Decodes `heads`; boxes in pixels of the input, best first. `picture` is the right and bottom edge of
@@ -119,13 +121,14 @@ impl Decoder {
         let threshold = if self.options.voting.is_some() { self.options.score_threshold } else { wanted };
         self.decoded.clear();
         for (level, (class_head, box_head)) in heads.levels.iter().enumerate() {
-            let per_cell = self.check(level, class_head, box_head)?;
-            self.gather(class_head, per_cell, threshold);
+            let per_cell = self.check(level, heads)?;
+            let DecodeLevel { anchors, class_channels, box_order } = &self.levels[level];
+            let (objects, order) = (heads.objects.get(level), Order { per_cell, channels: *class_channels });
+            self.options.scores.gather(class_head, objects, order, threshold, &mut self.candidates);
             // Rows stand in y, x, a order, so (row, class) is the rest of the total order.
             self.candidates
                 .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
             self.candidates.truncate(self.options.topk_per_level);
-            let DecodeLevel { anchors, box_order } = &self.levels[level];
             for &(score, row, class) in &self.candidates {
                 let (cell, a) = (row as usize / per_cell, row as usize % per_cell);
                 let anchor = &anchors[row as usize];
@@ -153,13 +156,16 @@ impl Decoder {
         Ok(&self.kept)
     }
 
-    fn check(&self, level: usize, class_head: &Tensor, box_head: &Tensor) -> Result<usize, DecodeError> {
+    /// How many anchors a cell of `level` has, if all its tensors fit.
+    fn check(&self, level: usize, heads: &Heads) -> Result<usize, DecodeError> {
+        let (class_head, box_head) = &heads.levels[level];
         let anchors = self.levels[level].anchors.len();
-        let per_cell = class_head.channels / self.classes;
+        let per_anchor = self.options.scores.channels();
+        let per_cell = class_head.channels / per_anchor;
         let numbers = self.options.coder.channels();
-        for (output, head, channels) in
-            [("class", class_head, per_cell * self.classes), ("box", box_head, per_cell * numbers)]
-        {
+        let objects = heads.objects.get(level).map(|objects| ("object", objects, per_cell));
+        let levels = [("class", class_head, per_cell * per_anchor), ("box", box_head, per_cell * numbers)];
+        for (output, head, channels) in levels.into_iter().chain(objects) {
             let cells = head.height * head.width;
             let length = head.codes.len().max(head.values.len());
             if head.channels != channels
@@ -176,60 +182,6 @@ impl Decoder {
             }
         }
         Ok(per_cell)
-    }
-
-    fn gather(&mut self, head: &Tensor, per_cell: usize, threshold: f32) {
-        self.candidates.clear();
-        let cells = head.height * head.width;
-        let logits = self.options.logits;
-        let score_of = |value: f32| if logits { 1.0 / (1.0 + (-value).exp()) } else { value };
-        let classes = self.classes;
-        let row_and_class = |channel: usize, cell: usize| {
-            ((cell * per_cell + channel / classes) as u32, (channel % classes) as u32)
-        };
-        if head.codes.is_empty() {
-            for (channel, plane) in head.values.chunks_exact(cells).enumerate() {
-                for (cell, &value) in plane.iter().enumerate() {
-                    let score = score_of(value);
-                    if score > threshold {
-                        let (row, class) = row_and_class(channel, cell);
-                        self.candidates.push((score, row, class));
-                    }
-                }
-            }
-            return;
-        }
-        let scores: [f32; 256] =
-            std::array::from_fn(|code| score_of((code as i32 - head.zero_point) as f32 * head.scale));
-        let Some(least) = scores.iter().position(|&score| score > threshold) else { return };
-        let least = least as u8;
-        if head.interleaved {
-            for (cell, channels) in head.codes.chunks_exact(head.channels).enumerate() {
-                // Nearly every cell holds nothing; its maximum is found at memory speed.
-                if channels.iter().fold(0, |best, &code| best.max(code)) < least {
-                    continue;
-                }
-                for (channel, &code) in channels.iter().enumerate() {
-                    if code >= least {
-                        let (row, class) = row_and_class(channel, cell);
-                        self.candidates.push((scores[usize::from(code)], row, class));
-                    }
-                }
-            }
-            return;
-        }
-        for (channel, plane) in head.codes.chunks_exact(cells).enumerate() {
-            // Nearly every plane holds nothing; its maximum is found at memory speed.
-            if plane.iter().fold(0, |best, &code| best.max(code)) < least {
-                continue;
-            }
-            for (cell, &code) in plane.iter().enumerate() {
-                if code >= least {
-                    let (row, class) = row_and_class(channel, cell);
-                    self.candidates.push((scores[usize::from(code)], row, class));
-                }
-            }
-        }
     }
 
     /// The box within the picture; `None` if it is not finite, or empty after clipping.
@@ -311,7 +263,11 @@ mod tests {
             ..Default::default()
         };
         (
-            DecodeLevel { anchors: anchors.to_vec(), box_order: order },
+            DecodeLevel {
+                anchors: anchors.to_vec(),
+                class_channels: ClassChannels::AnchorMajor,
+                box_order: order,
+            },
             (head(logits.to_vec()), head(written.concat())),
         )
     }
@@ -333,9 +289,9 @@ mod tests {
             clip: Clip::BeforeNms,
             drop_empty: true,
             coder: BoxCoder { weights: [1.0; 4], clamp: None, bins: None },
-            logits: true,
+            scores: ScoreForm::independent(1),
         };
-        Decoder::new(levels, 1, options)
+        Decoder::new(levels, options)
             .decode(&Heads { levels: heads, ..Heads::default() }, [160.0; 2], 0.0)
             .expect("decodes")
             .to_vec()

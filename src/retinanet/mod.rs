@@ -7,4 +7,5 @@ pub mod distances;
 pub mod loss;
 pub mod matching;
 pub mod nms;
+pub mod scores;
 pub mod voting;

@@ -91,7 +91,7 @@ fn loaded(file: &ModelFile, examined: &Examined) -> Result<Engine, ModelError> {
     match &examined.manifest {
         Some(manifest) if own => {
             let [height, width] = [manifest.input.height, manifest.input.width].map(|side| side as usize);
-            Engine::load_for(file, Arithmetic::Best, &[1, 3, height, width])
+            Engine::load_up_to(file, Arithmetic::Best, &[1, 3, height, width], &manifest.tensors())
         }
         _ => Engine::load_any(file, Arithmetic::Best),
     }

@@ -76,7 +76,7 @@ fn numbers_that_are_not_finite_are_found_wherever_they_are() {
     };
     let level = |class, bbox| Heads {
         levels: vec![(real(0.0), real(0.0)), (real(class), real(bbox))],
-        taps: Vec::new(),
+        ..Heads::default()
     };
     let found = [Detection { class: 0, score: 0.5, bbox: [0.0, 0.0, 1.0, 1.0] }];
     assert!(check_finite(&level(1.0, 2.0), &found).is_ok());

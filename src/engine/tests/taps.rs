@@ -1,7 +1,7 @@
 //! Taps on small graphs: what is given, what is kept alive for it, and what is refused.
 
 use super::*;
-use crate::engine::Wanted;
+use crate::engine::{Asked, Part, Wanted};
 use crate::model::{ModelError, Tap};
 
 fn tap(tensor: &str) -> Tap {
@@ -10,17 +10,18 @@ fn tap(tensor: &str) -> Tap {
 
 /// Output 0 and the tap of `tensor` on the test picture.
 fn tapped(file: &ModelFile, arithmetic: Arithmetic, tensor: &str) -> (Tensor, Tensor) {
-    let mut engine = Engine::build(file, None, arithmetic, None, &[tap(tensor)]).expect("loads");
-    let last = engine.outputs().len() - 1;
-    engine.wanted = Wanted { levels: vec![(0, 0)], taps: vec![last] };
+    let asked = Asked { taps: &[tap(tensor)], ..Asked::default() };
+    let mut engine = Engine::build(file, None, arithmetic, asked).expect("loads");
+    let (first, last) = (Part::whole(0), Part::whole(engine.outputs().len() - 1));
+    engine.wanted = Wanted { levels: vec![(first.clone(), first)], taps: vec![last], ..Wanted::default() };
     let heads = run_engine(&engine);
     (heads.levels[0].0.clone(), heads.taps[0].clone())
 }
 
 fn refusal(file: &ModelFile, tensor: &str) -> String {
-    let error = Engine::build(file, None, Arithmetic::Best, None, &[tap("QuantizeLinear_0"), tap(tensor)])
-        .err()
-        .expect("refused");
+    let taps = [tap("QuantizeLinear_0"), tap(tensor)];
+    let asked = Asked { taps: &taps, ..Asked::default() };
+    let error = Engine::build(file, None, Arithmetic::Best, asked).err().expect("refused");
     let ModelError::Manifest { field, reason, .. } = error else { panic!("{error}") };
     assert_eq!(field, "taps[1].tensor");
     assert!(reason.contains(tensor) && reason.lines().count() == 1, "names it: {reason}");

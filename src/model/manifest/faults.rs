@@ -1,9 +1,9 @@
 //! What the types of the manifest do not say: ranges, lengths, and keys that must agree with each other.
 //! Every fault is found, because whoever writes a manifest mends them all before trying again.
 
-use super::{Manifest, ManifestError};
+use super::{HeadPart, Manifest, ManifestError};
 use crate::model::one_line;
-use crate::model::words::{AnchorRounding, BoxOrder};
+use crate::model::words::{ActivationKind, AnchorRounding, BoxOrder};
 
 /// Largest bound of `dw` and `dh`: a box of e^20 times its anchor's side is wider than any picture.
 const MAX_CLAMP: f32 = 20.0;
@@ -37,6 +37,7 @@ impl Manifest {
         self.check_input(&mut found);
         self.check_classes(&mut found);
         self.check_heads(&mut found);
+        self.check_activation(&mut found);
         self.check_anchors(&mut found);
         self.check_decode(&mut found);
         self.check_taps(&mut found);
@@ -67,14 +68,44 @@ impl Manifest {
         if heads > MAX_LEVELS {
             return;
         }
-        let outputs: Vec<&String> =
-            self.heads.iter().flat_map(|head| [&head.class_output, &head.box_output]).collect();
-        for (i, output) in outputs.iter().enumerate() {
-            let key = ["class_output", "box_output"][i % 2];
-            found.require(&format!("heads[{}].{key}", i / 2), !outputs[..i].contains(output), || {
-                format!("{output:?} is there twice")
+        let boxes = |i: usize| self.anchors.levels.get(i).map_or(1, |level| level.base.len().max(1));
+        let parts: Vec<(usize, HeadPart<'_>)> = self
+            .heads
+            .iter()
+            .enumerate()
+            .flat_map(|(i, head)| self.parts(head).map(move |p| (i, p)))
+            .collect();
+        for (at, (i, part)) in parts.iter().enumerate() {
+            let end = |i: usize, part: &HeadPart<'_>| part.from.saturating_add(part.per_anchor * boxes(i));
+            let same = parts[..at].iter().find(|(j, other)| {
+                other.tensor == part.tensor && other.from < end(*i, part) && part.from < end(*j, other)
+            });
+            found.require(&format!("heads[{i}].{}", part.key), same.is_none(), || {
+                let (j, other) = same.map_or((*i, part), |(j, other)| (*j, other));
+                let shared = (part.from.max(other.from), end(*i, part).min(end(j, other)) - 1);
+                let whole = part.from == other.from;
+                let twice = format!("{:?} is there twice", part.tensor);
+                if whole { twice } else { format!("{twice}, channels {} to {}", shared.0, shared.1) }
             });
         }
+        let multiplied = self.heads.iter().filter(|head| head.object_output.is_some()).count();
+        found.require("heads[].object_output", multiplied == 0 || multiplied == heads, || {
+            format!("{multiplied} of {heads} levels have one, must be all or none")
+        });
+        for (i, head) in self.heads.iter().enumerate() {
+            let stray = head.object_from != 0 && head.object_output.is_none();
+            found.require(&format!("heads[{i}].object_from"), !stray, || {
+                format!("{}, but there is no object_output", head.object_from)
+            });
+        }
+    }
+
+    fn check_activation(&self, found: &mut Faults) {
+        let activation = &self.activation;
+        let softmax = activation.kind == ActivationKind::Softmax;
+        found.require("activation.background", softmax || activation.background.is_none(), || {
+            "only \"softmax\" has a background class: with \"sigmoid\" make it a class that is null".into()
+        });
     }
 
     fn check_input(&self, found: &mut Faults) {

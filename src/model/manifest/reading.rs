@@ -180,10 +180,11 @@ fn right() -> Value {
         },
         "classes": [{"label": "a", "coco_id": 1}],
         "heads": [{
-            "level": "p3", "class_output": "c", "box_output": "b", "class_channels": "anchor_major",
+            "level": "p3", "class_output": "c", "class_from": 0, "box_output": "b", "box_from": 0,
+            "object_output": null, "object_from": 0, "class_channels": "anchor_major",
             "box_order": "left_top_right_bottom",
         }],
-        "activation": {"kind": "sigmoid", "logits": true},
+        "activation": {"kind": "sigmoid", "logits": true, "background": null},
         "anchors": {
             "format": "xyxy", "order": "level_y_x_anchor", "cell_order": "scale_ratio", "rounding": "none",
             "offset": 0, "sha256": null,

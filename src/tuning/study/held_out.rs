@@ -4,6 +4,7 @@
 use crate::detection::{Heads, Tensor};
 use crate::evaluation::{Evaluation, Found, Picture, Truth};
 use crate::retinanet::decode::{DecodeError, DecodeLevel, DecodeOptions, Decoder};
+use crate::retinanet::scores::ScoreForm;
 use crate::tuning::features::{FeatureExtractor, PictureBoxes, PictureFeatures};
 use crate::tuning::{Forward, Head, TrainingSet};
 
@@ -51,7 +52,8 @@ impl HeldOut {
         class_of: impl Fn(usize) -> Option<usize>,
     ) -> Result<Evaluation, DecodeError> {
         let mut forward = Forward::new(head);
-        let mut decoder = Decoder::new(self.levels.clone(), head.classes, self.options.clone());
+        let scores = ScoreForm::independent(head.classes);
+        let mut decoder = Decoder::new(self.levels.clone(), DecodeOptions { scores, ..self.options.clone() });
         let mut pictures = Vec::with_capacity(self.boxes.len());
         for (number, (boxes, truths)) in self.boxes.iter().zip(&self.truths).enumerate() {
             let heads = self.heads(&mut forward, head, number);
@@ -91,6 +93,6 @@ impl HeldOut {
             };
             (class, boxes.clone())
         });
-        Heads { levels: levels.collect(), taps: Vec::new() }
+        Heads { levels: levels.collect(), ..Heads::default() }
     }
 }
