@@ -105,7 +105,7 @@ resnet: TEST_PACKAGES := python3-venv
 resnet: setup
 	test -x target/recipe/bin/python || python3 -m venv target/recipe
 	target/recipe/bin/pip install --quiet -r models/recipe/requirements.txt torchvision==0.29.2
-	target/recipe/bin/python models/recipe/resnet50_fpn.py --out target/resnet50-fpn-320-int8.onnx
+	target/recipe/bin/python models/recipe/resnet_retinanet.py --out target/resnet50-fpn-320-int8.onnx
 
 # Random bytes where bytes of strangers come in (tests/fuzz), FUZZ_SECONDS for each of FUZZ_TARGETS; stops at the first that finds
 # something. What was found stands in tests/fuzz/artifacts/TARGET. FUZZ_SECONDS=60 FUZZ_TARGETS=framer make fuzz for a short one.
