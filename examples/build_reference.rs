@@ -1,8 +1,9 @@
 //! Builds a reference set, which keeps old classes while new ones are learned:
-//! `cargo run --release --example build_reference -- LABELS.json PICTURES OUT [COUNT]`.
+//! `cargo run --release --example build_reference -- LABELS.json PICTURES OUT [COUNT [MODEL]]`.
 //!
 //! LABELS.json is in COCO form and holds every object of the model's classes; at most COUNT of its pictures are
-//! used. Without arguments the demo pictures are, and the file goes to the folder for temporary files.
+//! used. Without arguments the demo pictures are, and the file goes to the folder for temporary files. It is for
+//! the shipped model, or for MODEL.
 
 use retinad::model::ModelFile;
 use retinad::tuning::hooks::LabelSource;
@@ -20,7 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = word(2).map_or_else(|| std::env::temp_dir().join("retinad-reference"), PathBuf::from);
     let count: usize = word(3).map_or(Ok(usize::MAX), str::parse)?;
 
-    let file = ModelFile::read(&root.join("models/retinad-m-320-int8.onnx"))?;
+    let model = word(4).map_or_else(|| root.join("models/retinad-m-320-int8.onnx"), PathBuf::from);
+
+    let file = ModelFile::read(&model)?;
     let labels = file.manifest()?.labels();
     let mut source = CocoFolder::read(&annotations, &pictures, &labels)?;
     let mut extractor = FeatureExtractor::new(&file, labels.len(), 1)?;

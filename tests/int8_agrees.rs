@@ -1,4 +1,4 @@
-//! The shipped model in INT8: the same codes on every instruction set, and close to tract's float
+//! The shipped models in INT8: the same codes on every instruction set, and close to tract's float
 //! arithmetic on the same quantised graph.
 
 use retinad::detection::Heads;
@@ -50,24 +50,27 @@ fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads>
     pictures().iter().map(&mut run).collect()
 }
 
-fn shipped() -> ModelFile {
-    ModelFile::read(&Path::new(ROOT).join("models/retinad-m-320-int8.onnx")).expect("the shipped model")
+fn shipped() -> [ModelFile; 2] {
+    ["m", "s"].map(|size| {
+        let path = Path::new(ROOT).join(format!("models/retinad-{size}-320-int8.onnx"));
+        ModelFile::read(&path).expect("a shipped model")
+    })
 }
 
 #[test]
 fn every_instruction_set_and_number_of_threads_gives_the_same_codes() {
-    let file = shipped();
-    let oracle = heads(&file, Arithmetic::Int8(Isa::SCALAR), 2);
-    for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
-        for (found, expected) in heads(&file, Arithmetic::Int8(isa), threads).iter().zip(&oracle) {
-            for (level, ((class, bbox), (expected_class, expected_bbox))) in
-                found.levels.iter().zip(&expected.levels).enumerate()
-            {
-                assert!(
-                    class.codes == expected_class.codes && bbox.codes == expected_bbox.codes,
-                    "{} level {level}, {threads} threads",
-                    isa.name()
-                );
+    for file in shipped() {
+        let oracle = heads(&file, Arithmetic::Int8(Isa::SCALAR), 2);
+        for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+            for (found, expected) in heads(&file, Arithmetic::Int8(isa), threads).iter().zip(&oracle) {
+                for (level, (levels, expected)) in found.levels.iter().zip(&expected.levels).enumerate() {
+                    assert!(
+                        levels.0.codes == expected.0.codes && levels.1.codes == expected.1.codes,
+                        "{}: {} level {level}, {threads} threads",
+                        file.path,
+                        isa.name()
+                    );
+                }
             }
         }
     }
@@ -75,8 +78,11 @@ fn every_instruction_set_and_number_of_threads_gives_the_same_codes() {
 
 #[test]
 fn int8_stays_close_to_the_float_evaluation_of_the_same_graph() {
-    let file = shipped();
-    let (float, int8) = (heads(&file, Arithmetic::Float, 1), heads(&file, Arithmetic::Int8(Isa::best()), 1));
+    shipped().iter().for_each(stays_close);
+}
+
+fn stays_close(file: &ModelFile) {
+    let (float, int8) = (heads(file, Arithmetic::Float, 1), heads(file, Arithmetic::Int8(Isa::best()), 1));
     // Both follow the same definition, and the first convolution's codes differ in two of a million (f32
     // against exact sums); but each flipped code moves its neighbours near a tie, and 60 layers on the mean
     // has grown to 0.13 of a logit. Two float evaluations of this graph, tract's and onnxruntime's, are
@@ -96,7 +102,7 @@ fn int8_stays_close_to_the_float_evaluation_of_the_same_graph() {
                 }
             }
         }
-        println!("{output}: mean |difference| {:.4}, mean difference {:.4}", sum / count, signed / count);
+        println!("{} {output}: mean |difference| {:.4}, mean difference {:.4}", file.path, sum / count, signed / count);
         assert!(sum / count <= limit, "{output}: {}", sum / count);
         // A rule that rounds one way would show here.
         assert!((signed / count).abs() <= limit / 8.0, "{output}: {}", signed / count);

@@ -115,7 +115,7 @@ fn learns_a_class(file: &ModelFile) {
         (&1.into(), &"focal".into())
     );
     assert!(
-        manifest.self_test.is_some() && manifest.version.ends_with(".0.0+tuned.1"),
+        manifest.self_test.is_some() && manifest.version.ends_with(".0+tuned.1"),
         "{}",
         manifest.version
     );

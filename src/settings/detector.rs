@@ -9,7 +9,8 @@ section! {
     /// What turns a frame into detections.
     pub struct DetectorSettings {
         /// The ONNX file with its manifest; relative to the working directory, else to /usr/share/retinad.
-        /// Smaller inputs are faster and miss small objects.
+        /// "models/retinad-s-320-int8.onnx" is the other one of the package: half the work, and a little less
+        /// sure, for the Pi 3 and Zero 2 W. docs/own-model.md is about one of your own.
         model: PathBuf {
             value: ValueType::GivenPath,
             default: "\"models/retinad-m-320-int8.onnx\"",

@@ -52,7 +52,7 @@ section! {
         /// Greatest size of a step. Higher learns faster and forgets more.
         learning_rate: f64 {
             value: ValueType::Number { min: 0.00001, max: 1.0 },
-            default: "0.005",
+            default: "0.002",
             unit: "",
             takes_effect: AtOnce,
         }
