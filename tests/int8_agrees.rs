@@ -102,7 +102,12 @@ fn stays_close(file: &ModelFile) {
                 }
             }
         }
-        println!("{} {output}: mean |difference| {:.4}, mean difference {:.4}", file.path, sum / count, signed / count);
+        println!(
+            "{} {output}: mean |difference| {:.4}, mean difference {:.4}",
+            file.path,
+            sum / count,
+            signed / count
+        );
         assert!(sum / count <= limit, "{output}: {}", sum / count);
         // A rule that rounds one way would show here.
         assert!((signed / count).abs() <= limit / 8.0, "{output}: {}", signed / count);

@@ -114,11 +114,7 @@ fn learns_a_class(file: &ModelFile) {
         (&manifest.lineage["generation"], &manifest.training["loss"]["kind"]),
         (&1.into(), &"focal".into())
     );
-    assert!(
-        manifest.self_test.is_some() && manifest.version.ends_with(".0+tuned.1"),
-        "{}",
-        manifest.version
-    );
+    assert!(manifest.self_test.is_some() && manifest.version.ends_with(".0+tuned.1"), "{}", manifest.version);
     // Of each anchor the first twenty outputs are the old classes'.
     let (old, new) = (file.class_layer().expect("known"), read.class_layer().expect("known"));
     for output in (0..old.bias.len()).map(|output| output / CUP * (CUP + 1) + output % CUP).enumerate() {

@@ -200,6 +200,8 @@ impl Job<'_> {
             let other = court.judge(without, gate, observer, next)?;
             if other.judgement.promoted {
                 case = other;
+            } else {
+                observer.told(&format!("without them neither: {}", other.judgement.reason));
             }
         }
         let pictures = [set.pictures.len(), case.judged.pictures.len()];
