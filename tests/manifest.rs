@@ -100,8 +100,8 @@ fn a_stamped_model_detects_as_the_shipped_one() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 3, "nothing is left beside it");
 }
 
-/// The shipped model as many exporters write one: rows of classes and boxes of all levels joined to one table, and no
-/// manifest.
+/// The shipped model as many exporters write one: rows of classes and boxes of all levels joined to one
+/// table, and no manifest.
 fn joined(folder: &Path) -> String {
     let bytes = std::fs::read(bare(folder)).expect("written");
     let mut model = pb::ModelProto::decode(&bytes[..]).expect("a model");

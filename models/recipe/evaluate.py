@@ -126,8 +126,9 @@ def main():
         with safe_open(weights, "pt") as file:
             pictures = int(file.metadata()["steps"]) * settings["batch"]
     try:
-        net = (starts.load("coco", head="level-bins", size=args.teacher) if args.teacher else starts.load(str(weights))).eval()
-        net = net.to(memory_format=torch.channels_last)
+        own = lambda: starts.load("coco", head="level-bins", size=args.teacher)
+        net = own() if args.teacher else starts.load(str(weights))
+        net = net.eval().to(memory_format=torch.channels_last)
         rows = []
         for geometry in GEOMETRIES:
             found = evaluate(net, args.data, args.split, args.side, geometry, args.nms_iou)

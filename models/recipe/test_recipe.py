@@ -22,6 +22,7 @@ import curves
 import export
 import fake_quant
 import loss
+import mix
 import network
 import objective
 import settings
@@ -135,6 +136,13 @@ class Recipe(unittest.TestCase):
             optimiser.step()
             values.append(sum(parts).item())
         self.assertLess(values[-1], 0.9 * values[0])
+
+    def test_the_mean_is_of_nets_of_one_form(self):
+        one, other = {"a": torch.tensor([1.0, 3.0])}, {"a": torch.tensor([3.0, 3.0], dtype=torch.float16)}
+        self.assertEqual(mix.mean([one, other])["a"].tolist(), [2.0, 3.0])
+        for bad in ({"b": one["a"]}, {"a": torch.zeros(3)}, {"a": one["a"], "b": one["a"]}):
+            with self.assertRaisesRegex(ValueError, "^[ab]: not all of the weights"):
+                mix.mean([one, bad])
 
     def picture(self, number):
         return Pictures(self.root, ("train",), SIDE, augment=False)[number][0]

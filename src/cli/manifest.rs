@@ -29,8 +29,8 @@ pub struct ManifestArguments {
     /// Print the manifest that the file has, as JSON; also without this
     #[arg(long, group = "what")]
     show: bool,
-    /// Propose a manifest, as JSON, from the graph's names and shapes; what a graph cannot say is assumed, and
-    /// told on stderr
+    /// Propose a manifest, as JSON, from the graph's names and shapes; what a graph cannot say is assumed,
+    /// and told on stderr
     #[arg(long, group = "what")]
     template: bool,
     /// Check the manifest, the file's own or that of --manifest, against the graph; every error is a line
@@ -100,7 +100,8 @@ fn template(arguments: &ManifestArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A proposal from the tensors before the nodes that join or turn the heads, where the outputs themselves are none.
+/// A proposal from the tensors before the nodes that join or turn the heads, where the outputs themselves
+/// are none.
 fn before_the_ends(
     file: &ModelFile,
     outline: &Outline,

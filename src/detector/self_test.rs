@@ -137,6 +137,9 @@ fn check_finite(heads: &Heads, found: &[Detection]) -> Result<(), SelfTestError>
             }
         }
     }
+    if let Some(level) = heads.objects.iter().position(|tensor| !finite(tensor)) {
+        return fails(format!("the object output of level {level}"));
+    }
     if let Some(tap) = heads.taps.iter().position(|tensor| !finite(tensor)) {
         return fails(format!("tap {tap}"));
     }
@@ -146,10 +149,12 @@ fn check_finite(heads: &Heads, found: &[Detection]) -> Result<(), SelfTestError>
     }
 }
 
-/// Digest of all head codes: per level class, then box, each in `c, y, x` order.
+/// Digest of all head codes: per level class, then box, then of all levels what the classes are multiplied by, each
+/// in `c, y, x` order.
 fn heads_sha256(heads: &Heads) -> String {
     let mut digest = Sha256::new();
-    for tensor in heads.levels.iter().flat_map(|(class, bbox)| [class, bbox]) {
+    let levels = heads.levels.iter().flat_map(|(class, bbox)| [class, bbox]);
+    for tensor in levels.chain(&heads.objects) {
         digest.update(tensor.planar_codes());
     }
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

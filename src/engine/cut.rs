@@ -1,9 +1,9 @@
 //! Heads that are no outputs of the graph: the tensors that a manifest names become its outputs, and what
 //! comes after them is left out.
 //!
-//! Many exports end in nodes that turn the heads into one table of boxes (Transpose, Reshape, Concat, also NMS).
-//! The tables mix levels, so that they cannot be decoded as heads, and they cost time; the convolutions before
-//! them are what a manifest can name.
+//! Many exports end in nodes that turn the heads into one table of boxes (Transpose, Reshape, Concat, also
+//! NMS). The tables mix levels, so that they cannot be decoded as heads, and they cost time; the
+//! convolutions before them are what a manifest can name.
 
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;

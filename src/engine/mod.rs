@@ -32,8 +32,8 @@ use wanted::{Output, Part, Wanted};
 /// Which arithmetic to run a model in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// INT8 where the graph and this CPU have it, else float. Where nodes of an INT8 graph have no integer form,
-    /// both are timed on one thread, and the faster is taken.
+    /// INT8 where the graph and this CPU have it, else float. Where nodes of an INT8 graph have no integer
+    /// form, both are timed on one thread, and the faster is taken.
     #[default]
     Best,
     /// Float, through tract.
@@ -149,8 +149,8 @@ impl Engine {
         Self::guarded(file, Some(shape), arithmetic, Asked { tensors, ..Asked::default() })
     }
 
-    /// All that `manifest` says of inputs and heads and the graph of `file`, which this engine has loaded up to
-    /// the manifest's tensors, contradicts.
+    /// All that `manifest` says of inputs and heads and the graph of `file`, which this engine has loaded
+    /// up to the manifest's tensors, contradicts.
     #[must_use]
     pub fn contradictions(&self, file: &ModelFile, manifest: &Manifest) -> Vec<ManifestError> {
         let mut faults = Vec::new();

@@ -1,8 +1,9 @@
 //! The last class layer of a quantised model, read as real numbers and written back into a copy of the file.
 //!
-//! Known is the form of our own models: a 1 × 1 convolution, s8 by channel, between a DequantizeLinear and the
-//! QuantizeLinear of the head. Either all levels share its weights, with a bias a level (the same real numbers in
-//! each level's own codes), or each level has a layer of its own. Anything else is refused by name.
+//! Known is the form of our own models: a 1 × 1 convolution, s8 by channel, between a DequantizeLinear and
+//! the QuantizeLinear of the head. Either all levels share its weights, with a bias a level (the same real
+//! numbers in each level's own codes), or each level has a layer of its own. Anything else is refused by
+//! name.
 
 use super::{ActivationKind, ClassChannels, Manifest, ModelError, ModelFile, Quantisation};
 use prost::Message;

@@ -1,8 +1,8 @@
 //! A manifest proposed from a graph's shapes and names, for a person to finish.
 //!
 //! A graph does not say how its input is normalised, what its classes are called or how large its anchors
-//! are. What is assumed in such a place is told, with the reason why it is not known. Nothing here is used when a
-//! model runs: that reads the manifest alone.
+//! are. What is assumed in such a place is told, with the reason why it is not known. Nothing here is used
+//! when a model runs: that reads the manifest alone.
 
 use super::words::{
     ActivationKind, AnchorOrder, AnchorRounding, BoxFormat, BoxOrder, CellOrder, Channels, ClassChannels,
@@ -331,8 +331,8 @@ fn pairs<'a>(outputs: &'a [(String, Vec<usize>)], open: &mut Open) -> Result<Vec
     Ok(pairs)
 }
 
-/// The outputs of one feature size, if they are what a level has: two; two and one of one channel; or one, if it
-/// has more channels than distributions over eight bins.
+/// The outputs of one feature size, if they are what a level has: two; two and one of one channel; or one,
+/// if it has more channels than distributions over eight bins.
 fn pair<'a>(size: [usize; 2], found: &[(&'a str, usize)]) -> Option<Pair<'a>> {
     match *found {
         [(name, channels)] if channels > USUAL_BIN_CHANNELS[0] => {
@@ -472,8 +472,8 @@ fn listed_levels(found: &[Found], form: Form, wishes: DraftWishes, open: &mut Op
     found.iter().map(level).collect()
 }
 
-/// Pixels from cell to cell: the power of two that gives so many cells, the last of them perhaps not whole, or
-/// else what is nearest.
+/// Pixels from cell to cell: the power of two that gives so many cells, the last of them perhaps not whole,
+/// or else what is nearest.
 fn stride(side: usize, cells: usize) -> u32 {
     let usual = (0..=12).map(|power| 1usize << power).find(|stride| side.div_ceil(*stride) == cells);
     usual.map_or_else(|| ((side as f64 / cells as f64).round() as u32).max(1), |stride| stride as u32)

@@ -164,8 +164,7 @@ fn is_zero(from: &usize) -> bool {
     *from == 0
 }
 
-/// Channels of a head's tensor that one part of it has: the part's key, the tensor, the first channel, and how many
-/// an anchor has.
+/// One part of a head, such as its classes: which channels of which tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadPart<'a> {
     /// Key of the tensor, such as `class_output`.
@@ -291,8 +290,8 @@ pub struct Tap {
 pub struct SelfTest {
     /// The picture.
     pub picture: SelfTestPicture,
-    /// SHA-256 of all head codes, 64 lower-case hex digits: per level the class and then the box output, each
-    /// `[channels, height, width]` in u8 (s8 codes are moved up by 128).
+    /// SHA-256 of all head codes, 64 lower-case hex digits: per level the class and then the box output, and
+    /// after them the object outputs, each `[channels, height, width]` in u8 (s8 codes are moved up by 128).
     pub heads_sha256: String,
 }
 

@@ -27,8 +27,8 @@ pub struct Outline {
     pub sigmoids: Vec<String>,
     /// Outputs that a softmax makes.
     pub softmaxes: Vec<String>,
-    /// What the outputs are made of, behind nodes that only move, join or code numbers or make scores of them:
-    /// usually what the last convolutions give. Each once, in the order of the outputs.
+    /// What the outputs are made of, behind nodes that only move, join or code numbers or make scores of
+    /// them: usually what the last convolutions give. Each once, in the order of the outputs.
     pub ends: Vec<String>,
 }
 

@@ -49,7 +49,8 @@ impl ScoreForm {
     }
 
     /// Of `head` `[A·channels, h, w]` the pairs of anchor and class whose score exceeds `threshold`. With
-    /// `objects` `[A, h, w]`, of the same activation, a score is the product of both.
+    /// `objects` `[A, h, w]`, logits of a sigmoid or scores as the classes are, a score is the product of
+    /// both.
     pub(super) fn gather(
         &self,
         head: &Tensor,

@@ -25,8 +25,8 @@ use rustix::time::{ClockId, clock_gettime};
 const LEAST_SCORE: f32 = 0.05;
 /// Draws behind a measure's noise.
 const DRAWS: usize = 400;
-/// How far a new class's AP50 must be beyond the most that chance gave it: of twenty models that had learned from
-/// shuffled labels one was beyond that by a fiftieth.
+/// How far a new class's AP50 must be beyond the most that chance gave it: of twenty models that had
+/// learned from shuffled labels one was beyond that by a fiftieth.
 const BEYOND_CHANCE: f64 = 1.25;
 /// Seed of the draws.
 const SEED: u64 = 1;
@@ -178,8 +178,8 @@ pub fn compare(
 
 /// The model with room for all that its classes find in a picture.
 ///
-/// All classes of a picture share `max_detections`, so that a new class takes places from the known ones among
-/// those of low scores, which nobody is told of but AP counts. COCO's bound is one for each class.
+/// All classes of a picture share `max_detections`, so that a new class takes places from the known ones
+/// among those of low scores, which nobody is told of but AP counts. COCO's bound is one for each class.
 fn unbounded(file: &ModelFile, pair: &Pair<'_>) -> Result<ModelFile, TuningError> {
     let mut manifest = file.manifest()?.clone();
     let (classes, known) = (pair.labels.len(), pair.known.max(1));
@@ -330,8 +330,8 @@ fn class_changes(pair: &Pair<'_>, judged: &Judged) -> Vec<ClassChange> {
     pair.labels.iter().enumerate().map(change).filter(|change| change.objects > 0).collect()
 }
 
-/// AP50 of a class that the model before did not know. Its noise is a quarter more than the class reaches at most in
-/// [`DRAWS`] deals of other objects in place of its own, and no less than [`NEW_AP`].
+/// AP50 of a class that the model before did not know. Its noise is a quarter more than the class reaches
+/// at most in [`DRAWS`] deals of other objects in place of its own, and no less than [`NEW_AP`].
 fn of_new_class(class: usize, pair: &Pair<'_>, judged: &Judged) -> Option<Measure> {
     let label = &pair.labels[class];
     let change = judged.classes.iter().find(|change| change.label == *label)?;

@@ -87,6 +87,8 @@ fn numbers_that_are_not_finite_are_found_wherever_they_are() {
         error(&level(0.0, f32::INFINITY), &found),
         "self-test: the box output of level 1 is not finite"
     );
+    let object = Heads { objects: vec![real(0.0), real(f32::NAN)], ..level(0.0, 0.0) };
+    assert_eq!(error(&object, &found), "self-test: the object output of level 1 is not finite");
     let tap = Tensor { scale: f32::NAN, ..real(0.0) };
     assert_eq!(
         error(&Heads { taps: vec![tap], ..level(0.0, 0.0) }, &found),
