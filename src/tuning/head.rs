@@ -94,15 +94,18 @@ impl Head {
         columns
     }
 
-    /// Makes the outputs of all classes that `before` has what they are there.
-    pub(super) fn restore(&mut self, before: &Self) {
+    /// Moves the outputs of all classes that `before` has by `share` of the way, 0 to 1, to what they are there;
+    /// by all of it they are the same bits.
+    pub(super) fn move_back(&mut self, before: &Self, share: f32) {
         let inputs = self.inputs;
         for row in 0..before.bias.len() {
             let (anchor, class) = (row / before.classes, row % before.classes);
             let output = anchor * self.classes + class;
-            let to = &mut self.weights[output * inputs..(output + 1) * inputs];
-            to.copy_from_slice(&before.weights[row * inputs..(row + 1) * inputs]);
-            self.bias[output] = before.bias[row];
+            let to = self.weights[output * inputs..(output + 1) * inputs].iter_mut();
+            let was = &before.weights[row * inputs..(row + 1) * inputs];
+            let mix = |now: f32, was: f32| if share < 1.0 { now + share * (was - now) } else { was };
+            to.zip(was).for_each(|(now, was)| *now = mix(*now, *was));
+            self.bias[output] = mix(self.bias[output], before.bias[row]);
         }
     }
 
@@ -157,18 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn known_outputs_are_restored_and_new_ones_stay() {
+    fn known_outputs_go_back_by_a_share_and_new_ones_stay() {
         let wider = head().with_new_classes(1);
         let mut tuned = wider.clone();
         tuned.weights.iter_mut().for_each(|weight| *weight += 1.0);
         tuned.bias.iter_mut().for_each(|bias| *bias -= 2.0);
         let mut restored = tuned.clone();
-        restored.restore(&head());
+        restored.move_back(&head(), 1.0);
         for output in 0..9 {
             let from = if output % 3 == 2 { &tuned } else { &wider };
             assert_eq!(restored.bias[output], from.bias[output]);
             let row = output * 6..(output + 1) * 6;
             assert_eq!(restored.weights[row.clone()], from.weights[row]);
+        }
+        let mut half = tuned.clone();
+        half.move_back(&head(), 0.5);
+        for output in 0..9 {
+            let moved = if output % 3 == 2 { 2.0 } else { 1.0 };
+            assert!((half.bias[output] - (wider.bias[output] - moved)).abs() < 1e-5, "{output}");
+            let way = half.weights[output * 6] - wider.weights[output * 6];
+            assert!((way - moved / 2.0).abs() < 1e-5, "{output}: {way}");
         }
     }
 

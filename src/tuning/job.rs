@@ -192,16 +192,17 @@ impl Job<'_> {
             scores: self.which == Which::Scores,
         };
         let mut case = court.judge((head, classes), gate, observer, next)?;
-        if let Some(without) = without_known(&case, &before) {
-            observer.told(&format!(
-                "with the known classes it would not be used: {}; the new ones are judged without them",
-                case.judgement.reason
-            ));
-            let other = court.judge(without, gate, observer, next)?;
+        for share in MOVED_BACK {
+            let Some(other) = with_less_known(&case, &before, share) else { break };
+            let half = "half of what these learned is judged";
+            let words = if share < 1.0 { half } else { "the new ones are judged without them" };
+            let reason = &case.judgement.reason;
+            observer.told(&format!("with the known classes it would not be used: {reason}; {words}"));
+            let other = court.judge(other, gate, observer, next)?;
             if other.judgement.promoted {
                 case = other;
             } else {
-                observer.told(&format!("without them neither: {}", other.judgement.reason));
+                observer.told(&format!("not used either: {}", other.judgement.reason));
             }
         }
         let pictures = [set.pictures.len(), case.judged.pictures.len()];
@@ -276,17 +277,22 @@ impl Court<'_> {
     }
 }
 
-/// The head of a case that was lost, with the outputs of the classes of `before` as they were, if it has new ones
-/// besides. Classes are trained independently of each other, so this is what training the new ones alone gives.
-fn without_known(case: &Case, before: &Head) -> Option<(Head, Vec<usize>)> {
+/// By how much of the way known classes go back to what they were, one after the other, where they make the
+/// model worse: a smaller step may keep what false alarms taught and lose nothing.
+const MOVED_BACK: [f32; 2] = [0.5, 1.0];
+
+/// The head of a case that was lost, with the outputs of the classes of `before` moved back by `share`, if it has
+/// new ones besides. Classes are trained independently of each other, so with all of it this is what training the
+/// new ones alone gives.
+fn with_less_known(case: &Case, before: &Head, share: f32) -> Option<(Head, Vec<usize>)> {
     let (known, new): (Vec<usize>, Vec<usize>) =
         case.classes.iter().partition(|class| **class < before.classes);
     if case.judgement.promoted || known.is_empty() || new.is_empty() {
         return None;
     }
     let mut head = case.head.clone();
-    head.restore(before);
-    Some((head, new))
+    head.move_back(before, share);
+    Some((head, if share < 1.0 { case.classes.clone() } else { new }))
 }
 
 /// The known labels, and after them those of which enough boxes are there. Others are told.
