@@ -176,14 +176,15 @@ fn heads_joined_to_one_table_are_read_before_they_are_joined() {
     assert_eq!(detections(&to), detections(SHIPPED));
     let (_, out, _) = output(&["check", "--model", &to]);
     assert!(out.contains("100 %"), "the table is not made, so that nothing runs in float: {out}");
-    // A part of a tensor: the classes of which the first is left out of them.
-    manifest["heads"][0]["class_from"] = json!(1);
-    let json = put(folder.path(), "part.json", manifest.to_string());
-    let (code, _, error) = output(&["manifest", "--check", &joined, "--manifest", &json]);
-    assert!(
-        code == Some(78) && error.contains("heads[0].class_output") && error.contains("20 channels, but"),
-        "{error}"
-    );
+    // A part of a tensor that it does not have.
+    for from in [1, u64::MAX] {
+        manifest["heads"][0]["class_from"] = json!(from);
+        let json = put(folder.path(), "part.json", manifest.to_string());
+        let (code, _, error) = output(&["manifest", "--check", &joined, "--manifest", &json]);
+        let words = format!("asks for 20 from {from} on");
+        assert!(code == Some(78) && error.contains("heads[0].class_output"), "{error}");
+        assert!(error.contains("20 channels, but") && error.contains(&words), "{error}");
+    }
 }
 
 #[test]

@@ -126,8 +126,8 @@ def main():
         with safe_open(weights, "pt") as file:
             pictures = int(file.metadata()["steps"]) * settings["batch"]
     try:
-        own = lambda: starts.load("coco", head="level-bins", size=args.teacher)
-        net = own() if args.teacher else starts.load(str(weights))
+        asked = ("coco", 0, "level-bins", args.teacher) if args.teacher else (str(weights),)
+        net = starts.load(*asked)
         net = net.eval().to(memory_format=torch.channels_last)
         rows = []
         for geometry in GEOMETRIES:

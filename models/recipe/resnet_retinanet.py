@@ -30,10 +30,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from PIL import Image
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from files import whole
+from loss import iou
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)
@@ -125,13 +125,10 @@ def randomise(net, image, side, seed):
     them in where a layer has some.
     """
     for module in net.modules():
-        if isinstance(module, FrozenBatchNorm2d):
-            raise SystemExit("resnet_retinanet: random weights need batch norm that is not frozen")
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    heads, (scores, deltas) = Heads(net), (
-        net.head.classification_head.cls_logits, net.head.regression_head.bbox_reg
-    )  # fmt: skip
+    heads = Heads(net)
+    scores, deltas = net.head.classification_head.cls_logits, net.head.regression_head.bbox_reg
     net.train()
     with torch.no_grad():
         heads(torch.stack(list(noise(4, side, seed))))
@@ -279,13 +276,6 @@ def own_boxes(net, picture, channels):
     return [(label, score, *box) for label, score, box in rows]
 
 
-def iou(one, other):
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    inter = (high - low).clip(0).prod()
-    area = [(box[2:] - box[:2]).prod() for box in (one, other)]
-    return inter / max(sum(area) - inter, 1e-9)
-
-
 def compare(net, args, labels, channels):
     """Fails unless the program finds what torchvision does: as many boxes, each with one of the same class and
     score and IoU 0.99 and more."""
@@ -306,10 +296,15 @@ def compare(net, args, labels, channels):
     for detection in found:
         x, y, w, h = detection["bbox"]
         box = np.array([x, y, x + w, y + h])
-        near = lambda row: row[0] == detection["category_id"] and abs(row[1] - detection["score"]) < 1e-3
-        rivals = [(iou(box, np.array(row[2:])), row) for row in left if near(row)]
-        best, row = max(rivals, default=(0.0, None), key=lambda item: item[0])
-        if row is not None:
+        rivals = [
+            row
+            for row in left
+            if row[0] == detection["category_id"] and abs(row[1] - detection["score"]) < 1e-3
+        ]
+        best = 0.0
+        if rivals:
+            shares = iou(torch.tensor(box[None]), torch.tensor(rivals, dtype=torch.float64)[:, 2:])[0]
+            best, row = shares.max().item(), rivals[shares.argmax()]
             left.remove(row)
             furthest = max(furthest, np.abs(box - np.array(row[2:])).max())
         worst = min(worst, best)

@@ -8,7 +8,6 @@ split, so that models are compared on the same bytes.
 """
 
 import argparse
-import contextlib
 import io
 import json
 import pathlib
@@ -16,8 +15,10 @@ import subprocess
 import tempfile
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
+from loss import iou
 from score import score
 
 # The score from which a detection counts where one threshold is asked for: the daemon's default.
@@ -100,11 +101,13 @@ def empty_scenes(coco, read):
             yield read(image)[int(np.ceil(y)) : int(y + h), int(np.ceil(x)) : int(x + w)]
 
 
-def iou(one, many):
-    """Of a box `[4]` (x, y, w, h) with many `[n, 4]`."""
-    low, high = np.maximum(one[:2], many[:, :2]), np.minimum(one[:2] + one[2:], many[:, :2] + many[:, 2:])
-    inter = (high - low).clip(0).prod(axis=1)
-    return inter / (one[2] * one[3] + many[:, 2] * many[:, 3] - inter + 1e-9)
+def overlaps(one, many):
+    """Whether a box (x, y, width, height) has an IoU above 0.5 with one of many."""
+    if not many:
+        return False
+    boxes = torch.tensor([one, *many], dtype=torch.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    return bool((iou(boxes[:1], boxes[1:]) > 0.5).any())
 
 
 class Pictures:
@@ -153,7 +156,7 @@ def small_recall(coco, found, least, most):
             for one in held.get(entry["image_id"], [])
             if one["category_id"] == entry["category_id"] and one["score"] > SURE
         ]
-        hits += bool(rivals) and (iou(np.array(entry["bbox"]), np.array(rivals)) > 0.5).any()
+        hits += overlaps(entry["bbox"], rivals)
     return hits / max(count, 1), count
 
 
@@ -170,12 +173,12 @@ def vanished(first, others):
                 if other["category_id"] == one["category_id"] and other["score"] > SURE
             ]
             count += 1
-            lost += not (rivals and (iou(np.array(one["bbox"]), np.array(rivals)) > 0.5).any())
+            lost += not overlaps(one["bbox"], rivals)
     return lost, count
 
 
 def ap(pictures, found):
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder:
         truth, results = pathlib.Path(folder, "truth.json"), pathlib.Path(folder, "found.json")
         truth.write_text(json.dumps(pictures.coco))
         results.write_text(json.dumps(found))
@@ -186,9 +189,10 @@ def measured(args):
     """Rows of the table: a name, and a text for each model."""
     data = pathlib.Path(args.data)
     coco = json.loads((data / f"{args.split}.json").read_text())
-    read = lambda image: np.asarray(
-        Image.open(data / "images" / args.split / image["file_name"]).convert("RGB"), np.uint8
-    )
+
+    def read(image):
+        return np.asarray(Image.open(data / "images" / args.split / image["file_name"]).convert("RGB"))
+
     chosen = coco["images"][: args.pictures]
     ids = {image["id"] for image in chosen}
     truths = [entry for entry in coco["annotations"] if entry["image_id"] in ids]

@@ -47,6 +47,9 @@ class Settings:
     seed: int = setting(0, "of the draws, the augmentation and the new weights")
 
     def __post_init__(self):
+        if self.quantised and self.precision != "float32":
+            # bfloat16 has as few digits as the codes, so that it would blur what is to be learned.
+            raise ValueError(f"precision: must be float32 with quantised, not {self.precision}")
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")

@@ -364,6 +364,7 @@ class Recipe(unittest.TestCase):
             {"steps": 0},
             {"last_sides": "320;416"},
             {"last_sides": "330"},
+            {"precision": "bfloat16", "quantised": True},
         ):
             with self.assertRaisesRegex(ValueError, f"^{next(iter(bad))}: must be [^\n]*$"):
                 small(**bad)

@@ -107,7 +107,7 @@ impl Wanted {
     }
 }
 
-/// All heads that `outputs`, the graph's own, do not give as the manifest says.
+/// All heads that `outputs` do not give as the manifest says; `aliases` are those of [`Wanted`].
 pub fn head_faults(
     manifest: &Manifest,
     outputs: &[Output],
@@ -197,16 +197,16 @@ fn head_output(
         .ok_or_else(|| format!("the graph has no tensor `{name}`, its outputs are {:?}", names()))?;
     let (level, found) = (&manifest.anchors.levels[i], &outputs[output].shape);
     let (boxes, [height, width]) = (level.base.len(), level.feature_hw);
-    let channels = part.from..part.from.saturating_add(boxes * part.per_anchor);
-    let expected = [1, channels.len(), height, width];
+    let count = boxes.saturating_mul(part.per_anchor);
+    let channels = part.from..part.from.saturating_add(count);
+    let expected = [1, count, height, width];
     let of = || format!("anchors.levels[{i}] ({boxes} base boxes, feature_hw {:?})", level.feature_hw);
     match found[..] {
         [1, all, h, w] if [h, w] == level.feature_hw && part.from > 0 => {
             if all < channels.end {
                 return Err(format!(
-                    "tensor `{name}` has {all} channels, but {} asks for {} from {} on",
+                    "tensor `{name}` has {all} channels, but {} asks for {count} from {} on",
                     of(),
-                    channels.len(),
                     part.from
                 ));
             }

@@ -241,7 +241,7 @@ impl BoxCoder {
     /// Channels of a box output an anchor.
     #[must_use]
     pub fn channels(&self) -> usize {
-        4 * self.bins.unwrap_or(1)
+        self.bins.unwrap_or(1).saturating_mul(4)
     }
 }
 

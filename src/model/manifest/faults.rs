@@ -76,7 +76,9 @@ impl Manifest {
             .flat_map(|(i, head)| self.parts(head).map(move |p| (i, p)))
             .collect();
         for (at, (i, part)) in parts.iter().enumerate() {
-            let end = |i: usize, part: &HeadPart<'_>| part.from.saturating_add(part.per_anchor * boxes(i));
+            let end = |i: usize, part: &HeadPart<'_>| {
+                part.from.saturating_add(part.per_anchor.saturating_mul(boxes(i)))
+            };
             let same = parts[..at].iter().find(|(j, other)| {
                 other.tensor == part.tensor && other.from < end(*i, part) && part.from < end(*j, other)
             });
