@@ -37,7 +37,13 @@ impl LabelSource for Lines {
             truths.push(Truth { class, bbox, ignore: false });
         }
         let picture = read_picture(&self.folder.join(name)).map_err(refuse)?;
-        Ok(Some(LabelledPicture { name: (*name).into(), picture, truths, rest: Rest::Background }))
+        Ok(Some(LabelledPicture {
+            name: (*name).into(),
+            picture,
+            truths,
+            rest: Rest::Background,
+            false_alarms: Vec::new(),
+        }))
     }
 }
 

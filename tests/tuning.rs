@@ -336,6 +336,7 @@ fn a_label_that_cannot_be_learned_from_is_refused_by_picture_and_number() {
             picture: picture.clone(),
             truths: vec![good, bad],
             rest: Rest::Background,
+            false_alarms: Vec::new(),
         };
         let error = extractor.extract(&labelled).expect_err("refused").to_string();
         assert!(error.starts_with("cup.jpg: box 1: ") && error.contains(words), "{error}");
@@ -346,12 +347,18 @@ fn a_label_that_cannot_be_learned_from_is_refused_by_picture_and_number() {
         picture: picture.clone(),
         truths: vec![good; 501],
         rest: Rest::Background,
+        false_alarms: Vec::new(),
     };
     assert!(extractor.extract(&many).expect_err("refused").to_string().contains("at most 500"));
     let mut cut = picture;
     cut.data.truncate(900);
-    let cut =
-        LabelledPicture { name: "cut.jpg".into(), picture: cut, truths: Vec::new(), rest: Rest::Background };
+    let cut = LabelledPicture {
+        name: "cut.jpg".into(),
+        picture: cut,
+        truths: Vec::new(),
+        rest: Rest::Background,
+        false_alarms: Vec::new(),
+    };
     assert!(extractor.extract(&cut).expect_err("refused").to_string().starts_with("cut.jpg: "));
 }
 

@@ -86,7 +86,7 @@ words! {
 words! {
     /// Which outputs `retinad tune` trains.
     pub enum TuneClasses {
-        /// new classes, and known ones with three false alarms in the samples
+        /// new classes; known ones with three false alarms in the samples are corrected
         Spoken = "spoken",
         /// new classes
         New = "new",

@@ -8,7 +8,7 @@ use super::TuningError;
 use super::assignment::assign;
 use super::export::real_logits;
 use super::head::Head;
-use super::hooks::{LabelledPicture, Rest};
+use super::hooks::{FalseAlarm, LabelledPicture, Rest};
 use crate::detection::Tensor;
 use crate::detector::{Detector, Generation, decoding, fit};
 use crate::engine::Arithmetic;
@@ -48,6 +48,17 @@ pub struct Positive {
     pub quality: u8,
 }
 
+/// An anchor of a cell that told a false alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FalseAlarmCell {
+    /// `y * width + x` within the level.
+    pub cell: u32,
+    /// Anchor of the cell.
+    pub anchor: u8,
+    /// What it took something for.
+    pub class: u16,
+}
+
 /// One level of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LevelFeatures {
@@ -57,6 +68,8 @@ pub struct LevelFeatures {
     pub positives: Vec<Positive>,
     /// Anchors that no class learns from, as `(cell, anchor)`, in order.
     pub ignored: Vec<(u32, u8)>,
+    /// Anchors whose boxes are those of false alarms.
+    pub false_alarms: Vec<FalseAlarmCell>,
 }
 
 /// What one picture teaches.
@@ -166,7 +179,7 @@ impl FeatureExtractor {
         self.run(picture)?;
         let (w, h) = (self.detector.picture().width, self.detector.picture().height);
         let placed = self.letterbox.place(w, h);
-        let Boxes { objects, ignored, nothing } = self.boxes(picture, placed, [w, h])?;
+        let Boxes { objects, ignored, nothing, false_alarms } = self.boxes(picture, placed, [w, h])?;
         let truths: Vec<[f32; 4]> = objects.iter().map(|(bbox, _)| *bbox).collect();
         // What was told falsely came of the anchors whose boxes lie there, wherever these anchors lie themselves.
         let teaches = |place: &[f32; 4], found: &dyn Fn() -> [f32; 4]| match &nothing {
@@ -187,22 +200,29 @@ impl FeatureExtractor {
             let parts = &parts[first..first + places.len()];
             first += places.len();
             let per_cell = places.len() / (tap.height * tap.width);
-            let mut level =
-                LevelFeatures { codes: cell_codes(tap), positives: Vec::new(), ignored: Vec::new() };
+            let mut level = LevelFeatures {
+                codes: cell_codes(tap),
+                positives: Vec::new(),
+                ignored: Vec::new(),
+                false_alarms: Vec::new(),
+            };
             for (row, (part, place)) in parts.iter().zip(places).enumerate() {
                 let (cell, a) = (row / per_cell, row % per_cell);
                 let found = || self.found_box(at, (cell, a));
+                let (of_cell, anchor) = (cell as u32, a as u8);
+                let alarms = false_alarms.iter().filter(|(bbox, _)| iou(bbox, &found()) >= SAME);
+                let alarm = |(_, class): &(_, u16)| FalseAlarmCell { cell: of_cell, anchor, class: *class };
+                level.false_alarms.extend(alarms.map(alarm));
                 match part {
                     Match::Truth(truth) => {
                         let (bbox, class) = objects[*truth];
                         let overlap = iou(&found(), &bbox);
                         // NaN becomes 0, and a positive is never 0.
                         let quality = ((overlap * 255.0).round() as u8).max(1);
-                        let (cell, anchor) = (cell as u32, a as u8);
-                        level.positives.push(Positive { cell, anchor, class, quality });
+                        level.positives.push(Positive { cell: of_cell, anchor, class, quality });
                     }
                     Match::Background if teaches(place, &found) => {}
-                    Match::Ignored | Match::Background => level.ignored.push((cell as u32, a as u8)),
+                    Match::Ignored | Match::Background => level.ignored.push((of_cell, anchor)),
                 }
             }
             levels.push(level);
@@ -297,7 +317,7 @@ impl FeatureExtractor {
             Rest::Background => &[],
             Rest::Unknown { nothing } => nothing,
         };
-        if picture.truths.len() + nothing.len() > MAX_TRUTHS {
+        if (picture.truths.len() + nothing.len()).max(picture.false_alarms.len()) > MAX_TRUTHS {
             return Err(refuse(MAX_TRUTHS, format!("one box too many, must be at most {MAX_TRUTHS}")));
         }
         let (mut objects, mut ignored) = (Vec::new(), Vec::new());
@@ -314,7 +334,13 @@ impl FeatureExtractor {
         });
         let denied = denied.collect::<Result<Vec<_>, TuningError>>()?;
         let nothing = matches!(picture.rest, Rest::Unknown { .. }).then_some(denied);
-        Ok(Boxes { objects, ignored, nothing })
+        // A box that was found may lie at the edge with no area inside; it is no label that somebody has to mend.
+        let alarm = |alarm: &FalseAlarm| {
+            let bbox = clipped(alarm.bbox, side).ok()?;
+            Some((scaled(bbox), u16::try_from(alarm.class).ok()?))
+        };
+        let false_alarms = picture.false_alarms.iter().filter_map(alarm).collect();
+        Ok(Boxes { objects, ignored, nothing, false_alarms })
     }
 }
 
@@ -326,6 +352,8 @@ struct Boxes {
     ignored: Vec<[f32; 4]>,
     /// Where nothing is, of a picture of which no more is known.
     nothing: Option<Vec<[f32; 4]>>,
+    /// What was told falsely, with its class.
+    false_alarms: Vec<([f32; 4], u16)>,
 }
 
 /// The box within a picture of `side`, or what is wrong with it.

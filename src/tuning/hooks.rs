@@ -34,6 +34,17 @@ pub struct LabelledPicture {
     pub truths: Vec<Truth>,
     /// What is known of the rest of the picture.
     pub rest: Rest,
+    /// What a model told of it and people say is not so.
+    pub false_alarms: Vec<FalseAlarm>,
+}
+
+/// Something that a model took for an object of a class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FalseAlarm {
+    /// Index into the classes of the model that is being made.
+    pub class: usize,
+    /// `[x1, y1, x2, y2]` in pixels of the picture.
+    pub bbox: [f32; 4],
 }
 
 /// What is known of the parts of a picture in which no truth lies.

@@ -1,11 +1,12 @@
 //! A tuning from samples to a judged model.
 
 use super::TuningError;
+use super::correction::{correct, told_again};
 use super::export::{Origin, export, with_measures};
 use super::features::FeatureExtractor;
 use super::head::Head;
 use super::hooks::{Judgement, LabelSource, LossFunction, PromotionGate, TuningObserver};
-use super::judging::{Judged, Pair, calibration, compare, least_score, part_cells};
+use super::judging::{Judged, Pair, calibration, compare, least_score, marked_alarms, part_cells};
 use super::kept::{KeptSamples, Spoken};
 use super::reference::{Cell, Reference};
 use super::set::TrainingSet;
@@ -163,11 +164,17 @@ impl Job<'_> {
                 with_answered_scores(before.clone(), &answers, self.least_boxes, least)?;
             Learned { head, updates: 0, classes, least_score: Some(least_score) }
         } else {
-            let head = before.with_new_classes(labels.len() - known.len());
-            let training = Settings { classes: classes.clone(), ..self.training };
-            let (mut head, updates) =
-                train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
-            keep_told(&before, &mut head, &layer, &set, &cells_held_out, &classes, self.threshold);
+            let mut head = before.with_new_classes(labels.len() - known.len());
+            let all = self.which == Which::All;
+            let (trained, corrected): (Vec<usize>, Vec<usize>) =
+                classes.iter().partition(|class| all || **class >= known.len());
+            let mut updates = 0;
+            if !trained.is_empty() {
+                let training = Settings { classes: trained.clone(), ..self.training };
+                (head, updates) = train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
+                keep_told(&before, &mut head, &layer, &set, &cells_held_out, &trained, self.threshold);
+            }
+            correct(&mut head, &set, &corrected, self.threshold);
             Learned { head, updates, classes, least_score: None }
         };
         let [from, to] = learned.times();
@@ -267,6 +274,9 @@ impl Court<'_> {
             refused.push(line.to_owned())
         })?;
         refused.iter().for_each(|line| observer.told(line));
+        let marked = [&Head::of(&model.class_layer()?, known), &head]
+            .map(|head| told_again(head, self.set, &classes, self.threshold));
+        judged.measures.extend(marked_alarms(marked));
         if self.scores {
             judged.measures.extend(calibration(&judged.before, &judged.after));
         }
@@ -281,13 +291,13 @@ impl Court<'_> {
 /// model worse: a smaller step may keep what false alarms taught and lose nothing.
 const MOVED_BACK: [f32; 2] = [0.5, 1.0];
 
-/// The head of a case that was lost, with the outputs of the classes of `before` moved back by `share`, if it has
-/// new ones besides. Classes are trained independently of each other, so with all of it this is what training the
+/// The head of a case that was lost, with the outputs of the classes of `before` moved back by `share`, if then
+/// anything is left of it. Classes are trained independently of each other, so with all of it this is what training the
 /// new ones alone gives.
 fn with_less_known(case: &Case, before: &Head, share: f32) -> Option<(Head, Vec<usize>)> {
     let (known, new): (Vec<usize>, Vec<usize>) =
         case.classes.iter().partition(|class| **class < before.classes);
-    if case.judgement.promoted || known.is_empty() || new.is_empty() {
+    if case.judgement.promoted || known.is_empty() || share >= 1.0 && new.is_empty() {
         return None;
     }
     let mut head = case.head.clone();

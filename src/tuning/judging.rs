@@ -272,6 +272,20 @@ impl Models {
     }
 }
 
+/// Pictures in which what people called a false alarm is told again, by both models. That most of it is gone is a
+/// reason to use the tuned model: it is what they asked for.
+pub(super) fn marked_alarms([before, after]: [usize; 2]) -> Option<Measure> {
+    let (before, after) = (before as f64, after as f64);
+    (before > 0.0).then(|| Measure {
+        name: "marked false alarms that are told".into(),
+        before,
+        after,
+        noise: before / 2.0,
+        more_is_better: false,
+        is_goal: true,
+    })
+}
+
 /// The lowest score that counts for AP: a model whose scores were set lower counts lower ones.
 pub(super) fn least_score(file: &ModelFile) -> Result<f32, TuningError> {
     Ok(file.manifest()?.decode.score_threshold.clamp(1e-3, LEAST_SCORE))

@@ -7,11 +7,11 @@
 
 use super::TuningError;
 use super::features::MAX_TRUTHS;
-use super::hooks::{LabelSource, LabelledPicture, Rest, Truth};
+use super::hooks::{FalseAlarm, LabelSource, LabelledPicture, Rest, Truth};
 use crate::frame::{Encoding, RawFrame};
 use crate::image::turn_of_file;
 use crate::retinanet::nms::iou;
-use crate::samples::{BACKGROUND, Sample, SampleId, Store, Verdicts};
+use crate::samples::{BACKGROUND, Found, Sample, SampleId, Store, Verdicts};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ impl KeptSamples {
                 spoken.entry(label.label.clone()).or_default().boxes += 1;
             }
             for found in false_alarms(sample) {
-                spoken.entry(found.to_owned()).or_default().false_alarms += 1;
+                spoken.entry(found.label.clone()).or_default().false_alarms += 1;
             }
         }
         spoken
@@ -128,14 +128,14 @@ fn is_held_out(sample: &Sample) -> bool {
     sample.verdicts == Verdicts::Whole && Sha256::digest(group)[0] < HELD_OUT
 }
 
-/// Labels of what was told of a sample and is not there.
-fn false_alarms(sample: &Sample) -> impl Iterator<Item = &str> {
-    sample.told().filter_map(|found| {
+/// What was told of a sample and is not there.
+fn false_alarms(sample: &Sample) -> impl Iterator<Item = &Found> {
+    sample.told().filter(|found| {
         let over: Vec<_> =
             sample.labels.iter().filter(|label| iou(&label.bbox, &found.bbox) >= SAME).collect();
         let spoken_of = sample.verdicts == Verdicts::Whole || !over.is_empty();
         let right = over.iter().any(|label| label.label == found.label || label.ignore);
-        (spoken_of && !right).then_some(found.label.as_str())
+        spoken_of && !right
     })
 }
 
@@ -175,15 +175,20 @@ fn labelled(sample: &Sample, jpeg: Vec<u8>, classes: &[String]) -> LabelledPictu
             Rest::Unknown { nothing: denied.map(|label| label.bbox).take(most).collect() }
         }
     };
+    let alarm = |found: &Found| {
+        let class = classes.iter().position(|class| *class == found.label)?;
+        Some(FalseAlarm { class, bbox: found.bbox })
+    };
+    let false_alarms = false_alarms(sample).filter_map(alarm).take(MAX_TRUTHS).collect();
     let turn = turn_of_file(&jpeg);
     let picture = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn, data: jpeg };
-    LabelledPicture { name: sample.id.to_string(), picture, truths, rest }
+    LabelledPicture { name: sample.id.to_string(), picture, truths, rest, false_alarms }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Found, Label, Model, Origin};
+    use crate::samples::{Label, Model, Origin};
 
     fn sample(id: &str, verdicts: Verdicts) -> Sample {
         Sample {
@@ -232,13 +237,15 @@ mod tests {
             found("dog", 0.3, [0.0, 50.0, 40.0, 90.0]),
         ];
         whole.labels = vec![label("cat", [1.0, 0.0, 41.0, 40.0])];
-        assert_eq!(false_alarms(&whole).collect::<Vec<_>>(), ["dog"], "below the threshold nothing was told");
+        let false_alarms =
+            |sample: &Sample| false_alarms(sample).map(|found| found.label.clone()).collect::<Vec<_>>();
+        assert_eq!(false_alarms(&whole), ["dog"], "below the threshold nothing was told");
         let mut part = Sample { verdicts: Verdicts::Part, ..whole.clone() };
-        assert_eq!(false_alarms(&part).count(), 0, "nobody spoke about the dog");
+        assert_eq!(false_alarms(&part).len(), 0, "nobody spoke about the dog");
         part.labels = vec![label(BACKGROUND, [0.0, 0.0, 40.0, 40.0])];
-        assert_eq!(false_alarms(&part).collect::<Vec<_>>(), ["cat"]);
+        assert_eq!(false_alarms(&part), ["cat"]);
         part.labels = vec![label("horse", [50.0, 50.0, 90.0, 90.0])];
-        assert_eq!(false_alarms(&part).collect::<Vec<_>>(), ["dog"], "a wrong label is one, too");
+        assert_eq!(false_alarms(&part), ["dog"], "a wrong label is one, too");
     }
 
     #[test]

@@ -74,6 +74,6 @@ impl LabelSource for CocoFolder {
         let path = self.folder.join(&name);
         let picture = read_picture(&path)
             .map_err(|reason| TuningError::Labels { path: path.display().to_string(), reason })?;
-        Ok(Some(LabelledPicture { name, picture, truths, rest: Rest::Background }))
+        Ok(Some(LabelledPicture { name, picture, truths, rest: Rest::Background, false_alarms: Vec::new() }))
     }
 }

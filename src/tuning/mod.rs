@@ -9,6 +9,7 @@
 mod assignment;
 mod chance;
 mod checkpoint;
+mod correction;
 mod dense;
 mod error;
 mod export;

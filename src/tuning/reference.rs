@@ -305,6 +305,7 @@ mod tests {
                 Positive { cell: 1, anchor: 1, class: (seed % 3) as u16, quality: 90 },
             ],
             ignored: vec![(1, 1), (2, 0)],
+            false_alarms: Vec::new(),
         };
         PictureFeatures { levels: vec![level(16), level(4)], unmatched: 0, weight: 1.0 }
     }

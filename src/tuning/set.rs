@@ -71,6 +71,11 @@ impl TrainingSet {
                 digest.update(cell.to_le_bytes());
                 digest.update([255, *anchor]);
             }
+            for alarm in &level.false_alarms {
+                digest.update(alarm.cell.to_le_bytes());
+                digest.update([254, alarm.anchor]);
+                digest.update(alarm.class.to_le_bytes());
+            }
         }
         digest.update(self.reference.sha256());
         digest.finalize().into()

@@ -341,6 +341,7 @@ mod tests {
             picture: data,
             truths: vec![truth(0, cat, false), truth(1, door, true)],
             rest: Rest::Background,
+            false_alarms: Vec::new(),
         };
         let seen = [found(0, 0.9, cat), found(0, 0.8, cat), found(2, 0.7, chair), found(1, 0.6, door)];
         let right = (0, 0.9, true);
@@ -423,6 +424,7 @@ mod tests {
             codes: (120..=180).collect(),
             positives: (0..=60).map(positive).collect(),
             ignored: Vec::new(),
+            false_alarms: Vec::new(),
         };
         set.pictures = vec![PictureFeatures { levels: vec![level], unmatched: 0, weight: 1.0 }];
         let (before, mut tuned) = (head([1.0, 1.0]), head([0.9, 1.0]));

@@ -195,7 +195,13 @@ impl Job<'_> {
         };
         let truths = self.truths.iter().map(truth).collect();
         let features = extractor
-            .extract(&LabelledPicture { name, picture, truths, rest: Rest::Background })
+            .extract(&LabelledPicture {
+                name,
+                picture,
+                truths,
+                rest: Rest::Background,
+                false_alarms: Vec::new(),
+            })
             .map_err(tuning_failure)?;
         Ok((features, extractor.boxes_of_last()))
     }
