@@ -2,13 +2,20 @@
 //! `cargo run --release --example tune_demo -- RETINAD SITE [BROKER_PORT]`.
 //!
 //! SITE is what `make_site` wrote: pictures to learn from and pictures to judge by. A replay camera shows
-//! the latter to the daemon over and over. The labels of the former are imported, as from a labelling tool;
-//! verdicts on false alarms are sent over MQTT, as a person would. Then `retinad tune` runs, the daemon
-//! takes the tuned model, and `retinad eval` judges both. Everything is kept in SITE/state.
+//! the latter to the daemon over and over; a second one looks at background things that the model takes for
+//! something. The labels of the former are imported, as from a labelling tool; ten verdicts on each of the things
+//! are sent over MQTT, as a person would. Then `retinad tune` runs, the daemon takes the tuned model, and
+//! `retinad eval` judges both. Everything is kept in SITE/state.
+
+#[path = "site/made.rs"]
+#[allow(dead_code, reason = "only its numbers are needed here")]
+mod made;
+#[path = "site/things.rs"]
+mod things;
 
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,17 +23,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use things::{FRAMES, MARKED, Thing};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
+/// The camera that shows the pictures held out, and the one that looks at things.
+const YARD: &str = "yard";
+const PORCH: &str = "porch";
 /// How long frames are counted before and after.
 const COUNTING: Duration = Duration::from_secs(15);
-/// Verdicts on false alarms that are sent.
-const VERDICTS: usize = 10;
 /// Score from which a detection is told.
 const THRESHOLD: f64 = 0.5;
-/// Overlap from which a detection is a truth's.
-const SAME: f64 = 0.5;
+/// Messages of the second camera that wait to be looked at.
+const WAITING: usize = 64;
 
 fn main() -> Fallible<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +55,8 @@ struct Demo {
     settings: PathBuf,
     model: PathBuf,
     port: u16,
+    /// What the second camera looks at.
+    things: Vec<Thing>,
 }
 
 impl Demo {
@@ -57,17 +68,27 @@ impl Demo {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => std::fs::create_dir(&state)?,
         }
-        let album = site.join("held-out");
-        std::fs::write(
-            &settings,
-            format!(
-                "node = \"demo\"\nstate_dir = {state:?}\n[detector]\nmodel = {model:?}\n\
-                 [mqtt]\nport = {port}\ndetections = \"always\"\nmax_rate = 60.0\n\
-                 [samples]\nenabled = true\nper_day = 1\n\
-                 [cameras.yard]\nkind = \"replay\"\npath = {album:?}\nfps = 30\nrepeat = true\n"
-            ),
-        )?;
-        Ok(Self { retinad: retinad.into(), site, state, settings, model, port })
+        let mut demo =
+            Self { retinad: retinad.into(), site, state, settings, model, port, things: Vec::new() };
+        let labels = demo.labels()?;
+        let (album, view) = (demo.site.join("held-out"), demo.site.join("things"));
+        demo.things = things::choose(&labels, &demo.detect(&album, &demo.model)?);
+        things::write(&demo.things, &labels, &album, &view)?;
+        let camera = |name: &str, path: &Path, fps: u32| {
+            format!("[cameras.{name}]\nkind = \"replay\"\npath = {path:?}\nfps = {fps}\nrepeat = true\n")
+        };
+        let mut settings = format!(
+            "node = \"demo\"\nstate_dir = {:?}\n[detector]\nmodel = {:?}\n\
+             [mqtt]\nport = {port}\ndetections = \"always\"\nmax_rate = 60.0\n\
+             [samples]\nenabled = true\nper_day = 1\n",
+            demo.state, demo.model
+        );
+        settings += &camera(YARD, &album, 30);
+        if !demo.things.is_empty() {
+            settings += &camera(PORCH, &view, 10);
+        }
+        std::fs::write(&demo.settings, settings)?;
+        Ok(demo)
     }
 
     fn run(&self) -> Fallible<()> {
@@ -78,8 +99,9 @@ impl Demo {
         let daemon = Daemon(self.command(&["run"]).stderr(Stdio::piped()).spawn()?);
         let seen = Seen::start(self.port);
         let before = seen.frames_a_second(COUNTING);
-        let (marked, stored) = self.send_verdicts(&seen)?;
-        println!("{stored} false alarms of the daemon were marked over MQTT");
+        let stored = self.send_verdicts(&seen)?;
+        let names: Vec<&str> = self.things.iter().map(|thing| thing.label.as_str()).collect();
+        println!("{stored} false alarms were marked over MQTT: things taken for {}", names.join(", "));
         let start = Instant::now();
         let frames = seen.frames.load(Ordering::Relaxed);
         let mut tuning = self.command(&["tune"]).stdout(Stdio::piped()).spawn()?;
@@ -93,13 +115,18 @@ impl Demo {
         }
         let after = seen.generation_after(Duration::from_secs(30))?;
         let again = seen.frames_a_second(COUNTING);
-        let still = self.still_told(&seen, &marked)?;
         let lost = seen.lost.load(Ordering::Relaxed);
         drop(daemon);
-        let (old, new) = (self.eval(&self.model)?, self.eval(&self.state.join("models/000001.onnx"))?);
+        let tuned = self.state.join("models/000001.onnx");
+        let (old, new) = (self.eval(&self.model)?, self.eval(&tuned)?);
         println!("\n{:<44} {:>8} {:>8}", "on the pictures held out", "before", "after");
         self.compare(&old, &new)?;
-        println!("{:<44} {:>8} {still:>8}", "marked false alarms that are told", marked.len());
+        for (thing, (before, after)) in
+            self.things.iter().zip(self.told(&self.model)?.iter().zip(self.told(&tuned)?))
+        {
+            let name = format!("{} other frames that tell of the {}", FRAMES - MARKED, thing.label);
+            println!("{name:<44} {before:>8} {after:>8}");
+        }
         println!("\n{:<44} {:>8}", "beside the daemon", "");
         println!("{:<44} {took:>8.1}", "tuning, seconds");
         println!("{:<44} {before:>8.1}", "frames a second before");
@@ -123,49 +150,51 @@ impl Demo {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Marks detections that are no truth of their picture, each once; gives them, and how many verdicts are stored.
-    fn send_verdicts(&self, seen: &Seen) -> Fallible<(Vec<Marked>, usize)> {
-        let labels = self.labels()?;
-        let (mut marked, until) = (Vec::<Marked>::new(), Instant::now() + Duration::from_secs(30));
-        while marked.len() < VERDICTS && Instant::now() < until {
-            let Some((seq, message)) = seen.next_message(Duration::from_secs(2)) else { break };
-            let picture = shown(&labels, seq)?;
-            for detection in message["detections"].as_array().into_iter().flatten() {
-                let bbox = corners(&detection["box_px"]);
-                let alarm = Marked { picture, label: detection["label"].to_string(), bbox };
-                let right = truths(&labels, &labels["images"][picture]).any(|t| overlap(&t, &bbox) >= SAME);
-                if right || marked.iter().any(|known| known.is(&alarm)) || marked.len() == VERDICTS {
-                    continue;
-                }
-                let request = json!({"camera": "yard", "seq": seq, "verdict": "false_positive",
+    /// Marks each thing in ten frames that tell of it; gives how many verdicts are stored.
+    fn send_verdicts(&self, seen: &Seen) -> Fallible<usize> {
+        let (mut marked, until) = (HashSet::new(), Instant::now() + Duration::from_secs(30));
+        while marked.len() < self.things.len() * MARKED && Instant::now() < until {
+            let Some((seq, message)) = seen.next_of_porch(Duration::from_secs(2)) else { break };
+            // The replay shows the pictures by name, over and over.
+            let frame = seq as usize % (self.things.len() * FRAMES);
+            let thing = &self.things[frame / FRAMES];
+            let told = message["detections"].as_array().into_iter().flatten().find(|found| thing.is(found));
+            if let Some(detection) = told.filter(|_| frame % FRAMES < MARKED && marked.insert(frame)) {
+                let request = json!({"camera": PORCH, "seq": seq, "verdict": "false_positive",
                     "label": detection["label"], "box": detection["box"]});
                 seen.ask("feedback", &request)?;
-                marked.push(alarm);
             }
         }
-        let stored = seen.wait_for_answers(marked.len(), Duration::from_secs(30))?;
-        Ok((marked, stored))
+        seen.wait_for_answers(marked.len(), Duration::from_secs(30))
     }
 
-    /// How many of the marked false alarms are told again while the camera shows every picture once more.
-    fn still_told(&self, seen: &Seen, marked: &[Marked]) -> Fallible<usize> {
-        let labels = self.labels()?;
-        let pictures = labels["images"].as_array().map_or(0, Vec::len) as u64;
-        let (mut told, mut first) = (vec![false; marked.len()], None);
-        while let Some((seq, message)) = seen.next_message(Duration::from_secs(2)) {
-            if seq > *first.get_or_insert(seq) + pictures {
-                break;
-            }
-            let picture = shown(&labels, seq)?;
-            for detection in message["detections"].as_array().into_iter().flatten() {
-                let (label, bbox) = (detection["label"].to_string(), corners(&detection["box_px"]));
-                let again = Marked { picture, label, bbox };
-                for (told, known) in told.iter_mut().zip(marked) {
-                    *told |= known.is(&again);
-                }
-            }
+    /// In how many of the frames that nobody marked each thing is told.
+    fn told(&self, model: &Path) -> Fallible<Vec<usize>> {
+        let found = self.detect(&self.site.join("things"), model)?;
+        let told = |(thing, frames): (&Thing, &[Value])| {
+            let of = |frame: &&Value| {
+                frame["detections"].as_array().into_iter().flatten().any(|found| thing.is(found))
+            };
+            frames[MARKED..].iter().filter(of).count()
+        };
+        Ok(self.things.iter().zip(found.chunks(FRAMES)).map(told).collect())
+    }
+
+    /// What a model tells of the pictures of a folder, by name.
+    fn detect(&self, folder: &Path, model: &Path) -> Fallible<Vec<Value>> {
+        let output = Command::new(&self.retinad)
+            .args(["detect", "--model", text(model), "--min-score", &THRESHOLD.to_string(), text(folder)])
+            .stderr(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            return Ok(Vec::new());
         }
-        Ok(told.into_iter().filter(|told| *told).count())
+        Ok(output
+            .stdout
+            .lines()
+            .map_while(Result::ok)
+            .map(|l| serde_json::from_str(&l))
+            .collect::<Result<_, _>>()?)
     }
 
     fn labels(&self) -> Fallible<Value> {
@@ -208,49 +237,8 @@ impl Demo {
     }
 }
 
-/// A false alarm.
-struct Marked {
-    picture: usize,
-    label: String,
-    bbox: [f64; 4],
-}
-
-impl Marked {
-    /// Whether it is the same thing that was taken for the same.
-    fn is(&self, other: &Self) -> bool {
-        self.picture == other.picture && self.label == other.label && overlap(&self.bbox, &other.bbox) >= SAME
-    }
-}
-
-/// The picture that a frame is of: the replay shows them by name, over and over.
-fn shown(labels: &Value, seq: u64) -> Fallible<usize> {
-    let pictures = labels["images"].as_array().map_or(0, Vec::len) as u64;
-    Ok(seq.checked_rem(pictures).ok_or("no pictures")? as usize)
-}
-
-fn corners(bbox: &Value) -> [f64; 4] {
-    [0, 1, 2, 3].map(|at| bbox[at].as_f64().unwrap_or(0.0))
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
-}
-
-/// The truths of a picture, as corners.
-fn truths<'a>(labels: &'a Value, picture: &'a Value) -> impl Iterator<Item = [f64; 4]> + 'a {
-    let of = |a: &'a Value| {
-        let [x, y, w, h] = [0, 1, 2, 3].map(|at| a["bbox"][at].as_f64().unwrap_or(0.0));
-        [x, y, x + w, y + h]
-    };
-    let here = |a: &&Value| a["image_id"] == picture["id"];
-    labels["annotations"].as_array().into_iter().flatten().filter(here).map(of)
-}
-
-fn overlap(a: &[f64; 4], b: &[f64; 4]) -> f64 {
-    let side = |low: usize, high: usize| (a[high].min(b[high]) - a[low].max(b[low])).max(0.0);
-    let area = |c: &[f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);
-    let both = side(0, 2) * side(1, 3);
-    both / (area(a) + area(b) - both).max(1.0)
 }
 
 /// The daemon; ended with this.
@@ -273,7 +261,8 @@ struct Seen {
     frames: Arc<AtomicU64>,
     /// Frames of which there was no answer.
     lost: Arc<AtomicU64>,
-    last: Arc<Mutex<Option<(u64, Value)>>>,
+    /// What the second camera told, the oldest first.
+    porch: Arc<Mutex<VecDeque<(u64, Value)>>>,
     answers: Arc<Mutex<Vec<Value>>>,
     generation: Arc<AtomicU64>,
 }
@@ -287,13 +276,13 @@ impl Seen {
             client,
             frames: Arc::default(),
             lost: Arc::default(),
-            last: Arc::default(),
+            porch: Arc::default(),
             answers: Arc::default(),
             generation: Arc::default(),
         };
         let (client, frames, lost) = (seen.client.clone(), Arc::clone(&seen.frames), Arc::clone(&seen.lost));
-        let (last, answers, generation) =
-            (Arc::clone(&seen.last), Arc::clone(&seen.answers), Arc::clone(&seen.generation));
+        let (porch, answers, generation) =
+            (Arc::clone(&seen.porch), Arc::clone(&seen.answers), Arc::clone(&seen.generation));
         std::thread::spawn(move || {
             let mut expected = None;
             for event in connection.iter() {
@@ -305,6 +294,14 @@ impl Seen {
                         let Ok(value) = serde_json::from_slice::<Value>(&message.payload) else { continue };
                         if message.topic.ends_with("/detections") {
                             let seq = value["seq"].as_u64().unwrap_or(0);
+                            if value["camera"] == PORCH {
+                                if let Ok(mut porch) = porch.lock() {
+                                    porch.push_back((seq, value));
+                                    let spare = porch.len().saturating_sub(WAITING);
+                                    porch.drain(..spare);
+                                }
+                                continue;
+                            }
                             // Frames that gave way to newer ones were never taken.
                             let superseded = value["dropped_before"].as_u64().unwrap_or(0);
                             let gap = expected.map_or(0, |next: u64| seq.saturating_sub(next));
@@ -313,9 +310,6 @@ impl Seen {
                             frames.fetch_add(1, Ordering::Relaxed);
                             generation
                                 .store(value["model"]["generation"].as_u64().unwrap_or(0), Ordering::Relaxed);
-                            if let Ok(mut last) = last.lock() {
-                                *last = Some((seq, value));
-                            }
                         } else if message.topic.contains("/response/")
                             && let Ok(mut answers) = answers.lock()
                         {
@@ -339,10 +333,11 @@ impl Seen {
         (self.frames.load(Ordering::Relaxed) - from) as f64 / start.elapsed().as_secs_f64()
     }
 
-    fn next_message(&self, patience: Duration) -> Option<(u64, Value)> {
+    /// What the second camera tells next, with the number of the frame.
+    fn next_of_porch(&self, patience: Duration) -> Option<(u64, Value)> {
         let until = Instant::now() + patience;
         while Instant::now() < until {
-            if let Some(found) = self.last.lock().ok().and_then(|mut last| last.take()) {
+            if let Some(found) = self.porch.lock().ok().and_then(|mut porch| porch.pop_front()) {
                 return Some(found);
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -30,11 +30,11 @@ impl Numbers {
     }
 
     /// From 0 to below 1.
-    fn share(&mut self) -> f64 {
+    pub fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.share() * end as f64) as usize
     }
 
