@@ -31,7 +31,8 @@ fn pictures() -> Vec<Picture> {
 fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads> {
     let engine = Engine::load(file, arithmetic).expect("loads");
     let mut session = engine.session(threads).expect("threads");
-    let (mut letterbox, pad) = (Letterbox::new(320, 320, Fit::TopLeft), [127; 3]);
+    let input = &file.manifest().expect("a manifest").input;
+    let (mut letterbox, pad) = (Letterbox::new(input.width, input.height, Fit::TopLeft), [127; 3]);
     let real: [[f32; 256]; 3] = std::array::from_fn(|_| std::array::from_fn(|v| (v as f32 - 127.0) / 128.0));
     let codes = engine.input_quantisation().map(|(scale, zero)| {
         real.map(|values| {
@@ -50,11 +51,14 @@ fn heads(file: &ModelFile, arithmetic: Arithmetic, threads: usize) -> Vec<Heads>
     pictures().iter().map(&mut run).collect()
 }
 
-fn shipped() -> [ModelFile; 2] {
-    ["m", "s"].map(|size| {
+/// The shipped models at their own size, and at one whose maps have other tails.
+fn shipped() -> [ModelFile; 4] {
+    let [m, s] = ["m", "s"].map(|size| {
         let path = Path::new(ROOT).join(format!("models/retinad-{size}-320-int8.onnx"));
         ModelFile::read(&path).expect("a shipped model")
-    })
+    });
+    let wide = |file: &ModelFile| file.at_size([352, 288]).expect("another size");
+    [wide(&m), wide(&s), m, s]
 }
 
 #[test]

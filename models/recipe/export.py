@@ -136,6 +136,11 @@ def description(start_net, net):
     return f"{SIZES[net.size].body} and Ghost-PAN with {subnets}, 20 VOC classes. Trained from {start}."
 
 
+def pairs(sizes):
+    """Widths and heights of texts such as 352x288."""
+    return [[int(side) for side in size.split("x")] for size in sizes]
+
+
 def manifest(args, sizes, net):
     side, bins = args.side, net.head != "anchors"
     anchors = (square_anchors if bins else lambda side: anchors_for(side, side))(side).numpy().astype("<f4")
@@ -152,6 +157,7 @@ def manifest(args, sizes, net):
         "input": {
             "name": "image", "width": side, "height": side, "layout": "nchw", "channels": "rgb", "dtype": "f32",
             "scale_to_unit": 1.0, "mean": [127.0] * 3, "std": [128.0] * 3, "quant_scale": 1 / 128, "quant_zero_point": 127,
+            **({"sizes": pairs(args.sizes)} if args.sizes else {}),
         },
         "letterbox": {
             "keep_aspect": not args.stretch, "placement": "top_left", "pad_rgb": [127, 127, 127],
@@ -217,13 +223,13 @@ def export(args):
         model = onnx.load(quantised)
     # A picture's bytes are the codes of the input, whatever the calibration pictures had.
     set_constants(model.graph, {"image_scale": np.float32(1 / 128), "image_zero_point": np.uint8(127)})
-    pairs = unpair(model.graph)
+    taken_out = unpair(model.graph)
     if args.class_range:
         narrow(model.graph, *args.class_range)
     onnx.helper.set_model_props(model, {KEY: json.dumps(manifest(args, sizes, net.net), separators=(",", ":"))})
     model.producer_name, model.graph.name = "retinad", args.name
     save(model, args.out)
-    print(f"{args.out}: {os.path.getsize(args.out)} bytes, {pairs} quantisers before LeakyRelu taken out")
+    print(f"{args.out}: {os.path.getsize(args.out)} bytes, {taken_out} quantisers before LeakyRelu taken out")
 
 
 def stamp(args):
@@ -237,6 +243,8 @@ def stamp(args):
         }  # fmt: skip
     if args.class_range:
         narrow(model.graph, *args.class_range)
+    if args.sizes:
+        contents["input"]["sizes"] = pairs(args.sizes)
     contents["decode"] |= asked(args)
     contents["version"] = args.version or contents["version"]
     entry.value = json.dumps(contents, separators=(",", ":"))
@@ -255,6 +263,9 @@ def main():
     p.add_argument("--version", help="the model's version (default: 1.0.0, or what the stamped file has)")
     p.add_argument("--steps", type=int, default=0, help="training steps behind the weights, for the manifest")
     p.add_argument("--side", type=int, default=320)
+    p.add_argument(
+        "--sizes", nargs="+", metavar="WxH", help="further sizes that the file runs at, such as 352x288 288x352",
+    )  # fmt: skip
     p.add_argument("--stretch", action="store_true", help="stretch pictures to the square (default: letterbox)")
     p.add_argument("--calibration", type=int, default=150, help="training pictures for the ranges (default: 150)")
     p.add_argument(

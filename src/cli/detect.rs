@@ -78,7 +78,7 @@ const COCO_MIN_SCORE: f32 = 0.05;
 pub fn detect(settings: &Settings, arguments: &DetectArguments) -> Result<(), Failure> {
     check_usage(arguments)?;
     let model_file = settings.detector.model_file();
-    let model = Generation::load(&model_file, super::FIRST_GENERATION)?;
+    let model = Generation::load_at(&model_file, super::FIRST_GENERATION, settings.detector.input)?;
     let coco = arguments.format == Format::Coco;
     let min_score =
         arguments.min_score.unwrap_or(if coco { COCO_MIN_SCORE } else { settings.detector.min_score });

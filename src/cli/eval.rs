@@ -89,7 +89,11 @@ pub fn eval(settings: &Settings, arguments: &EvalArguments) -> Result<(), Failur
             (results, Judged::Results { file: path.display().to_string() }, 0)
         }
         (None, Some(images)) => {
-            let model = Generation::load(&settings.detector.model_file(), super::FIRST_GENERATION)?;
+            let model = Generation::load_at(
+                &settings.detector.model_file(),
+                super::FIRST_GENERATION,
+                settings.detector.input,
+            )?;
             let detected = detect(settings, arguments, &annotations, images, &model)?;
             let failures = detected.failed.len();
             leave_out(&mut annotations, &detected.failed);

@@ -234,7 +234,7 @@ fn start(
             settings.detector.model_file(),
             models::generations(settings),
             count,
-            share,
+            (share, settings.detector.input),
         ),
         tuning: Tuning::new(arguments),
         metrics: Metrics::default(),

@@ -5,7 +5,7 @@ use crate::detector::Generation;
 use crate::generations::{Generations, InUse};
 use crate::model::{Manifest, ModelError, ModelFile};
 use crate::scene::Stored;
-use crate::settings::Settings;
+use crate::settings::{InputSize, Settings};
 use crate::zones::{LabelError, check_labels};
 use serde::Deserialize;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) fn generations(settings: &Settings) -> Option<Generations> {
 /// # Errors
 /// [`ModelError`] if the model of the settings cannot be used.
 pub fn load_model(settings: &Settings, number: u64) -> Result<Chosen, ModelError> {
-    load(generations(settings).as_ref(), &settings.detector.model_file(), number)
+    load(generations(settings).as_ref(), &settings.detector.model_file(), number, settings.detector.input)
 }
 
 /// As [`load_model`], for a command that is run beside the service.
@@ -44,7 +44,7 @@ pub fn load_model(settings: &Settings, number: u64) -> Result<Chosen, ModelError
 pub fn load_model_of_command(settings: &Settings, number: u64) -> Result<Chosen, ModelError> {
     let folder = state_folder_of_command(settings);
     let generations = folder.map(|folder| Generations::within(&folder));
-    load(generations.as_ref(), &settings.detector.model_file(), number)
+    load(generations.as_ref(), &settings.detector.model_file(), number, settings.detector.input)
 }
 
 /// The tuned model in use where there is one that loads, else the file `base`.
@@ -52,20 +52,21 @@ pub(super) fn load(
     generations: Option<&Generations>,
     base: &Path,
     number: u64,
+    input: InputSize,
 ) -> Result<Chosen, ModelError> {
     let Some(generations) = generations else {
         return Ok(Chosen {
-            generation: Generation::load(base, number)?,
+            generation: Generation::load_at(base, number, input)?,
             stored: Stored::default(),
             note: None,
         });
     };
     let InUse { number: tuned, path, earlier, candidate, note } = generations.in_use(base);
-    let (generation, note) = match Generation::load(&path, number) {
+    let (generation, note) = match Generation::load_at(&path, number, input) {
         Err(error) if tuned != 0 => {
             let note = Some(format!("{error}; the model of the settings is used"));
             return Ok(Chosen {
-                generation: Generation::load(base, number)?,
+                generation: Generation::load_at(base, number, input)?,
                 stored: Stored::default(),
                 note,
             });

@@ -9,7 +9,7 @@ use crate::generations::{Generations, GenerationsError};
 use crate::model::ModelError;
 use crate::pipeline::Offer;
 use crate::scene::Stored;
-use crate::settings::WorkerShare;
+use crate::settings::{InputSize, WorkerShare};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +65,7 @@ pub(super) struct Swap {
     next_number: u64,
     workers: usize,
     share: WorkerShare,
+    input: InputSize,
     /// Something is being prepared; the newest request after it waits.
     busy: bool,
     waiting: Option<Request>,
@@ -79,7 +80,7 @@ impl Swap {
         base: PathBuf,
         generations: Option<Generations>,
         workers: usize,
-        share: WorkerShare,
+        (share, input): (WorkerShare, InputSize),
     ) -> Self {
         let (to, results) = bounded(1);
         let next_number = current.number + 1;
@@ -92,6 +93,7 @@ impl Swap {
             next_number,
             workers,
             share,
+            input,
             busy: false,
             waiting: None,
             to,
@@ -148,6 +150,7 @@ impl Swap {
             number: self.next_number,
             workers: self.workers,
             share: self.share,
+            input: self.input,
         };
         let to = self.to.clone();
         self.busy = true;
@@ -198,6 +201,7 @@ struct Preparation {
     number: u64,
     workers: usize,
     share: WorkerShare,
+    input: InputSize,
 }
 
 impl Preparation {
@@ -216,7 +220,7 @@ impl Preparation {
             What::Known(generation) => (generation, Stored::default()),
             What::InUse | What::Earlier => {
                 let Chosen { generation, stored, note } =
-                    models::load(self.generations.as_ref(), &self.base, self.number)?;
+                    models::load(self.generations.as_ref(), &self.base, self.number, self.input)?;
                 if let Some(note) = note {
                     tracing::warn!(note, "another model than the one in use last");
                 }

@@ -8,6 +8,8 @@ pub use generation::{Generation, anchors_sha256};
 pub use self_test::SelfTestError;
 
 use crate::detection::{Detection, Heads, Times};
+use generation::Plan;
+
 use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Fit, Letterbox};
@@ -32,6 +34,10 @@ pub enum DetectError {
 
 /// What the manifest says of decoding its heads.
 pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOptions) {
+    decoding_at(generation, &generation.own)
+}
+
+fn decoding_at(generation: &Generation, plan: &Plan) -> (Vec<DecodeLevel>, DecodeOptions) {
     let manifest = &generation.manifest;
     let options = DecodeOptions {
         score_threshold: manifest.decode.score_threshold,
@@ -57,7 +63,7 @@ pub(crate) fn decoding(generation: &Generation) -> (Vec<DecodeLevel>, DecodeOpti
         class_channels: head.class_channels,
         box_order: head.box_order,
     };
-    let anchors = anchors::anchors(&generation.levels, manifest.anchors.offset);
+    let anchors = anchors::anchors(&plan.levels, manifest.anchors.offset);
     (anchors.into_iter().zip(&manifest.heads).map(level).collect(), options)
 }
 
@@ -73,12 +79,36 @@ pub(crate) fn fit(spec: &LetterboxSpec) -> Fit {
 /// A detector of one thread, with its own memory.
 pub struct Detector {
     generation: Arc<Generation>,
-    session: Session,
-    decoder: Decoder,
-    letterbox: Letterbox,
+    threads: usize,
+    /// For the model's own size.
+    own: Fitted,
+    /// For its further sizes, once a picture asked for them.
+    further: Vec<Option<Fitted>>,
+    /// Which plan saw the last picture.
+    used: usize,
     picture: Picture,
     /// Memory that one picture may take, bytes.
     picture_bytes: usize,
+}
+
+/// What one size of the input takes.
+struct Fitted {
+    session: Session,
+    decoder: Decoder,
+    letterbox: Letterbox,
+}
+
+impl Fitted {
+    fn new(generation: &Generation, number: usize, threads: usize) -> Result<Self, DetectError> {
+        let plan = generation.plan(number).map_err(DetectError::Failed)?;
+        let (levels, options) = decoding_at(generation, plan);
+        let [width, height] = plan.size;
+        Ok(Self {
+            session: plan.engine.session(threads).map_err(DetectError::Failed)?,
+            decoder: Decoder::new(levels, options),
+            letterbox: Letterbox::new(width, height, fit(&generation.manifest.letterbox)),
+        })
+    }
 }
 
 impl Detector {
@@ -87,13 +117,12 @@ impl Detector {
     /// # Errors
     /// [`DetectError::Failed`] if the threads cannot be started.
     pub fn new(generation: &Arc<Generation>, threads: usize) -> Result<Self, DetectError> {
-        let manifest = &generation.manifest;
-        let (levels, options) = decoding(generation);
         Ok(Self {
             generation: Arc::clone(generation),
-            session: generation.engine.session(threads).map_err(DetectError::Failed)?,
-            decoder: Decoder::new(levels, options),
-            letterbox: Letterbox::new(manifest.input.width, manifest.input.height, fit(&manifest.letterbox)),
+            threads,
+            own: Fitted::new(generation, 0, threads)?,
+            further: (1..generation.plans()).map(|_| None).collect(),
+            used: 0,
             picture: Picture::default(),
             picture_bytes: image::PICTURE_BYTES,
         })
@@ -139,10 +168,18 @@ impl Detector {
         min_score: f32,
         times: &mut Times,
     ) -> Result<Vec<Detection>, DetectError> {
-        let (letterbox, picture, generation) = (&mut self.letterbox, &self.picture, &self.generation);
+        let (picture, generation) = (&self.picture, &self.generation);
+        let (w, h) = (picture.width, picture.height);
+        let number = generation.plan_for(w, h);
+        let fitted = match number.checked_sub(1).and_then(|at| self.further.get_mut(at)) {
+            None => &mut self.own,
+            Some(Some(fitted)) => fitted,
+            Some(none) => none.insert(Fitted::new(generation, number, self.threads)?),
+        };
+        self.used = number;
+        let Fitted { session, decoder, letterbox } = fitted;
         let mut filled = Instant::now();
-        let (placed, heads) = self
-            .session
+        let (placed, heads) = session
             .run(|input| {
                 let from = Instant::now();
                 let pad = generation.manifest.letterbox.pad_rgb;
@@ -174,12 +211,8 @@ impl Detector {
         times.inference = filled.elapsed();
         let from = Instant::now();
         let part = [(placed.x + placed.width) as f32, (placed.y + placed.height) as f32];
-        let (w, h) = (self.picture.width, self.picture.height);
-        let mut found = self
-            .decoder
-            .decode(heads, part, min_score)
-            .map_err(|e| DetectError::Failed(e.to_string()))?
-            .to_vec();
+        let mut found =
+            decoder.decode(heads, part, min_score).map_err(|e| DetectError::Failed(e.to_string()))?.to_vec();
         for detection in &mut found {
             detection.bbox = placed.to_picture(detection.bbox, w, h);
         }
@@ -200,7 +233,8 @@ impl Detector {
     /// them, in that order).
     #[must_use]
     pub fn heads(&self) -> &Heads {
-        self.session.heads()
+        let further = self.used.checked_sub(1).and_then(|at| self.further.get(at)?.as_ref());
+        further.unwrap_or(&self.own).session.heads()
     }
 
     /// Gives the picture decoded last away, with its memory.

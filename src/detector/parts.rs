@@ -16,7 +16,7 @@ impl Generation {
     /// # Errors
     /// The engine's reason.
     pub fn time_by_part(&self, threads: usize) -> Result<Vec<(&'static str, Duration)>, String> {
-        let mut session = self.engine.session(threads)?;
+        let mut session = self.own.engine.session(threads)?;
         let mut best: Vec<(&'static str, Duration)> = Vec::new();
         let began = Instant::now();
         for run in 0..RUNS {

@@ -244,6 +244,7 @@ fn input_of(name: &str, [width, height]: [u32; 2]) -> Input {
         std: [1.0; 3],
         quant_scale: None,
         quant_zero_point: None,
+        sizes: Vec::new(),
     }
 }
 

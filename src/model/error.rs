@@ -48,6 +48,16 @@ pub enum ModelError {
         /// What was found and what is allowed.
         reason: String,
     },
+    /// The settings ask for a size of the input that the model does not have.
+    #[error("detector.input: \"{asked}\", must be \"auto\" or a size of {path}: {allowed}")]
+    Size {
+        /// The file.
+        path: String,
+        /// What is asked for.
+        asked: String,
+        /// What the model has, each in quotes.
+        allowed: String,
+    },
     /// The graph cannot be run.
     #[error("{path}: cannot be run: {reason}")]
     Graph {

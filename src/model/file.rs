@@ -27,6 +27,7 @@ pub struct Quantisation {
 }
 
 /// A model file in memory.
+#[derive(Clone)]
 pub struct ModelFile {
     /// Its path, for messages.
     pub path: String,

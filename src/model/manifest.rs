@@ -84,6 +84,10 @@ pub struct Input {
     pub width: u32,
     /// Pixels down, 32 to 2048.
     pub height: u32,
+    /// Further sizes, `[width, height]`, that the file runs as well at as at its own: one in the shape of a camera's
+    /// pictures is chosen unless `detector.input` says otherwise. At most 8, each as `width` and `height`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<[u32; 2]>,
     /// Order of the axes.
     pub layout: Layout,
     /// Order of the colours.

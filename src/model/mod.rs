@@ -10,6 +10,7 @@ mod file;
 mod manifest;
 mod metadata;
 mod outline;
+mod sizes;
 mod words;
 
 pub(crate) use crate::one_line::one_line;

@@ -1,7 +1,7 @@
 //! `[detector]`: the keys, and what follows from them on this machine.
 
 use super::keys::section;
-use super::value::ValueType;
+use super::value::{TextRule, ValueType};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,15 @@ section! {
             default: "\"models/retinad-m-320-int8.onnx\"",
             unit: "",
             takes_effect: AtOnce,
+        }
+        /// Pixels that a picture is brought to. "auto" takes, of the sizes that the model has, the one in the
+        /// shape of the picture: all cost the same, and a wide picture loses less in a wide one. The shipped models
+        /// have 320x320, 352x288 and 288x352; any of them, such as "320x320", is for pictures of every shape.
+        input: InputSize {
+            value: ValueType::Text(TextRule::InputSize),
+            default: "\"auto\"",
+            unit: "pixels",
+            takes_effect: RestartNeeded,
         }
         /// Frames worked on at once. More give more frames a second and cost a core and a session's memory
         /// each.
@@ -74,6 +83,48 @@ pub enum Threads {
     Auto,
     /// This many, 1 to 64.
     Count(usize),
+}
+
+/// `detector.input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum InputSize {
+    /// For each picture the model's size that is nearest to its shape.
+    Auto,
+    /// This width and height, in pixels.
+    Pixels([u32; 2]),
+}
+
+impl TryFrom<String> for InputSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let digits = |side: &str| side.len() <= 4 && !side.starts_with(['0', '+']);
+        let side = |side: &str| side.parse().ok().filter(|_| digits(side));
+        let sides = text.split_once('x').map(|(width, height)| (side(width), side(height)));
+        match sides {
+            Some((Some(width), Some(height))) => Ok(Self::Pixels([width, height])),
+            _ => Err(format!("\"{text}\" is neither \"auto\" nor a width and a height such as \"320x320\"")),
+        }
+    }
+}
+
+impl std::fmt::Display for InputSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Pixels([width, height]) => write!(f, "{width}x{height}"),
+        }
+    }
+}
+
+impl From<InputSize> for String {
+    fn from(size: InputSize) -> Self {
+        size.to_string()
+    }
 }
 
 /// What one worker may use.
@@ -166,7 +217,7 @@ pub fn shared(cores: usize, workers: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{found_beside, shared};
+    use super::{InputSize, found_beside, shared};
     use std::path::Path;
 
     #[test]
@@ -180,6 +231,30 @@ mod tests {
         assert_eq!(find("models/beside.onnx"), models.join("beside.onnx"));
         assert_eq!(find("models/absent.onnx"), Path::new("models/absent.onnx"));
         assert_eq!(find("/absent.onnx"), Path::new("/absent.onnx"));
+    }
+
+    #[test]
+    fn an_input_size_is_a_word_or_two_sides_and_is_written_as_it_was_read() {
+        for text in ["auto", "320x320", "2048x32"] {
+            let size = InputSize::try_from(text.to_owned()).expect("a size");
+            assert_eq!(String::from(size), text);
+        }
+        for text in [
+            "",
+            "Auto",
+            "320",
+            "320x",
+            "x320",
+            "320X320",
+            "+320x320",
+            "0320x320",
+            "320x320x3",
+            "99999x1",
+            "-1x1",
+        ] {
+            let error = InputSize::try_from(text.to_owned()).expect_err(text);
+            assert!(error.contains("neither \"auto\" nor a width and a height"), "{error}");
+        }
     }
 
     #[test]

@@ -161,6 +161,7 @@ mod tests {
     fn other_value(key: &Key) -> String {
         match &key.value {
             ValueType::Text(TextRule::AddressOrEmpty) => "\"http://other/\"".into(),
+            ValueType::Text(TextRule::InputSize) => "\"320x320\"".into(),
             ValueType::Text(TextRule::Loopback) => "\"[::1]:9465\"".into(),
             ValueType::Text(_) | ValueType::Path | ValueType::GivenPath => "\"other\"".into(),
             ValueType::Word(words) => {

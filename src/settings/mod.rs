@@ -39,7 +39,7 @@ pub mod value;
 pub use camera::{
     CameraKind, CameraSettings, ReplaySource, Source, StreamFormat, StreamSource, V4l2Format, V4l2Source,
 };
-pub use detector::{DetectorSettings, Threads, WorkerShare, shared};
+pub use detector::{DetectorSettings, InputSize, Threads, WorkerShare, shared};
 pub use diff::SettingsDiff;
 pub use entries::environment;
 pub use error::{Place, SettingsError};

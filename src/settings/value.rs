@@ -1,6 +1,7 @@
 //! Types of values, and reading one: from a TOML file, where it has a type, or from a variable or flag, where
 //! it is text.
 
+use super::detector::InputSize;
 use super::keys::Word;
 use crate::address::HttpAddress;
 use crate::geometry::{Line, MOST_POINTS, Point, Polygon, ShapeError};
@@ -82,6 +83,8 @@ pub enum TextRule {
     AddressOrEmpty,
     /// An address and port that only this machine can reach.
     Loopback,
+    /// `auto`, or a width and a height in pixels.
+    InputSize,
 }
 
 impl TextRule {
@@ -104,6 +107,7 @@ impl TextRule {
                 text.is_empty()
                     || secret::check_placeholders(text).is_ok() && HttpAddress::parse(&filled()).is_ok()
             }
+            Self::InputSize => InputSize::try_from(text.to_owned()).is_ok(),
             Self::Loopback => {
                 let is_ours = |address: SocketAddr| address.ip().is_loopback() && address.port() != 0;
                 text.parse().is_ok_and(is_ours)
@@ -133,6 +137,7 @@ impl TextRule {
                 "an http:// or https:// address, in whose password `/` is written %2F, `#` %23, `?` %3F, `@` %40, \
                  or {secret:NAME}; for RTSP use `command` with ffmpeg"
             }
+            Self::InputSize => "\"auto\", or a width and a height in pixels such as \"320x320\"",
             Self::Loopback => {
                 "an IP address of this machine alone, 127.0.0.1 or [::1], and a port from 1 to 65535, such as \
                  127.0.0.1:9464; what leaves the machine goes through a proxy with a password (docs/metrics.md)"
@@ -155,6 +160,7 @@ impl TextRule {
             Self::HostOrEmpty => Some("^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9]{1,15})?)?$"),
             Self::UserName => Some("^[^\\u0000-\\u001f\\u007f-\\u009f]{0,1024}$"),
             Self::AddressOrEmpty => Some("^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
+            Self::InputSize => Some("^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$"),
             Self::Loopback => Some("^(127\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}|\\[[0:]+1\\]):[0-9]{1,5}$"),
         }
     }

@@ -131,5 +131,17 @@ fn prove(path: &str, bytes: Vec<u8>) -> Result<(), String> {
     let file = ModelFile::parse(path, bytes).map_err(|error| error.to_string())?;
     let load = || Generation::from_file(&file, 0, Arithmetic::Best).map_err(|error| error.to_string());
     let generation = caught(load).unwrap_or_else(|words| Err(format!("{path}: panicked: {words}")))?;
-    generation.self_test(1).map_err(|error| format!("{path}: {error}"))
+    generation.self_test(1).map_err(|error| format!("{path}: {error}"))?;
+    let sizes = file.manifest.as_ref().map_or(&[][..], |manifest| &manifest.input.sizes);
+    for (number, size) in sizes.iter().enumerate() {
+        let load = || {
+            let resized = file.at_size(*size).map_err(|error| error.to_string())?;
+            let generation = Generation::from_file(&resized, 0, Arithmetic::Best);
+            generation.map_err(|error| error.to_string())?.self_test(1).map_err(|error| error.to_string())
+        };
+        let loaded = caught(load).unwrap_or_else(|words| Err(format!("panicked: {words}")));
+        loaded
+            .map_err(|reason| format!("{path}: input.sizes[{number}]: {size:?} cannot be run: {reason}"))?;
+    }
+    Ok(())
 }

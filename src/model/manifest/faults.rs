@@ -11,6 +11,9 @@ const MAX_CLAMP: f32 = 20.0;
 /// Most taps of a model.
 const MAX_TAPS: usize = 64;
 
+/// Most further sizes of a model's input.
+const MOST_SIZES: usize = 8;
+
 /// Most levels of a model: each usually halves the cells of the one before, so 2048 pixels have about eleven.
 const MAX_LEVELS: usize = 64;
 
@@ -114,6 +117,17 @@ impl Manifest {
         let input = &self.input;
         for (field, side) in [("input.width", input.width), ("input.height", input.height)] {
             found.require(field, (32..=2048).contains(&side), || format!("{side}, must be 32 to 2048"));
+        }
+        found.require("input.sizes", input.sizes.len() <= MOST_SIZES, || {
+            format!("{} sizes, must be at most {MOST_SIZES}", input.sizes.len())
+        });
+        for (number, size) in input.sizes.iter().take(MOST_SIZES).enumerate() {
+            let field = format!("input.sizes[{number}]");
+            found.require(&field, size.iter().all(|side| (32..=2048).contains(side)), || {
+                format!("{size:?}, each side must be 32 to 2048")
+            });
+            let known = *size == [input.width, input.height] || input.sizes[..number].contains(size);
+            found.require(&field, !known, || format!("{size:?} is there already"));
         }
         let scale = input.scale_to_unit;
         found.require("input.scale_to_unit", positive(scale), || {

@@ -52,7 +52,7 @@ fn every_default_is_of_its_type() {
 #[test]
 fn unknown_keys_and_sections_are_named_with_their_line() {
     let error = refused("[detector]\n\nworkrs = 3\n", &[]);
-    let has = "[detector] has model, workers, threads, picture_memory, min_score, cpu_quota";
+    let has = "[detector] has model, input, workers, threads, picture_memory, min_score, cpu_quota";
     assert_eq!(error, format!("r.toml:3: unknown key detector.workrs; {has}"));
     let error = refused("nod = 1\n", &[]);
     let has = "there are node, state_dir, [detector], [mqtt], [mqtt.homeassistant], [health], [metrics], [samples], \
