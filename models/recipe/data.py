@@ -21,6 +21,8 @@ from corrupt import corrupted
 
 SETS = ("train", "train-more", "train-extra", "train-coco")
 PAD = 127
+# The shorter side, in pixels, that a part without boxes must have to be a scene without things.
+EMPTY_SIDE = 100
 
 
 class BadData(ValueError):
@@ -119,15 +121,16 @@ class Pictures(torch.utils.data.Dataset):
 
     An item is asked for by its index, or by `(index, draw, side)`: the draw seeds its augmentation. Of the
     augmented pictures the share `stretch` is stretched to the square, the others keep their aspect; the share
-    `corrupt` looks as from a bad camera; they are scaled down to `zoom_out`. Of those that are not augmented
-    all are stretched where `stretch` is 1, else none.
+    `corrupt` looks as from a bad camera; they are scaled down to `zoom_out`; and the share `empty` of those that
+    have a part which no box touches is cut to it. Of those that are not augmented all are stretched where
+    `stretch` is 1, else none.
     """
 
     def __init__(
-        self, root, sets=SETS, side=320, augment=True, stretch=0.0, corrupt=0.0, zoom_out=0.6, seed=0
+        self, root, sets=SETS, side=320, augment=True, stretch=0.0, corrupt=0.0, zoom_out=0.6, empty=0.0, seed=0
     ):
         self.root, self.side, self.augment, self.seed = pathlib.Path(root), side, augment, seed
-        self.stretch, self.corrupt, self.zoom_out = stretch, corrupt, zoom_out
+        self.stretch, self.corrupt, self.zoom_out, self.empty = stretch, corrupt, zoom_out, empty
         self.items = [(name, *item) for name in sets for item in annotations(self.root / f"{name}.json")]
         if not any((boxes[:, 4] >= 0).any() for _, _, boxes in self.items):
             raise BadData(f"{self.root}: no box to train on in {', '.join(sets) or 'an empty list of sets'}")
@@ -174,6 +177,8 @@ class Pictures(torch.utils.data.Dataset):
         picture, boxes = self.read(index)
         rng = random.Random(self.seed * 1_000_003 + draw)
         if self.augment:
+            if self.empty and rng.random() < self.empty:
+                picture, boxes = without_things(picture, boxes)
             if self.corrupt and rng.random() < self.corrupt:
                 picture = corrupted(picture, rng)
             canvas, boxes = augmented(picture, boxes, side, rng, self.stretch, self.zoom_out)
@@ -205,6 +210,23 @@ def squared(picture, boxes, side):
     boxes[:, [0, 2]] *= side / picture.width
     boxes[:, [1, 3]] *= side / picture.height
     return resized(picture, side, side), boxes
+
+
+def without_things(picture, boxes):
+    """The largest strip along an edge of the picture that no box touches, ignored ones neither, without boxes;
+    the picture as it is where none is large enough."""
+    width, height = picture.size
+    left, top, right, bottom = boxes[:, :4].T if len(boxes) else np.array([[width], [height], [0], [0]])
+    strips = [
+        (0, 0, math.floor(left.min()), height),
+        (0, 0, width, math.floor(top.min())),
+        (math.ceil(right.max()), 0, width, height),
+        (0, math.ceil(bottom.max()), width, height),
+    ]
+    best = max(strips, key=lambda s: min(s[2] - s[0], s[3] - s[1]))
+    if min(best[2] - best[0], best[3] - best[1]) < EMPTY_SIDE:
+        return picture, boxes
+    return picture.crop(best), boxes[:0]
 
 
 def coloured(picture, rng):

@@ -56,7 +56,7 @@ class Calibration(CalibrationDataReader):
 
     def __init__(self, data, count, side, seed, stretch):
         pictures = Pictures(data, ("train",), side, augment=False, stretch=float(stretch))
-        chosen = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
+        chosen = np.random.default_rng(seed).choice(len(pictures), min(count, len(pictures)), replace=False)
         self.inputs = iter({"image": (pictures[int(i)][0].float().numpy()[None] - 127) / 128} for i in chosen)
 
     def get_next(self):
@@ -136,9 +136,12 @@ def description(start_net, net):
     return f"{SIZES[net.size].body} and Ghost-PAN with {subnets}, 20 VOC classes. Trained from {start}."
 
 
-def pairs(sizes):
-    """Widths and heights of texts such as 352x288."""
-    return [[int(side) for side in size.split("x")] for size in sizes]
+def size(text):
+    """Width and height of a text such as 352x288."""
+    width, height = (int(side) for side in text.split("x"))
+    if min(width, height) < 32 or width % 32 or height % 32:
+        raise ValueError
+    return [width, height]
 
 
 def manifest(args, sizes, net):
@@ -157,7 +160,7 @@ def manifest(args, sizes, net):
         "input": {
             "name": "image", "width": side, "height": side, "layout": "nchw", "channels": "rgb", "dtype": "f32",
             "scale_to_unit": 1.0, "mean": [127.0] * 3, "std": [128.0] * 3, "quant_scale": 1 / 128, "quant_zero_point": 127,
-            **({"sizes": pairs(args.sizes)} if args.sizes else {}),
+            **({"sizes": args.sizes} if args.sizes else {}),
         },
         "letterbox": {
             "keep_aspect": not args.stretch, "placement": "top_left", "pad_rgb": [127, 127, 127],
@@ -244,7 +247,7 @@ def stamp(args):
     if args.class_range:
         narrow(model.graph, *args.class_range)
     if args.sizes:
-        contents["input"]["sizes"] = pairs(args.sizes)
+        contents["input"]["sizes"] = args.sizes
     contents["decode"] |= asked(args)
     contents["version"] = args.version or contents["version"]
     entry.value = json.dumps(contents, separators=(",", ":"))
@@ -264,7 +267,8 @@ def main():
     p.add_argument("--steps", type=int, default=0, help="training steps behind the weights, for the manifest")
     p.add_argument("--side", type=int, default=320)
     p.add_argument(
-        "--sizes", nargs="+", metavar="WxH", help="further sizes that the file runs at, such as 352x288 288x352",
+        "--sizes", nargs="+", type=size, metavar="WxH",
+        help="further sizes that the file runs at, multiples of 32, such as 352x288 288x352",
     )  # fmt: skip
     p.add_argument("--stretch", action="store_true", help="stretch pictures to the square (default: letterbox)")
     p.add_argument("--calibration", type=int, default=150, help="training pictures for the ranges (default: 150)")

@@ -19,6 +19,16 @@ from network import anchors_for, decode, decode_bins, flatten, points_for
 LOSSES = ("class", "box", "taught_class", "taught_box")
 
 
+def answers(teacher, image, boxes):
+    """The teacher's answers, its scores 0 for the pictures without any box.
+
+    There the truth is that nothing is there, and a teacher that takes a fence for a train would teach it.
+    """
+    scores, their_boxes, bins = teacher(image)
+    asked = torch.tensor([len(b) > 0 for b in boxes], device=scores.device)
+    return scores * asked[:, None, None], their_boxes, bins
+
+
 class Anchors:
     """Nine anchors a cell, matched by IoU; quality focal (or focal) loss and GIoU.
 
@@ -59,7 +69,7 @@ class Anchors:
             logits.new_zeros(()),
         ]
         if self.teacher is not None:
-            scores, their_boxes, _ = self.teacher(image)
+            scores, their_boxes, _ = answers(self.teacher, image, boxes)
             thoughts = torch.cat([opinion(s, b, t) for s, b, t in zip(scores, their_boxes, truths)])[which]
             own = quality_focal(logits[picture, anchor, label], thoughts) * (thoughts >= 0.1)
             labels = torch.full_like(matched, -1)
@@ -139,7 +149,7 @@ class Bins:
             logits.new_zeros(()),
         ]
         if self.teacher is not None:
-            scores, _, their_bins = self.teacher(image)
+            scores, _, their_bins = answers(self.teacher, image, boxes)
             alone = (scores >= 0.3) & (matched < 0)[..., None]
             parts[0] = parts[0] - (each * alone).sum() / positives
             parts[2] = self.chosen.distil * quality_focal(logits, scores).sum() / positives

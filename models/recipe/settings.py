@@ -33,6 +33,9 @@ class Settings:
     )
     zoom_out: float = setting(0.6, "the smallest scale of the augmentation")
     corrupt: float = setting(0.0, "share of the pictures that look as from a bad camera")
+    empty: float = setting(
+        0.0, "of the pictures with a part that no box touches, the share that is cut to it: scenes without things"
+    )
     lr: float = setting(8e-4, "learning rate of the subnets")
     body_lr: float = setting(0.15, "the body's share of the learning rate")
     heads_only: float = setting(0.06, "share of the steps with the body frozen")
@@ -53,7 +56,7 @@ class Settings:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        for name in ("first_part", "stretch", "corrupt", "heads_only", "ema"):
+        for name in ("first_part", "stretch", "corrupt", "empty", "heads_only", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: must be a share from 0 to 1, not {getattr(self, name)}")
         for name, sides in (

@@ -18,7 +18,9 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+import card
 import curves
+import data
 import export
 import fake_quant
 import loss
@@ -257,6 +259,39 @@ class Recipe(unittest.TestCase):
                 middle = canvas[:, int(y0 + y1) // 2, int(x0 + x1) // 2].float()
                 if middle.max() - middle.min() > 40:
                     self.assertEqual(int(middle.argmax()), int(row))
+
+    def test_a_scene_without_things_touches_no_box_and_its_teacher_is_not_asked(self):
+        picture = Image.new("RGB", (400, 300))
+        boxes = np.array([[250, 40, 390, 280, 3], [230.5, 0, 260, 30, -1]], np.float32)
+        cut, left = data.without_things(picture, boxes)
+        self.assertEqual((cut.size, len(left)), ((230, 300), 0))
+        self.assertEqual(data.without_things(picture, boxes[:0])[0].size, (400, 300))
+        full = np.array([[40, 40, 390, 280, 3]], np.float32)
+        same, kept = data.without_things(picture, full)
+        self.assertTrue(same is picture and kept is full)
+
+        def teacher(image):
+            return torch.full((2, 5, 20), 0.7), torch.zeros(2, 5, 4), None
+
+        scores, _, _ = objective.answers(teacher, None, [torch.zeros(1, 5), torch.zeros(0, 5)])
+        self.assertAlmostEqual(scores[0].min().item(), 0.7, places=6)
+        self.assertEqual(scores[1].max().item(), 0)
+
+    def test_the_worst_mistakes_are_false_alarms_by_score_and_missed_things_by_size(self):
+        image = {"id": 1, "file_name": "a.png", "width": 100, "height": 100}
+        truth = {"image_id": 1, "category_id": 1, "iscrowd": 0}
+        coco = {"images": [image], "annotations": [
+            truth | {"bbox": [0, 0, 20, 20]}, truth | {"bbox": [50, 50, 40, 40]},
+            truth | {"bbox": [0, 60, 30, 30], "difficult": 1},
+        ]}  # fmt: skip
+        found = [
+            {"image_id": 1, "category_id": 1, "score": score, "bbox": box}
+            for score, box in ((0.9, [0, 0, 20, 20]), (0.8, [60, 0, 30, 30]), (0.4, [50, 50, 40, 40]), (0.6, [0, 60, 30, 30]))
+        ]
+        shown = card.mistakes(coco, found)
+        self.assertEqual([(box, chance) for _, _, box, chance in shown], [([60, 0, 30, 30], 0.8), ([50, 50, 40, 40], None)])
+        Image.new("RGB", (100, 100)).save(self.root / "a.png")
+        self.assertEqual(card.sheet(shown, {1: "cat"}, self.root).size, (6 * card.TILE, card.TILE))
 
     def test_bins_decode_and_their_loss(self):
         points, strides = network.points_for(SIDE, SIDE)

@@ -210,6 +210,7 @@ def train(chosen, data, out, device="cpu", save_minutes=8.0, stop=lambda step: F
         stretch=chosen.stretch,
         corrupt=chosen.corrupt,
         zoom_out=chosen.zoom_out,
+        empty=chosen.empty,
         seed=chosen.seed,
     )
     run = Run(chosen, out, device)
