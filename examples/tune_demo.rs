@@ -17,7 +17,8 @@ use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::error::Error;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,8 @@ const PORCH: &str = "porch";
 const COUNTING: Duration = Duration::from_secs(15);
 /// Score from which a detection is told.
 const THRESHOLD: f64 = 0.5;
+/// Most frames of a camera that are waiting or looked at.
+const UNDER_WAY: u64 = 2;
 /// Messages of the second camera that wait to be looked at.
 const WAITING: usize = 64;
 
@@ -80,8 +83,11 @@ impl Demo {
         let mut settings = format!(
             "node = \"demo\"\nstate_dir = {:?}\n[detector]\nmodel = {:?}\n\
              [mqtt]\nport = {port}\ndetections = \"always\"\nmax_rate = 60.0\n\
-             [samples]\nenabled = true\nper_day = 1\n",
-            demo.state, demo.model
+             [samples]\nenabled = true\nper_day = 1\n\
+             [metrics]\nenabled = true\nlisten = \"127.0.0.1:{}\"\n",
+            demo.state,
+            demo.model,
+            port + 1
         );
         settings += &camera(YARD, &album, 30);
         if !demo.things.is_empty() {
@@ -115,7 +121,7 @@ impl Demo {
         }
         let after = seen.generation_after(Duration::from_secs(30))?;
         let again = seen.frames_a_second(COUNTING);
-        let lost = seen.lost.load(Ordering::Relaxed);
+        let lost = self.unanswered()?;
         drop(daemon);
         let tuned = self.state.join("models/000001.onnx");
         let (old, new) = (self.eval(&self.model)?, self.eval(&tuned)?);
@@ -132,7 +138,7 @@ impl Demo {
         println!("{:<44} {before:>8.1}", "frames a second before");
         println!("{:<44} {:>8.1}", "frames a second while tuning", during as f64 / took);
         println!("{:<44} {again:>8.1}", format!("frames a second after, generation {after}"));
-        println!("{:<44} {lost:>8}", "frames without an answer, swap included");
+        println!("{:<44} {lost:>8}", "frames that came to nothing, swap included");
         Ok(())
     }
 
@@ -178,6 +184,27 @@ impl Demo {
             frames[MARKED..].iter().filter(of).count()
         };
         Ok(self.things.iter().zip(found.chunks(FRAMES)).map(told).collect())
+    }
+
+    /// Frames of the first camera that nothing came of, as its metrics have it: neither looked at nor superseded by
+    /// a newer one. Those under way, of which a camera has two at most, are none.
+    fn unanswered(&self) -> Fallible<u64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port + 1))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let number = |name: &str, label: &str| -> u64 {
+            let own = |line: &&str| line.starts_with(name) && line.contains(YARD) && line.contains(label);
+            let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+            text.lines().filter(own).filter_map(value).sum::<f64>() as u64
+        };
+        let seen = number("retinad_camera_frames_total{", "");
+        let answered = number("retinad_camera_frames_looked_at_total{", "")
+            + number("retinad_camera_frames_dropped_total{", "reason=\"stale\"");
+        if seen == 0 {
+            return Err("the metrics do not count the camera's frames".into());
+        }
+        Ok(seen.saturating_sub(answered + UNDER_WAY))
     }
 
     /// What a model tells of the pictures of a folder, by name.
@@ -259,8 +286,6 @@ impl Drop for Daemon {
 struct Seen {
     client: Client,
     frames: Arc<AtomicU64>,
-    /// Frames of which there was no answer.
-    lost: Arc<AtomicU64>,
     /// What the second camera told, the oldest first.
     porch: Arc<Mutex<VecDeque<(u64, Value)>>>,
     answers: Arc<Mutex<Vec<Value>>>,
@@ -275,16 +300,14 @@ impl Seen {
         let seen = Self {
             client,
             frames: Arc::default(),
-            lost: Arc::default(),
             porch: Arc::default(),
             answers: Arc::default(),
             generation: Arc::default(),
         };
-        let (client, frames, lost) = (seen.client.clone(), Arc::clone(&seen.frames), Arc::clone(&seen.lost));
+        let (client, frames) = (seen.client.clone(), Arc::clone(&seen.frames));
         let (porch, answers, generation) =
             (Arc::clone(&seen.porch), Arc::clone(&seen.answers), Arc::clone(&seen.generation));
         std::thread::spawn(move || {
-            let mut expected = None;
             for event in connection.iter() {
                 match event {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -302,11 +325,6 @@ impl Seen {
                                 }
                                 continue;
                             }
-                            // Frames that gave way to newer ones were never taken.
-                            let superseded = value["dropped_before"].as_u64().unwrap_or(0);
-                            let gap = expected.map_or(0, |next: u64| seq.saturating_sub(next));
-                            lost.fetch_add(gap.saturating_sub(superseded), Ordering::Relaxed);
-                            expected = Some(seq + 1);
                             frames.fetch_add(1, Ordering::Relaxed);
                             generation
                                 .store(value["model"]["generation"].as_u64().unwrap_or(0), Ordering::Relaxed);
