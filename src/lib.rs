@@ -13,6 +13,7 @@ pub mod detection;
 mod dial;
 pub mod frame;
 pub mod geometry;
+mod memory;
 pub mod npy;
 mod one_line;
 pub mod plot;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 42] = [
+const FLOORS: [(&str, u8); 43] = [
     ("fuzzing", 8),
     ("main", 7),
     ("cli", 7),
@@ -37,6 +37,7 @@ const FLOORS: [(&str, u8); 42] = [
     ("backoff", 0),
     ("caught", 0),
     ("coco", 0),
+    ("memory", 0),
     ("one_line", 0),
     ("plot", 0),
     ("regular_file", 0),

@@ -3,6 +3,7 @@
 
 use crate::caught::caught;
 use crate::engine::{Arithmetic, Engine};
+use crate::memory::give_back;
 use crate::model::{Manifest, ModelError, ModelFile, one_line};
 use crate::retinanet::anchors::{self, Level};
 use crate::settings::InputSize;
@@ -82,7 +83,9 @@ impl Generation {
     /// [`ModelError`]; [`ModelError::Size`] if the model does not have the size.
     pub fn load_at(path: &Path, number: u64, input: InputSize) -> Result<Arc<Self>, ModelError> {
         let load = || Self::from_file_at(&ModelFile::read(path)?, number, input);
-        caught(load).unwrap_or_else(|words| Err(panicked(path, &words)))
+        let loaded = caught(load).unwrap_or_else(|words| Err(panicked(path, &words)));
+        give_back();
+        loaded
     }
 
     fn from_file_at(file: &ModelFile, number: u64, input: InputSize) -> Result<Arc<Self>, ModelError> {
@@ -100,8 +103,7 @@ impl Generation {
             InputSize::Pixels(size) if size == own => Self::from_file(file, number, Arithmetic::Best),
             InputSize::Pixels(size) if further.contains(&size) => {
                 let resized = file.at_size(size)?;
-                let generation = Self::made(&resized, number, Arithmetic::Best)?;
-                Ok(Arc::new(Self { sha256: file.sha256.clone(), ..generation }))
+                Self::from_file(&resized, number, Arithmetic::Best)
             }
             InputSize::Pixels(asked) => {
                 let allowed = std::iter::once(&own).chain(further).map(|[w, h]| format!("\"{w}x{h}\""));
@@ -153,7 +155,9 @@ impl Generation {
                 let resized = file.at_size(further.size);
                 resized.and_then(|file| Plan::new(&file, *arithmetic)).map_err(|error| error.to_string())
             };
-            caught(made).unwrap_or_else(|words| Err(format!("{}: panicked: {words}", self.path)))
+            let made = caught(made).unwrap_or_else(|words| Err(format!("{}: panicked: {words}", self.path)));
+            give_back();
+            made
         };
         further.plan.get_or_init(made).as_ref().map_err(String::clone)
     }

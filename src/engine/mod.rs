@@ -24,7 +24,6 @@ use float::Float;
 use graph::Refusal;
 use measured::{Measured, frame_time};
 use plan::{Plan, Value};
-use prost::Message;
 use std::sync::Arc;
 use tract_onnx::pb;
 use wanted::{Output, Part, Wanted};
@@ -154,7 +153,7 @@ impl Engine {
     #[must_use]
     pub fn contradictions(&self, file: &ModelFile, manifest: &Manifest) -> Vec<ManifestError> {
         let mut faults = Vec::new();
-        if let Ok(mut proto) = pb::ModelProto::decode(&file.bytes[..])
+        if let Ok(mut proto) = file.proto()
             && normal::normalise(&mut proto, &file.bytes, None).is_ok()
             && let Some(graph) = &proto.graph
         {
@@ -193,7 +192,7 @@ impl Engine {
             Arithmetic::Best => Ok(Isa::best()),
         };
         let graph = |reason: String| ModelError::Graph { path: file.path.clone(), reason: one_line(&reason) };
-        let mut proto = pb::ModelProto::decode(&file.bytes[..]).map_err(|e| graph(e.to_string()))?;
+        let mut proto = file.proto()?;
         normal::normalise(&mut proto, &file.bytes, shape).map_err(graph)?;
         let mut wanted = Wanted::default();
         if let Some(inner) = &mut proto.graph {

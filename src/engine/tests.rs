@@ -519,10 +519,10 @@ fn write_fuzz_seeds() {
     let forms =
         [Form::default(), Form { signed_activations: true, unsigned_weights: true, qoperator: false }];
     for (number, form) in forms.into_iter().chain([Form { qoperator: true, ..Form::default() }]).enumerate() {
-        std::fs::write(folder.join(format!("plain{number}.onnx")), plain(form).bytes).expect("written");
+        std::fs::write(folder.join(format!("plain{number}.onnx")), &plain(form).bytes[..]).expect("written");
     }
-    std::fs::write(folder.join("leftovers.onnx"), leftovers().bytes).expect("written");
-    std::fs::write(folder.join("maximum.onnx"), maximum().bytes).expect("written");
+    std::fs::write(folder.join("leftovers.onnx"), &leftovers().bytes[..]).expect("written");
+    std::fs::write(folder.join("maximum.onnx"), &maximum().bytes[..]).expect("written");
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl ModelFile {
     fn places(&self) -> Result<(pb::ModelProto, Vec<Place>), ModelError> {
         let manifest = self.manifest()?;
         plain_scores(manifest).map_err(|reason| self.unknown(reason))?;
-        let proto = pb::ModelProto::decode(&self.bytes[..]).map_err(|e| self.unknown(e.to_string()))?;
+        let proto = self.proto()?;
         let graph = proto.graph.as_ref().ok_or_else(|| self.unknown("no graph".into()))?;
         let place = |head: &super::Head| Place::find(graph, &head.class_output);
         let places = manifest.heads.iter().map(place).collect::<Result<Vec<_>, _>>();

@@ -1,12 +1,13 @@
 //! The model file in memory: ONNX bytes, their hash and the manifest; and the quantisation of a graph's
 //! outputs.
 
-use super::{Manifest, ManifestError, ModelError, metadata, one_line};
+use super::{Manifest, ManifestError, ModelError, metadata, one_line, sizes};
 use crate::regular_file::{self, ReadError};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use tract_onnx::pb;
 
 /// Largest model file that is read.
@@ -32,11 +33,13 @@ pub struct ModelFile {
     /// Its path, for messages.
     pub path: String,
     /// The ONNX bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
     /// SHA-256 of the bytes, hex.
     pub sha256: String,
     /// The manifest, if the file has one.
     pub manifest: Option<Manifest>,
+    /// Width and height that the file's input has in place of what `bytes` say, as the manifest does.
+    pub(super) size: Option<[u32; 2]>,
 }
 
 impl ModelFile {
@@ -83,7 +86,7 @@ impl ModelFile {
         }
         let text = manifest_text(&proto, path)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((Self { path: path.to_owned(), sha256, manifest: None, bytes }, text))
+        Ok((Self { path: path.to_owned(), sha256, manifest: None, bytes: Arc::new(bytes), size: None }, text))
     }
 
     /// The manifest.
@@ -100,6 +103,19 @@ impl ModelFile {
         })
     }
 
+    /// The model, decoded.
+    ///
+    /// # Errors
+    /// [`ModelError::NotOnnx`].
+    pub(crate) fn proto(&self) -> Result<pb::ModelProto, ModelError> {
+        let mut proto = pb::ModelProto::decode(&self.bytes[..])
+            .map_err(|error| ModelError::NotOnnx { path: self.path.clone(), reason: error.to_string() })?;
+        if let (Some(graph), Some(size)) = (&mut proto.graph, self.size) {
+            sizes::resize(graph, size);
+        }
+        Ok(proto)
+    }
+
     /// The file's bytes with `manifest` in place of its own, or added if it has none. All bytes outside of
     /// that entry are equal.
     ///
@@ -108,7 +124,11 @@ impl ModelFile {
     /// has protobuf groups.
     pub fn with_manifest(&self, manifest: &Manifest) -> Result<Vec<u8>, ModelError> {
         let json = manifest.to_json().map_err(|error| refused(error, &self.path))?;
-        metadata::with_entry(&self.bytes, MANIFEST_KEY, &json).ok_or_else(|| ModelError::NotOnnx {
+        let bytes = match self.size {
+            Some(_) => Arc::new(self.proto()?.encode_to_vec()),
+            None => Arc::clone(&self.bytes),
+        };
+        metadata::with_entry(&bytes, MANIFEST_KEY, &json).ok_or_else(|| ModelError::NotOnnx {
             path: self.path.clone(),
             reason: "a field of a kind that ONNX does not use".into(),
         })
@@ -236,7 +256,7 @@ mod tests {
         manifest.letterbox.keep_aspect = true;
         manifest.taps = vec![crate::model::Tap { name: "features".into(), tensor: "/a/tensor".into() }];
         let bare = pb::ModelProto { metadata_props: Vec::new(), ..proto.clone() }.encode_to_vec();
-        for bytes in [file.bytes, bare] {
+        for bytes in [file.bytes.to_vec(), bare] {
             let file = ModelFile::parse("before.onnx", bytes).expect("reads");
             let written = ModelFile::parse("after.onnx", file.with_manifest(&manifest).expect("written"))
                 .expect("reads");

@@ -5,7 +5,6 @@
 //! manifest's levels.
 
 use super::{Level, ModelError, ModelFile};
-use prost::Message;
 use std::collections::HashSet;
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -16,7 +15,7 @@ use tract_onnx::pb::type_proto::Value::TensorType;
 type Sides = [i64; 2];
 
 impl ModelFile {
-    /// A copy of the model in memory whose input is `width` × `height` pixels. Its manifest says so, lists no further
+    /// The model with an input of `width` × `height` pixels; the bytes are shared. Its manifest says so, lists no further
     /// sizes, and promises neither anchors nor answers to the built-in picture: those were of another size.
     ///
     /// # Errors
@@ -25,43 +24,6 @@ impl ModelFile {
     pub fn at_size(&self, [width, height]: [u32; 2]) -> Result<Self, ModelError> {
         let mut manifest = self.manifest()?.clone();
         let (old, new) = ([manifest.input.height, manifest.input.width], [height, width]);
-        let unknown = |reason: &str| ModelError::Graph { path: self.path.clone(), reason: reason.into() };
-        let mut proto = pb::ModelProto::decode(&self.bytes[..]).map_err(|e| unknown(&e.to_string()))?;
-        let graph = proto.graph.as_mut().ok_or_else(|| unknown("no graph"))?;
-        if !graph
-            .input
-            .iter_mut()
-            .any(|input| input.name == manifest.input.name && set_sides(input, old, new))
-        {
-            return Err(unknown("its input is not of the size that the manifest says, or of no fixed size"));
-        }
-        let mut read = HashSet::new();
-        for node in &graph.node {
-            // The second input of a Reshape, the fourth of a Resize.
-            let at = match node.op_type.as_str() {
-                "Reshape" => 1,
-                "Resize" => 3,
-                _ => continue,
-            };
-            read.extend(node.input.get(at).filter(|name| !name.is_empty()).cloned());
-        }
-        for tensor in graph.initializer.iter_mut().filter(|tensor| read.contains(&tensor.name)) {
-            set_last_two(tensor, old, new);
-        }
-        for node in graph.node.iter_mut().filter(|node| node.op_type == "Constant") {
-            if node.output.iter().any(|name| read.contains(name)) {
-                node.attribute
-                    .iter_mut()
-                    .filter_map(|a| a.t.as_mut())
-                    .for_each(|t| set_last_two(t, old, new));
-            }
-        }
-        graph.value_info.clear();
-        for output in &mut graph.output {
-            if let Some(TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
-                tensor.shape = None;
-            }
-        }
         for (number, level) in manifest.anchors.levels.iter_mut().enumerate() {
             let cells = |sides: [u32; 2], level: &Level| {
                 [0, 1].map(|axis| sides[axis].div_ceil(level.stride_yx[axis].max(1)) as usize)
@@ -82,30 +44,57 @@ impl ModelFile {
         manifest.input.sizes.clear();
         manifest.anchors.sha256 = None;
         manifest.self_test = None;
-        let resized = Self { bytes: proto.encode_to_vec(), ..self.clone() };
-        Self::parse(&self.path, resized.with_manifest(&manifest)?)
+        Ok(Self { manifest: Some(manifest), size: Some([width, height]), ..self.clone() })
     }
 }
 
-/// Gives an input that is `old` the sides `new`. False if it is not.
-fn set_sides(input: &mut pb::ValueInfoProto, old: [u32; 2], new: [u32; 2]) -> bool {
-    let Some(TensorType(tensor)) = input.r#type.as_mut().and_then(|kind| kind.value.as_mut()) else {
-        return false;
-    };
-    let Some([_, _, sides @ ..]) = tensor.shape.as_mut().map(|shape| shape.dim.as_mut_slice()) else {
-        return false;
-    };
-    let is_old =
-        sides.len() == 2 && sides.iter().zip(old).all(|(s, old)| s.value == Some(DimValue(old.into())));
-    if is_old {
-        sides.iter_mut().zip(new).for_each(|(side, new)| side.value = Some(DimValue(new.into())));
+/// Gives the graph's input, if it is of one fixed size, another one, and makes everything follow.
+pub(super) fn resize(graph: &mut pb::GraphProto, [width, height]: [u32; 2]) {
+    let new = [height, width].map(i64::from);
+    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let mut inputs = graph.input.iter_mut().filter(|input| !constants.contains(input.name.as_str()));
+    let Some(old) = inputs.next().and_then(|input| set_sides(input, new)) else { return };
+    let mut read = HashSet::new();
+    for node in &graph.node {
+        // The second input of a Reshape, the fourth of a Resize.
+        let at = match node.op_type.as_str() {
+            "Reshape" => 1,
+            "Resize" => 3,
+            _ => continue,
+        };
+        read.extend(node.input.get(at).filter(|name| !name.is_empty()).cloned());
     }
-    is_old
+    for tensor in graph.initializer.iter_mut().filter(|tensor| read.contains(&tensor.name)) {
+        set_last_two(tensor, old, new);
+    }
+    for node in graph.node.iter_mut().filter(|node| node.op_type == "Constant") {
+        if node.output.iter().any(|name| read.contains(name)) {
+            node.attribute.iter_mut().filter_map(|a| a.t.as_mut()).for_each(|t| set_last_two(t, old, new));
+        }
+    }
+    graph.value_info.clear();
+    for output in &mut graph.output {
+        if let Some(TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+            tensor.shape = None;
+        }
+    }
+}
+
+/// Gives an input the sides `new`, and says which it had; nothing where it has none.
+fn set_sides(input: &mut pb::ValueInfoProto, new: Sides) -> Option<Sides> {
+    let TensorType(tensor) = input.r#type.as_mut()?.value.as_mut()?;
+    let [_, _, height, width] = tensor.shape.as_mut()?.dim.as_mut_slice() else { return None };
+    let (Some(DimValue(old_height)), Some(DimValue(old_width))) = (&height.value, &width.value) else {
+        return None;
+    };
+    let old = [*old_height, *old_width];
+    (height.value, width.value) = (Some(DimValue(new[0])), Some(DimValue(new[1])));
+    Some(old)
 }
 
 /// Where the last two numbers of a shape are the sides of a map of the old input, of some whole stride, makes them
 /// those of the same map of the new one.
-fn set_last_two(tensor: &mut pb::TensorProto, old: [u32; 2], new: [u32; 2]) {
+fn set_last_two(tensor: &mut pb::TensorProto, old: Sides, new: Sides) {
     if tensor.data_type != DataType::Int64 as i32 {
         return;
     }
@@ -113,7 +102,7 @@ fn set_last_two(tensor: &mut pb::TensorProto, old: [u32; 2], new: [u32; 2]) {
     let mut shape: Vec<i64> =
         if tensor.raw_data.is_empty() { tensor.int64_data.clone() } else { raw.collect() };
     let Some(sides) = shape.last_chunk_mut::<2>() else { return };
-    let Some(resized) = resized(*sides, old.map(i64::from), new.map(i64::from)) else { return };
+    let Some(resized) = resized(*sides, old, new) else { return };
     *sides = resized;
     if tensor.raw_data.is_empty() {
         tensor.int64_data = shape;
@@ -168,16 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn a_resized_model_can_be_written_and_read_again() {
+        let wide = shipped("models/retinad-s-320-int8.onnx").at_size([352, 288]).expect("another size");
+        let bytes = wide.with_manifest(wide.manifest().expect("one")).expect("written");
+        let again = ModelFile::parse("wide.onnx", bytes).expect("reads");
+        assert_eq!(again.manifest, wide.manifest);
+        assert_eq!(again.proto().expect("ONNX").graph, wide.proto().expect("ONNX").graph);
+    }
+
+    #[test]
     fn a_size_that_nothing_follows_from_is_refused_in_one_line() {
         let file = shipped("models/retinad-m-320-int8.onnx");
         let mut manifest = file.manifest().expect("a manifest").clone();
         manifest.anchors.levels[3].feature_hw = [4, 5];
-        let odd = ModelFile { manifest: Some(manifest.clone()), ..file.clone() };
+        let odd = ModelFile { manifest: Some(manifest), ..file };
         let error = odd.at_size([352, 288]).err().expect("refused").to_string();
         assert!(error.contains("anchors.levels[3].feature_hw") && error.lines().count() == 1, "{error}");
-        manifest.input.width = 352;
-        let odd = ModelFile { manifest: Some(manifest), ..file };
-        let error = odd.at_size([320, 320]).err().expect("refused").to_string();
-        assert!(error.contains("its input is not of the size") && error.lines().count() == 1, "{error}");
     }
 }
