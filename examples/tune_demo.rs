@@ -158,6 +158,8 @@ impl Demo {
 
     /// Marks each thing in ten frames that tell of it; gives how many verdicts are stored.
     fn send_verdicts(&self, seen: &Seen) -> Fallible<usize> {
+        // What was told long ago is not remembered: the other camera's frames have taken its place.
+        seen.porch.lock().map_err(|_| "a thread panicked")?.clear();
         let (mut marked, until) = (HashSet::new(), Instant::now() + Duration::from_secs(30));
         while marked.len() < self.things.len() * MARKED && Instant::now() < until {
             let Some((seq, message)) = seen.next_of_porch(Duration::from_secs(2)) else { break };

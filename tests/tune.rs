@@ -10,6 +10,7 @@ use retinad::generations::Generations;
 use retinad::model::ModelFile;
 use retinad::retinanet::loss::Loss;
 use retinad::samples::{Label, Origin, Sample, SampleId, Store, Verdicts};
+use retinad::settings::InputSize;
 use retinad::tuning::hooks::{BeyondNoise, Quiet};
 use retinad::tuning::reference::Reference;
 use retinad::tuning::{Job, KeptSamples, Next, Settings, Which};
@@ -196,6 +197,7 @@ fn a_model_made_worse_on_purpose_is_never_promoted() {
     for seed in 1..=20 {
         shuffle_labels(&store, &ids, seed);
         let job = Job {
+            input: InputSize::Auto,
             model: &file,
             samples: KeptSamples::read(&store).expect("samples").0,
             reference: reference.clone(),

@@ -140,6 +140,7 @@ pub fn tune(settings: &Settings, arguments: &TuneArguments) -> Result<(), Failur
     let job = Job {
         reference: reference(&base, &model)?,
         model: &model,
+        input: settings.detector.input,
         samples,
         loss: &loss,
         training: crate::tuning::Settings {

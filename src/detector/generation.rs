@@ -88,7 +88,11 @@ impl Generation {
         loaded
     }
 
-    fn from_file_at(file: &ModelFile, number: u64, input: InputSize) -> Result<Arc<Self>, ModelError> {
+    /// As [`Generation::load_at`], from a file in memory.
+    ///
+    /// # Errors
+    /// As [`Generation::load_at`]. A panic is not caught.
+    pub fn from_file_at(file: &ModelFile, number: u64, input: InputSize) -> Result<Arc<Self>, ModelError> {
         let manifest = file.manifest()?;
         let (own, further) = ([manifest.input.width, manifest.input.height], &manifest.input.sizes);
         match input {

@@ -223,6 +223,17 @@ impl Detector {
         Ok(found)
     }
 
+    /// Width and height of the input that the last picture was brought to, before the first the model's own.
+    #[must_use]
+    pub fn input_size(&self) -> [u32; 2] {
+        self.generation.plan(self.used).map_or(self.generation.own.size, |plan| plan.size)
+    }
+
+    /// The anchors' levels at that size.
+    pub(crate) fn levels(&self) -> &[anchors::Level] {
+        &self.generation.plan(self.used).unwrap_or(&self.generation.own).levels
+    }
+
     /// The model that it runs.
     #[must_use]
     pub fn generation(&self) -> &Arc<Generation> {

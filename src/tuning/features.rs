@@ -11,13 +11,13 @@ use super::head::Head;
 use super::hooks::{FalseAlarm, LabelledPicture, Rest};
 use crate::detection::Tensor;
 use crate::detector::{Detector, Generation, decoding, fit};
-use crate::engine::Arithmetic;
 use crate::image::{Letterbox, Placed};
 use crate::model::{BoxCoder, BoxOrder, ClassLayer, ModelFile, Tap};
-use crate::retinanet::anchors::{self, Level};
+use crate::retinanet::anchors;
 use crate::retinanet::decode::{DecodeLevel, DecodeOptions, read_box};
 use crate::retinanet::matching::{Limits, Match, match_anchors};
 use crate::retinanet::nms::iou;
+use crate::settings::InputSize;
 
 /// Most boxes of a picture.
 pub const MAX_TRUTHS: usize = 500;
@@ -98,14 +98,15 @@ pub struct PictureBoxes {
 pub struct FeatureExtractor {
     detector: Detector,
     layer: ClassLayer,
-    /// Of each level, in pixels of the input.
+    /// Width and height of the input for the last picture.
+    size: [u32; 2],
+    /// Of each level, in pixels of that input.
     anchors: Vec<Vec<[f32; 4]>>,
     orders: Vec<BoxOrder>,
     /// Whether boxes are distances from points, so that no anchor says which object a cell answers for.
     has_no_anchors: bool,
     coder: BoxCoder,
     letterbox: Letterbox,
-    input: [f32; 2],
     /// Classes that a label may have.
     classes: usize,
 }
@@ -117,6 +118,21 @@ impl FeatureExtractor {
     /// # Errors
     /// [`TuningError::Model`] if the model cannot be tuned or does not load.
     pub fn new(file: &ModelFile, classes: usize, threads: usize) -> Result<Self, TuningError> {
+        let manifest = file.manifest()?;
+        let own = InputSize::Pixels([manifest.input.width, manifest.input.height]);
+        Self::at(file, classes, threads, own)
+    }
+
+    /// As [`FeatureExtractor::new`], for the size of the input that the model will run at.
+    ///
+    /// # Errors
+    /// As [`FeatureExtractor::new`]; also if the model does not have the size.
+    pub fn at(
+        file: &ModelFile,
+        classes: usize,
+        threads: usize,
+        input: InputSize,
+    ) -> Result<Self, TuningError> {
         let layer = file.class_layer()?;
         let mut manifest = file.manifest()?.clone();
         let tap = |(at, level): (usize, &crate::model::ClassLevel)| Tap {
@@ -125,26 +141,21 @@ impl FeatureExtractor {
         };
         manifest.taps = layer.levels.iter().enumerate().map(tap).collect();
         let tapped = ModelFile::parse(&file.path, file.with_manifest(&manifest)?)?;
-        let generation = Generation::from_file(&tapped, 0, Arithmetic::Best)?;
+        let generation = Generation::from_file_at(&tapped, 0, input)?;
         let detector = Detector::new(&generation, threads)
             .map_err(|source| TuningError::Picture { picture: file.path.clone(), source })?;
-        let level = |level: &crate::model::Level| Level {
-            stride_yx: level.stride_yx,
-            feature_hw: level.feature_hw,
-            base: level.base.clone(),
-        };
-        let levels: Vec<Level> = manifest.anchors.levels.iter().map(level).collect();
-        let (width, height) = (manifest.input.width, manifest.input.height);
+        let manifest = &detector.generation().manifest;
+        let [width, height] = detector.input_size();
         Ok(Self {
-            detector,
             layer,
-            anchors: anchors::anchors(&levels, manifest.anchors.offset),
+            size: [width, height],
+            anchors: anchors::anchors(detector.levels(), manifest.anchors.offset),
             orders: manifest.heads.iter().map(|head| head.box_order).collect(),
             has_no_anchors: manifest.heads.iter().any(|head| head.box_order == BoxOrder::LeftTopRightBottom),
             coder: manifest.box_coder,
             letterbox: Letterbox::new(width, height, fit(&manifest.letterbox)),
-            input: [width as f32, height as f32],
             classes,
+            detector,
         })
     }
 
@@ -294,6 +305,13 @@ impl FeatureExtractor {
         self.detector
             .detect(&picture.picture, 1.0, &mut Default::default())
             .map_err(|source| TuningError::Picture { picture: picture.name.clone(), source })?;
+        let size = self.detector.input_size();
+        if size != self.size {
+            let manifest = &self.detector.generation().manifest;
+            self.anchors = anchors::anchors(self.detector.levels(), manifest.anchors.offset);
+            self.letterbox = Letterbox::new(size[0], size[1], fit(&manifest.letterbox));
+            self.size = size;
+        }
         Ok(())
     }
 
@@ -310,7 +328,7 @@ impl FeatureExtractor {
             let (sx, sy) = (placed.width as f32 / side[0], placed.height as f32 / side[1]);
             let (dx, dy) = (placed.x as f32, placed.y as f32);
             let bbox = [x1 * sx + dx, y1 * sy + dy, x2 * sx + dx, y2 * sy + dy];
-            debug_assert!(bbox[2] <= self.input[0] + 1.0 && bbox[3] <= self.input[1] + 1.0);
+            debug_assert!(bbox[2] <= self.size[0] as f32 + 1.0 && bbox[3] <= self.size[1] as f32 + 1.0);
             bbox
         };
         let nothing: &[[f32; 4]] = match &picture.rest {

@@ -15,6 +15,7 @@ use super::temperature::{Answered, answers, keep_told, with_answered_scores};
 use super::trainer::{Next, Trainer};
 use crate::model::ModelFile;
 use crate::one_line::one_line;
+use crate::settings::InputSize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -47,6 +48,8 @@ pub enum Which {
 pub struct Job<'a> {
     /// The model in use.
     pub model: &'a ModelFile,
+    /// The size of its input that it runs at.
+    pub input: InputSize,
     /// What people said.
     pub samples: KeptSamples,
     /// What keeps known classes; empty: nothing does.
@@ -149,7 +152,7 @@ impl Job<'_> {
         };
         enough(&learned, &held_out, &labels[known.len()..])?;
         let classes = trained_classes(self.which, &labels, known.len(), &spoken, self.least_boxes)?;
-        let mut extractor = FeatureExtractor::new(self.model, labels.len(), 1)?;
+        let mut extractor = FeatureExtractor::at(self.model, labels.len(), 1, self.input)?;
         let (cells_learned, cells_held_out) = part_cells(self.reference.cells);
         let mut set = TrainingSet::new(extractor.layer());
         set.reference = Reference { cells: cells_learned, ..self.reference };
@@ -159,7 +162,7 @@ impl Job<'_> {
         let before = Head::of(&layer, known.len());
         let Learned { head, updates, classes, least_score } = if self.which == Which::Scores {
             let least = least_score(self.model)?;
-            let answers = answers(self.model, &mut learned.source(&labels), least, next)?;
+            let answers = answers(self.model, self.input, &mut learned.source(&labels), least, next)?;
             let Answered { head, classes, least_score } =
                 with_answered_scores(before.clone(), &answers, self.least_boxes, least)?;
             Learned { head, updates: 0, classes, least_score: Some(least_score) }
@@ -189,6 +192,7 @@ impl Job<'_> {
         };
         let court = Court {
             model: self.model,
+            input: self.input,
             set: &set,
             origin: &origin,
             known: known.len(),
@@ -233,6 +237,7 @@ impl Job<'_> {
 /// By what tuned heads are judged.
 struct Court<'a> {
     model: &'a ModelFile,
+    input: InputSize,
     set: &'a TrainingSet,
     origin: &'a Origin,
     known: usize,
@@ -266,7 +271,7 @@ impl Court<'_> {
         let bytes = export(self.model, &head, self.set, self.origin)?;
         let copy = ModelFile::parse(&self.model.path, bytes)?;
         let Self { model, known, labels, held_out, .. } = *self;
-        let pair = Pair { before: model, after: &copy, head: &head, known, labels };
+        let pair = Pair { before: model, after: &copy, head: &head, known, labels, input: self.input };
         let mut source =
             Watched { inner: held_out.source(labels), done: 0, of: held_out.len(), observer, next };
         let mut refused = Vec::new();

@@ -15,10 +15,10 @@ use super::real_logits;
 use super::reference::Cell;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
-use crate::engine::Arithmetic;
 use crate::evaluation::{Evaluation, Found, Interval, Picture, Resamples, Truth};
 use crate::model::{ClassLayer, ModelFile};
 use crate::one_line::one_line;
+use crate::settings::InputSize;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Lowest score that counts for AP.
@@ -107,6 +107,8 @@ pub struct Pair<'a> {
     pub known: usize,
     /// Labels of the tuned one.
     pub labels: &'a [String],
+    /// The size of the input that both run at.
+    pub input: InputSize,
 }
 
 /// Parts the cells of a reference set into those to learn from and those to judge by.
@@ -205,11 +207,11 @@ struct Models {
 impl Models {
     fn new(pair: &Pair<'_>) -> Result<Self, TuningError> {
         let detector = |file: &ModelFile| {
-            let generation = Generation::from_file(&unbounded(file, pair)?, 0, Arithmetic::Best)?;
+            let generation = Generation::from_file_at(&unbounded(file, pair)?, 0, pair.input)?;
             Detector::new(&generation, 1)
                 .map_err(|source| TuningError::Picture { picture: file.path.clone(), source })
         };
-        let extractor = |file: &ModelFile| FeatureExtractor::new(file, pair.labels.len(), 1);
+        let extractor = |file: &ModelFile| FeatureExtractor::at(file, pair.labels.len(), 1, pair.input);
         let extractors = [extractor(pair.before)?, extractor(pair.after)?];
         let heads = [Head::of(extractors[0].layer(), pair.known), pair.head.clone()];
         let detectors = [detector(pair.before)?, detector(pair.after)?];

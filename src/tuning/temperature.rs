@@ -17,9 +17,9 @@ use super::set::TrainingSet;
 use super::trainer::Next;
 use crate::detection::{Detection, Times};
 use crate::detector::{Detector, Generation};
-use crate::engine::Arithmetic;
 use crate::model::{ClassLayer, ModelFile};
 use crate::retinanet::nms::iou;
+use crate::settings::InputSize;
 use std::ops::RangeInclusive;
 
 /// Objects by which a class's threshold is kept.
@@ -107,11 +107,12 @@ impl Head {
 /// [`Job`]: super::Job
 pub(super) fn answers(
     model: &ModelFile,
+    input: InputSize,
     source: &mut dyn LabelSource,
     least_score: f32,
     next: &mut dyn FnMut() -> Next,
 ) -> Result<Vec<Vec<(f32, bool)>>, TuningError> {
-    let generation = Generation::from_file(model, 0, Arithmetic::Best)?;
+    let generation = Generation::from_file_at(model, 0, input)?;
     let failed = |source| TuningError::Picture { picture: model.path.clone(), source };
     let mut detector = Detector::new(&generation, 1).map_err(failed)?;
     let mut answers = vec![Vec::new(); model.manifest()?.classes.len()];
