@@ -6,14 +6,17 @@ mod made;
 mod program;
 
 use program::{Daemon, ROOT, folder, output, retinad};
+use retinad::detection::Detection;
+use retinad::detector::{Detector, Generation};
+use retinad::frame::{Encoding, RawFrame, Turn};
 use retinad::generations::Generations;
 use retinad::model::ModelFile;
 use retinad::retinanet::loss::Loss;
-use retinad::samples::{Label, Origin, Sample, SampleId, Store, Verdicts};
+use retinad::samples::{Found, Label, Origin, Sample, SampleId, Store, Verdicts};
 use retinad::settings::InputSize;
 use retinad::tuning::hooks::{BeyondNoise, Quiet};
 use retinad::tuning::reference::Reference;
-use retinad::tuning::{Job, KeptSamples, Next, Settings, Which};
+use retinad::tuning::{Job, KeptSamples, Next, Settings, Tuned, Which};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -212,6 +215,61 @@ fn a_model_made_worse_on_purpose_is_never_promoted() {
         let tuned = job.run(&mut BeyondNoise, &mut Quiet, &mut || Next::Continue).expect("tuned");
         assert!(!tuned.judgement.promoted, "seed {seed}: {}", tuned.judgement.reason);
     }
+}
+
+/// Leaves no new class in the samples, and of those to learn from says what the model tells of them from 0.3 on.
+fn tell(store: &Store) {
+    let generation = Generation::load_at(&shipped(), 0, InputSize::Auto).expect("the model");
+    let mut detector = Detector::new(&generation, 1).expect("a detector");
+    let (learned, held_out) = KeptSamples::read(store).expect("samples").0.part(1000);
+    for id in held_out.ids().chain(learned.ids()) {
+        let mut sample = store.read(id).expect("a sample");
+        sample.labels.retain(|label| label.label != "sign" && label.label != "cup");
+        if learned.ids().any(|other| other == id) {
+            let data = store.picture(id).expect("a picture");
+            let raw = RawFrame { width: 0, height: 0, encoding: Encoding::Jpeg, turn: Turn::NONE, data };
+            let found = detector.detect(&raw, 0.3, &mut Default::default()).expect("detects");
+            let told = |d: &Detection| {
+                let label = generation.labels[d.class].clone();
+                Found { label, score: d.score, bbox: d.bbox, told: true }
+            };
+            sample.found = found.iter().map(told).collect();
+        }
+        store.write(&sample).expect("written");
+    }
+}
+
+fn tuned_by_marks(store: &Store) -> Tuned {
+    let file = ModelFile::read(&shipped()).expect("the model");
+    let layer = file.class_layer().expect("a class layer");
+    let job = Job {
+        input: InputSize::Auto,
+        model: &file,
+        samples: KeptSamples::read(store).expect("samples").0,
+        reference: Reference::read(&shipped().with_extension("reference"), &layer)
+            .expect("the reference set"),
+        loss: &Loss::Focal { alpha: Some(0.25), gamma: 2.0 },
+        training: Settings::default(),
+        which: Which::Spoken,
+        least_boxes: 10,
+        threshold: 0.3,
+        node: "test",
+        checkpoint: None,
+    };
+    job.run(&mut BeyondNoise, &mut Quiet, &mut || Next::Continue).expect("tuned")
+}
+
+#[test]
+fn a_false_alarm_that_was_marked_is_taken_back() {
+    let place = Place::with_samples(60, "");
+    tell(&place.store());
+    let tuned = tuned_by_marks(&place.store());
+    let marked = tuned.judged.measures.iter().find(|measure| measure.name.starts_with("marked false alarms"));
+    let marked = marked.expect("some were told");
+    assert!(marked.before >= 3.0 && marked.after == 0.0, "{marked:?}");
+    assert!(tuned.judgement.promoted, "{}", tuned.judgement.reason);
+    assert!(!tuned.trained.is_empty() && tuned.labels.len() == tuned.known, "{:?}", tuned.trained);
+    assert_eq!(tuned.updates, 0, "nothing is trained");
 }
 
 #[test]

@@ -139,6 +139,15 @@ fn false_alarms(sample: &Sample) -> impl Iterator<Item = &Found> {
     })
 }
 
+/// What was found as surely as what is told, and was passed over: a mask hides it, or it is too small. Who says of
+/// the told that they are right, and that nothing else is there, does not speak of these.
+fn passed_over(sample: &Sample) -> impl Iterator<Item = &Found> {
+    sample.found.iter().filter(|found| {
+        let labelled = || sample.labels.iter().any(|label| iou(&label.bbox, &found.bbox) >= SAME);
+        !found.told && found.score >= sample.threshold && !labelled()
+    })
+}
+
 /// Pictures of samples.
 #[derive(Debug)]
 pub struct KeptSource<'a> {
@@ -166,7 +175,13 @@ fn labelled(sample: &Sample, jpeg: Vec<u8>, classes: &[String]) -> LabelledPictu
         let class = classes.iter().position(|class| *class == label.label)?;
         Some(Truth { class, bbox: label.bbox, ignore: label.ignore })
     };
-    let truths: Vec<Truth> = sample.labels.iter().filter(named).filter_map(truth).take(MAX_TRUTHS).collect();
+    let mut truths: Vec<Truth> =
+        sample.labels.iter().filter(named).filter_map(truth).take(MAX_TRUTHS).collect();
+    truths.extend(passed_over(sample).filter_map(|found| {
+        let class = classes.iter().position(|class| *class == found.label)?;
+        Some(Truth { class, bbox: found.bbox, ignore: true })
+    }));
+    truths.truncate(MAX_TRUTHS);
     let rest = match sample.verdicts {
         Verdicts::Whole => Rest::Background,
         Verdicts::None | Verdicts::Part => {
@@ -246,6 +261,24 @@ mod tests {
         assert_eq!(false_alarms(&part), ["cat"]);
         part.labels = vec![label("horse", [50.0, 50.0, 90.0, 90.0])];
         assert_eq!(false_alarms(&part), ["dog"], "a wrong label is one, too");
+    }
+
+    #[test]
+    fn what_a_mask_hides_is_neither_an_object_nor_background() {
+        let mut whole = sample("20261126-152301-123-front", Verdicts::Whole);
+        let found = |score: f32, told: bool, bbox| Found { label: "cat".into(), score, bbox, told };
+        let hidden = [50.0, 0.0, 90.0, 40.0];
+        whole.found = vec![
+            found(0.9, true, [0.0, 0.0, 40.0, 40.0]),
+            found(0.8, false, hidden),
+            found(0.7, false, [2.0, 0.0, 40.0, 40.0]),
+            found(0.3, false, [0.0, 50.0, 40.0, 90.0]),
+        ];
+        whole.labels = vec![label("cat", [0.0, 0.0, 40.0, 40.0])];
+        let truths = labelled(&whole, Vec::new(), &["cat".to_owned()]).truths;
+        let ignored: Vec<[f32; 4]> =
+            truths.iter().filter(|truth| truth.ignore).map(|truth| truth.bbox).collect();
+        assert_eq!((truths.len(), ignored), (2, vec![hidden]));
     }
 
     #[test]
