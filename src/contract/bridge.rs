@@ -69,7 +69,7 @@ pub struct ModelInfo {
     pub sha256: String,
     /// Counts the models that this daemon has run, from 1.
     pub generation: u64,
-    /// Width and height of its input, pixels.
+    /// Width and height of its own input, pixels; pictures of another shape may be seen at another of its sizes.
     pub input: [u32; 2],
     /// Its classes, in order; an empty text stands for a class that is never published.
     pub labels: Vec<String>,

@@ -27,7 +27,7 @@ pub struct Generation {
     pub(super) own: Plan,
     further: Vec<FurtherPlan>,
     /// What further plans are made from, where there are any.
-    source: Option<(ModelFile, Arithmetic)>,
+    source: Option<ModelFile>,
     /// From the bytes of red, green and blue to real values of the input.
     pub(super) table: Box<[[f32; 256]; 3]>,
     /// From bytes to the input's codes, where the engine takes codes.
@@ -101,7 +101,7 @@ impl Generation {
                 let mut generation = Self::made(file, number, Arithmetic::Best)?;
                 let further = further.iter().map(|size| FurtherPlan { size: *size, plan: OnceLock::new() });
                 generation.further = further.collect();
-                generation.source = Some((file.clone(), Arithmetic::Best));
+                generation.source = Some(file.clone());
                 Ok(Arc::new(generation))
             }
             InputSize::Pixels(size) if size == own => Self::from_file(file, number, Arithmetic::Best),
@@ -152,12 +152,10 @@ impl Generation {
             return Ok(&self.own);
         };
         let made = || {
-            let Some((file, arithmetic)) = &self.source else {
-                return Err("no file to plan from".to_owned());
-            };
+            let Some(file) = &self.source else { return Err("no file to plan from".to_owned()) };
             let made = || {
                 let resized = file.at_size(further.size);
-                resized.and_then(|file| Plan::new(&file, *arithmetic)).map_err(|error| error.to_string())
+                resized.and_then(|file| Plan::new(&file, Arithmetic::Best)).map_err(|error| error.to_string())
             };
             let made = caught(made).unwrap_or_else(|words| Err(format!("{}: panicked: {words}", self.path)));
             give_back();

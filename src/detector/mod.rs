@@ -8,8 +8,6 @@ pub use generation::{Generation, anchors_sha256};
 pub use self_test::SelfTestError;
 
 use crate::detection::{Detection, Heads, Times};
-use generation::Plan;
-
 use crate::engine::{Input, Session};
 use crate::frame::{Picture, RawFrame};
 use crate::image::{self, Fit, Letterbox};
@@ -17,6 +15,7 @@ use crate::model::{Channels, ClipOrder, Head, LetterboxSpec, Placement};
 use crate::retinanet::anchors;
 use crate::retinanet::decode::{Clip, DecodeLevel, DecodeOptions, Decoder};
 use crate::retinanet::scores::ScoreForm;
+use generation::Plan;
 use std::sync::Arc;
 use std::time::Instant;
 

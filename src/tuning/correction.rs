@@ -14,6 +14,7 @@
 use super::features::PictureFeatures;
 use super::head::Head;
 use super::set::TrainingSet;
+use super::trainer::Next;
 use std::collections::BTreeMap;
 
 /// How far below the threshold a marked cell is brought, as a logit: the same thing looks a little different in
@@ -44,8 +45,14 @@ impl Cells {
 }
 
 /// Corrects the outputs of those of `classes` that people marked false alarms of; `threshold` is the score from
-/// which a detection is told.
-pub(super) fn correct(head: &mut Head, set: &TrainingSet, classes: &[usize], threshold: f32) {
+/// which a detection is told. `next` is asked after each output, and may wait; false if it says stop.
+pub(super) fn correct(
+    head: &mut Head,
+    set: &TrainingSet,
+    classes: &[usize],
+    threshold: f32,
+    next: &mut dyn FnMut() -> Next,
+) -> bool {
     let target = f64::from((threshold / (1.0 - threshold)).ln()) - BELOW;
     let mut marked = BTreeMap::<(usize, usize), Cells>::new();
     for (level, features) in levels(&set.pictures) {
@@ -75,7 +82,11 @@ pub(super) fn correct(head: &mut Head, set: &TrainingSet, classes: &[usize], thr
                 .for_each(|(weight, step)| *weight = (f64::from(*weight) + step) as f32);
             head.bias[*output] = (f64::from(head.bias[*output]) + step[head.inputs]) as f32;
         }
+        if next() == Next::Stop {
+            return false;
+        }
     }
+    true
 }
 
 /// In how many of the set's pictures a class of `classes` is told where people called it a false alarm; each class
@@ -285,7 +296,7 @@ mod tests {
         let (set, before) = (set(4), head());
         let mut after = before.clone();
         assert_eq!(told_again(&before, &set, &[0], 0.5), 1);
-        correct(&mut after, &set, &[0], 0.5);
+        assert!(correct(&mut after, &set, &[0], 0.5, &mut || Next::Continue));
         assert_eq!(told_again(&after, &set, &[0], 0.5), 0);
         let of_class = |class: usize| -> Vec<Vec<u8>> {
             let of = |cell: &&Cell| cell.positives.iter().any(|p| usize::from(p.1) == class);
@@ -308,7 +319,7 @@ mod tests {
             [(set(12), vec![0, 1], 0.5), (set(4), vec![1], 0.5), (set(4), vec![0], 0.9999)]
         {
             let mut after = before.clone();
-            correct(&mut after, &set, &classes, threshold);
+            correct(&mut after, &set, &classes, threshold, &mut || Next::Continue);
             assert_eq!(after, before);
         }
     }

@@ -177,7 +177,9 @@ impl Job<'_> {
                 (head, updates) = train(head, &set, self.loss, training, self.checkpoint, observer, next)?;
                 keep_told(&before, &mut head, &layer, &set, &cells_held_out, &trained, self.threshold);
             }
-            correct(&mut head, &set, &corrected, self.threshold);
+            if !correct(&mut head, &set, &corrected, self.threshold, next) {
+                return Err(stopped());
+            }
             Learned { head, updates, classes, least_score: None }
         };
         let [from, to] = learned.times();
