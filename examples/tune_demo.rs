@@ -107,7 +107,13 @@ impl Demo {
         let before = seen.frames_a_second(COUNTING);
         let stored = self.send_verdicts(&seen)?;
         let names: Vec<&str> = self.things.iter().map(|thing| thing.label.as_str()).collect();
-        println!("{stored} false alarms were marked over MQTT: things taken for {}", names.join(", "));
+        if names.is_empty() {
+            println!(
+                "no false alarm was marked: the model takes nothing in these pictures for something else"
+            );
+        } else {
+            println!("{stored} false alarms were marked over MQTT: things taken for {}", names.join(", "));
+        }
         let start = Instant::now();
         let frames = seen.frames.load(Ordering::Relaxed);
         let mut tuning = self.command(&["tune"]).stdout(Stdio::piped()).spawn()?;

@@ -167,9 +167,12 @@ pub fn compare(
             let has = |picture: &&Picture| picture.truths.iter().any(|truth| new(truth.class));
             pictures.iter().filter(|picture| !has(picture)).cloned().collect()
         };
-        let measure = alarms(name, [&without(before), &without(after)], threshold, &new);
-        // Before, there were none: they are no reason to be glad, and some are the price of the class.
-        measures.extend(measure.map(|alarms| Measure { noise: NEW_ALARMS, is_goal: false, ..alarms }));
+        let (before, after) = (without(before), without(after));
+        let measure = alarms(name, [&before, &after], threshold, &new);
+        // Before, there were none: they are no reason to be glad, and some are the price of the class. One is chance,
+        // however few pictures there are.
+        let noise = NEW_ALARMS.max(1.0 / before.len().max(1) as f64);
+        measures.extend(measure.map(|alarms| Measure { noise, is_goal: false, ..alarms }));
     }
     measures.extend(reference_ap(pair, cells)?);
     measures.extend(models.apart());
