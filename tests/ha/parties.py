@@ -141,7 +141,7 @@ interval_s = 10
 enabled = {{pictures}}
 [tune]
 activate = false
-passes = 4
+passes = 12
 """
     CAMERA = """\
 [cameras.{name}]
