@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Instructions of a whole `retinad tune` on ARM, counted under QEMU as a Pi 4's core: features of 150 pictures, training of a new class, judging.
+# Instructions of a whole `retinad tune` on ARM, counted under QEMU as a Pi 4's core: features, training of new classes, judging.
 #   cross/count/tune.sh RETINAD [PASSES]     RETINAD: the program built for aarch64 (make cross); PASSES instead of tune.passes
-# The pictures are the made-up site of `make tune-demo`, 200 of them, of which a quarter judges. Needs what count.sh needs, and its target/count.
+# The pictures are the made-up site of `make tune-demo`, 200 of them with two new classes; a quarter judges. Needs what count.sh needs, and its target/count.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 retinad=$(realpath "$1")

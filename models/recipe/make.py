@@ -19,11 +19,11 @@ import card
 from network import SIZES
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What the shipped models were made with, in the parts that a model for other pictures needs. START, TEACHER and the
-# folder of an earlier stage are put in.
+# After what the shipped models were made with, which began with other weights, and whose bodies were mixed. START and
+# the folder of an earlier stage are put in.
 COMMON = {"head": "level-bins", "stretch": 0.9, "zoom-out": 0.5, "corrupt": 0.15, "first-part": 0.0, "heads-only": 0.0}
-FLOAT = COMMON | {"start": "START", "steps": 2000, "lr": 3e-4, "body-lr": 0.15, "distil": 0.5, "empty": 0.3}
-ROUNDED = COMMON | {"start": "float", "steps": 500, "lr": 1e-4, "body-lr": 0.5, "ema": 0.995, "empty": 0.3, "seed": 2}
+FLOAT = COMMON | {"start": "START", "steps": 2000, "lr": 3e-4, "body-lr": 0.15, "distil": 0.5}
+ROUNDED = COMMON | {"start": "float", "steps": 500, "lr": 1e-4, "body-lr": 0.5, "ema": 0.995, "seed": 2}
 PLANS = {size: {"float": FLOAT, "rounded": ROUNDED} for size in SIZES}
 SWITCHES = {"float": ["--mirrored"], "rounded": ["--mirrored", "--quantised", "--no-freeze"]}
 # Of the export, as the shipped files have it.

@@ -19,8 +19,7 @@ impl ModelFile {
     /// sizes, and promises neither anchors nor answers to the built-in picture: those were of another size.
     ///
     /// # Errors
-    /// [`ModelError::Manifest`] if there is none or a level's cells do not follow from the size,
-    /// [`ModelError::Graph`] if the graph's input is not of the manifest's size.
+    /// [`ModelError::Manifest`] if there is none or a level's cells do not follow from the size.
     pub fn at_size(&self, [width, height]: [u32; 2]) -> Result<Self, ModelError> {
         let mut manifest = self.manifest()?.clone();
         let (old, new) = ([manifest.input.height, manifest.input.width], [height, width]);
@@ -114,7 +113,7 @@ fn set_last_two(tensor: &mut pb::TensorProto, old: Sides, new: Sides) {
 /// The sides of a map of an input `new`, whose sides of an input `old` are `sides`, if they are such.
 fn resized(sides: Sides, old: Sides, new: Sides) -> Option<Sides> {
     let stride = old[0].checked_div(sides[0]).filter(|stride| *stride > 0)?;
-    let is = |(side, of): (i64, i64)| side * stride == of;
+    let is = |(side, of): (i64, i64)| side.checked_mul(stride) == Some(of);
     let fits = sides.into_iter().zip(old).all(is) && new.iter().all(|side| side % stride == 0);
     fits.then(|| new.map(|side| side / stride))
 }
@@ -133,7 +132,7 @@ mod tests {
         let (old, new) = ([320, 320], [288, 352]);
         assert_eq!(resized([40, 40], old, new), Some([36, 44]));
         assert_eq!(resized([320, 320], old, new), Some(new));
-        for other in [[40, 20], [2, 88], [-1, 20], [0, 0], [5, 5], [400, 400]] {
+        for other in [[40, 20], [2, 88], [-1, 20], [0, 0], [5, 5], [400, 400], [40, i64::MAX]] {
             assert_eq!(resized(other, old, new), None, "{other:?}");
         }
     }

@@ -11,11 +11,12 @@
 //! entropy at the score p that the model gives, says how much it matters what a cell says (as in elastic weight
 //! consolidation, arXiv 1612.00796, with all of the matrix in place of its diagonal).
 
-use super::features::PictureFeatures;
+use super::export::logit;
+use super::features::{FalseAlarmCell, LevelFeatures, PictureFeatures};
 use super::head::Head;
 use super::set::TrainingSet;
 use super::trainer::Next;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far below the threshold a marked cell is brought, as a logit: the same thing looks a little different in
 /// every frame.
@@ -53,14 +54,14 @@ pub(super) fn correct(
     threshold: f32,
     next: &mut dyn FnMut() -> Next,
 ) -> bool {
-    let target = f64::from((threshold / (1.0 - threshold)).ln()) - BELOW;
+    let target = f64::from(logit(threshold)) - BELOW;
     let mut marked = BTreeMap::<(usize, usize), Cells>::new();
     for (level, features) in levels(&set.pictures) {
         for alarm in &features.false_alarms {
             let class = usize::from(alarm.class);
             if classes.contains(&class) {
                 let layer = if head.layers == 1 { 0 } else { level };
-                let output = (layer * head.anchors + usize::from(alarm.anchor)) * head.classes + class;
+                let output = output_of(head, level, alarm);
                 let cells =
                     marked.entry((layer, output)).or_insert(Cells { inputs: set.inputs, values: Vec::new() });
                 cells.push(set, level, cell_codes(set, &features.codes, alarm.cell as usize));
@@ -92,20 +93,18 @@ pub(super) fn correct(
 /// In how many of the set's pictures a class of `classes` is told where people called it a false alarm; each class
 /// of a picture counts.
 pub(super) fn told_again(head: &Head, set: &TrainingSet, classes: &[usize], threshold: f32) -> usize {
-    let lowest = f64::from((threshold / (1.0 - threshold)).ln());
+    let lowest = f64::from(logit(threshold));
     let mut told = 0;
     let mut values = Cells { inputs: set.inputs, values: Vec::new() };
     for picture in &set.pictures {
-        let mut of_picture = std::collections::BTreeSet::new();
+        let mut of_picture = BTreeSet::new();
         for (level, features) in picture.levels.iter().enumerate() {
             for alarm in
                 features.false_alarms.iter().filter(|alarm| classes.contains(&usize::from(alarm.class)))
             {
                 values.values.clear();
                 values.push(set, level, cell_codes(set, &features.codes, alarm.cell as usize));
-                let layer = if head.layers == 1 { 0 } else { level };
-                let output = (layer * head.anchors + usize::from(alarm.anchor)) * head.classes;
-                if logit(head, output + usize::from(alarm.class), &values.values) >= lowest {
+                if said(head, output_of(head, level, alarm), &values.values) >= lowest {
                     of_picture.insert(alarm.class);
                 }
             }
@@ -115,7 +114,7 @@ pub(super) fn told_again(head: &Head, set: &TrainingSet, classes: &[usize], thre
     told
 }
 
-fn levels(pictures: &[PictureFeatures]) -> impl Iterator<Item = (usize, &super::features::LevelFeatures)> {
+fn levels(pictures: &[PictureFeatures]) -> impl Iterator<Item = (usize, &LevelFeatures)> {
     pictures.iter().flat_map(|picture| picture.levels.iter().enumerate())
 }
 
@@ -143,7 +142,13 @@ fn cells_to_keep(set: &TrainingSet, layers: usize, layer: usize) -> Cells {
     kept
 }
 
-fn logit(head: &Head, output: usize, values: &[f32]) -> f64 {
+/// The output that told a false alarm of a level.
+fn output_of(head: &Head, level: usize, alarm: &FalseAlarmCell) -> usize {
+    head.outputs_of(level).start + usize::from(alarm.anchor) * head.classes + usize::from(alarm.class)
+}
+
+/// The logit that an output says of a cell.
+fn said(head: &Head, output: usize, values: &[f32]) -> f64 {
     let weights = &head.weights[output * head.inputs..(output + 1) * head.inputs];
     let sum: f64 =
         weights.iter().zip(values).map(|(weight, value)| f64::from(*weight) * f64::from(*value)).sum();
@@ -152,21 +157,25 @@ fn logit(head: &Head, output: usize, values: &[f32]) -> f64 {
 
 /// By how much the weights of an output, and its bias at the end, are moved; none where no marked cell is told.
 fn step(head: &Head, output: usize, kept: &Cells, marked: &Cells, target: f64) -> Option<Vec<f64>> {
+    let told: Vec<(&[f32], f64)> = marked
+        .rows()
+        .map(|row| (row, target - said(head, output, row)))
+        .filter(|(_, wanted)| *wanted < 0.0)
+        .collect();
+    if told.is_empty() {
+        return None;
+    }
     let size = head.inputs + 1;
     let mut system = System { size, matrix: vec![0.0; size * size], right: vec![0.0; size] };
     let curvature = |row: &[f32]| {
-        let score = 1.0 / (1.0 + (-logit(head, output, row)).exp());
+        let score = 1.0 / (1.0 + (-said(head, output, row)).exp());
         score * (1.0 - score) + LEAST_CURVATURE
     };
-    let total: f64 = kept.rows().map(curvature).sum();
-    for row in kept.rows() {
-        system.add(row, curvature(row) / total, 0.0);
+    let curvatures: Vec<f64> = kept.rows().map(curvature).collect();
+    let total: f64 = curvatures.iter().sum();
+    for (row, curvature) in kept.rows().zip(&curvatures) {
+        system.add(row, curvature / total, 0.0);
     }
-    let told: Vec<(&[f32], f64)> = marked
-        .rows()
-        .map(|row| (row, target - logit(head, output, row)))
-        .filter(|(_, wanted)| *wanted < 0.0)
-        .collect();
     for (row, wanted) in &told {
         system.add(row, 1.0 / told.len() as f64, *wanted);
     }
@@ -174,7 +183,7 @@ fn step(head: &Head, output: usize, kept: &Cells, marked: &Cells, target: f64) -
         let diagonal = &mut system.matrix[at * size + at];
         *diagonal += RIDGE * *diagonal + f64::MIN_POSITIVE.sqrt();
     }
-    (!told.is_empty()).then(|| system.solved()).filter(|step| step.iter().all(|value| value.is_finite()))
+    Some(system.solved()).filter(|step| step.iter().all(|value| value.is_finite()))
 }
 
 /// Normal equations of a least squares, of which the lower triangle is kept.
@@ -225,7 +234,7 @@ impl System {
 mod tests {
     use super::*;
     use crate::model::{ClassLayer, ClassLevel, Quantisation};
-    use crate::tuning::features::{FalseAlarmCell, LevelFeatures, Positive};
+    use crate::tuning::features::Positive;
     use crate::tuning::reference::Cell;
     use crate::tuning::shuffle::Random;
 
@@ -288,7 +297,7 @@ mod tests {
 
     fn told(head: &Head, class: usize, cells: &[Vec<u8>]) -> usize {
         let value = |codes: &Vec<u8>| -> Vec<f32> { codes.iter().map(|c| f32::from(*c) * 0.02).collect() };
-        cells.iter().filter(|codes| logit(head, class, &value(codes)) >= 0.0).count()
+        cells.iter().filter(|codes| said(head, class, &value(codes)) >= 0.0).count()
     }
 
     #[test]

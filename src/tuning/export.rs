@@ -200,7 +200,8 @@ fn codes(lowest: f32, highest: f32) -> (f32, u8) {
     (step, (-lowest / step).round().clamp(0.0, 255.0) as u8)
 }
 
-fn logit(score: f32) -> f32 {
+/// The logit of a score.
+pub(super) fn logit(score: f32) -> f32 {
     (score / (1.0 - score)).ln()
 }
 
